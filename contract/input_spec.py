@@ -1,0 +1,61 @@
+"""What a model reads, as a versioned document with a digest.
+
+Training writes it into the checkpoint, export copies it into the bundle, serving obeys the bundle's copy:
+an old bundle is therefore always served with its own preprocessing.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, field_validator
+
+from contract.frozen import FrozenDocument
+
+SPEC_VERSION = 1
+
+
+class TextField(FrozenDocument):
+    """One text the caller may send, and how many word pieces of it are read."""
+
+    name: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
+    max_tokens: int = Field(ge=1, le=512)
+    """Word pieces kept from the start of the field, special tokens not counted."""
+
+
+class InputSpec(FrozenDocument):
+    """How a raw video and its texts become model inputs."""
+
+    version: Literal[1] = SPEC_VERSION
+    frames: int = Field(default=8, ge=1, le=64)
+    """T: how many frames of a clip are read."""
+    frame_size: int = Field(default=112, ge=16, le=512)
+    """S: side in pixels of the square each frame is resized to. The aspect ratio is not kept (as X-VLM does)."""
+    sampling: Literal["segment_middle", "segment_first"] = "segment_middle"
+    """The clip is cut into T equal spans of time; the frame on screen in the middle (or at the start) of each is read."""
+    interpolation: Literal["bicubic", "bilinear", "area"] = "bicubic"
+    text_fields: tuple[TextField, ...] = (
+        TextField(name="title", max_tokens=48),
+        TextField(name="overlay_text", max_tokens=48),
+    )
+    """In the order in which they are joined: [CLS] title [SEP] overlay_text [SEP]."""
+    text_cleaning: Literal["none", "xvlm"] = "none"
+    """``xvlm`` lower-cases and deletes punctuation as X-VLM's captions were (method note 3.1)."""
+
+    @field_validator("text_fields")
+    @classmethod
+    def _names_differ(cls, fields: tuple[TextField, ...]) -> tuple[TextField, ...]:
+        names = [field.name for field in fields]
+        if not names or len(set(names)) != len(names):
+            raise ValueError("text_fields must be one or more fields with different names")
+        return fields
+
+    @property
+    def max_text_tokens(self) -> int:
+        """L_max: the longest sequence, [CLS] and one [SEP] for each field included."""
+        return 1 + sum(field.max_tokens + 1 for field in self.text_fields)
+
+    @property
+    def frames_shape(self) -> tuple[int, int, int, int]:
+        """(T, S, S, 3), uint8 RGB."""
+        return (self.frames, self.frame_size, self.frame_size, 3)

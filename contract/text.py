@@ -1,0 +1,109 @@
+"""Title and overlay text -> token ids, through the bundle's own ``tokenizer.json``."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from tokenizers import Tokenizer
+
+from contract.errors import InvalidText
+from contract.input_spec import InputSpec
+
+_XVLM_DELETED = re.compile(r"""[,.'!?"()*#:;~]""")
+_XVLM_SPACED = re.compile(r"[-/]")
+_MAX_CHARS_PER_TOKEN = 200
+"""A word piece never spans more characters than WordPiece's longest word; text beyond budget x this is unread anyway."""
+
+
+@dataclass(frozen=True)
+class TokenisedText:
+    """One example's text as ids.
+
+    Attributes:
+        input_ids: (L,) int64, 3 <= L <= ``InputSpec.max_text_tokens``.
+        attention_mask: (L,) int64, all ones: padding is added by collation only.
+        present: whether any field held text.
+        truncated_fields: the fields of which the end was not read.
+    """
+
+    input_ids: NDArray[np.int64]
+    attention_mask: NDArray[np.int64]
+    present: bool
+    truncated_fields: tuple[str, ...]
+
+
+def clean(text: str, cleaning: str) -> str:
+    """The text as the tokenizer will see it: NFC, without control characters, stripped."""
+    text = unicodedata.normalize("NFC", text)
+    text = "".join(c if c in "\t\n\r" or unicodedata.category(c) not in ("Cc", "Cs") else " " for c in text)
+    if cleaning == "xvlm":
+        text = _XVLM_SPACED.sub(" ", _XVLM_DELETED.sub("", text.lower()))
+    return " ".join(text.split())
+
+
+class TextTokenizer:
+    """Encodes text fields under their budgets. Safe to share between threads."""
+
+    def __init__(self, path: Path, spec: InputSpec) -> None:
+        """Reads ``tokenizer.json``.
+
+        Raises:
+            ValueError: the file has no [CLS], [SEP] or [PAD] token, or is no tokenizer.
+        """
+        try:
+            self._tokenizer = Tokenizer.from_file(str(path))
+        except Exception as error:  # the library raises bare Exception on a bad file
+            raise ValueError(f"{path.name}: not a tokenizer: {error}") from error
+        self._spec = spec
+        self._tokenizer.no_truncation()
+        self._tokenizer.no_padding()
+        self.cls_id, self.sep_id, self.pad_id = (self._special(t) for t in ("[CLS]", "[SEP]", "[PAD]"))
+        self.vocab_size = self._tokenizer.get_vocab_size()
+
+    def _special(self, token: str) -> int:
+        token_id = self._tokenizer.token_to_id(token)
+        if token_id is None:
+            raise ValueError(f"the tokenizer has no {token} token")
+        return int(token_id)
+
+    def encode(self, texts: Mapping[str, str | None]) -> TokenisedText:
+        """Token ids of ``[CLS] field [SEP] field [SEP] ...``; an absent field leaves its [SEP] alone.
+
+        Args:
+            texts: field name -> text. A missing key, None and blank text all mean "absent".
+
+        Raises:
+            InvalidText: a field the spec does not know, or text that is not valid Unicode.
+        """
+        known = {field.name for field in self._spec.text_fields}
+        unknown = sorted(set(texts) - known)
+        if unknown:
+            raise InvalidText(f"unknown text field; this model reads {', '.join(sorted(known))}")
+        ids: list[int] = [self.cls_id]
+        truncated: list[str] = []
+        present = False
+        for field in self._spec.text_fields:
+            pieces, cut = self._pieces(field.name, texts.get(field.name) or "", field.max_tokens)
+            present |= bool(pieces)
+            if cut:
+                truncated.append(field.name)
+            ids += [*pieces, self.sep_id]
+        array = np.asarray(ids, dtype=np.int64)
+        return TokenisedText(array, np.ones_like(array), present, tuple(truncated))
+
+    def _pieces(self, name: str, text: str, max_tokens: int) -> tuple[list[int], bool]:
+        try:
+            text.encode("utf-8")
+        except UnicodeEncodeError:
+            raise InvalidText(f"{name} is not valid Unicode text") from None
+        readable = max_tokens * _MAX_CHARS_PER_TOKEN
+        ids = self._tokenizer.encode(
+            clean(text[:readable], self._spec.text_cleaning), add_special_tokens=False
+        ).ids
+        return ids[:max_tokens], len(ids) > max_tokens or len(text) > readable

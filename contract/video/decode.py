@@ -1,0 +1,110 @@
+"""A file on disk -> the frames a model reads."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from contract.errors import CorruptMedia
+from contract.input_spec import InputSpec
+from contract.video import decord_backend, pyav_backend
+from contract.video.limits import Backend, DecodeLimits
+from contract.video.probe import PacketIndex, VideoProbe, index_packets, open_container
+from contract.video.sampling import on_screen, target_times
+
+Pictures = list[tuple[float, NDArray[np.uint8]]]
+
+
+@dataclass(frozen=True)
+class Frames:
+    """A clip as a model reads it.
+
+    Attributes:
+        pixels: (T, S, S, 3) uint8 RGB, in order of time. A clip of fewer than T pictures repeats some.
+        times_ms: (T,) when each appears, in ms from the clip's first picture.
+        probe: what the container held.
+    """
+
+    pixels: NDArray[np.uint8]
+    times_ms: tuple[float, ...]
+    probe: VideoProbe
+
+
+def decode(
+    path: Path,
+    spec: InputSpec,
+    limits: DecodeLimits,
+    *,
+    window_ms: tuple[float, float] | None = None,
+    out: NDArray[np.uint8] | None = None,
+) -> Frames:
+    """The frames that ``spec`` asks for.
+
+    Args:
+        path: a regular file.
+        spec: which frames, how large.
+        limits: checked before anything is decoded.
+        window_ms: only this span of the clip counts, in ms from its first picture.
+        out: (T, S, S, 3) uint8 to write the pixels into, for instance a slot of shared memory.
+
+    Raises:
+        MediaError: see ``contract.errors``.
+        ValueError: an empty window, or ``out`` of another shape.
+    """
+    pixels = np.empty(spec.frames_shape, np.uint8) if out is None else out
+    if pixels.shape != spec.frames_shape or pixels.dtype != np.uint8:
+        raise ValueError(f"out must be {spec.frames_shape} uint8")
+    with open_container(path) as container:
+        index = index_packets(container, limits)
+        targets_s = _targets(index.probe, spec, window_ms)
+        if limits.backend is Backend.DECORD:
+            pictures = _by_decord(path, index, targets_s, limits)
+        else:
+            pictures = _by_pyav(path, container, index, targets_s, limits)
+        _resize_into(pixels, pictures, spec)
+    return Frames(pixels, tuple(round(time_s * 1000, 3) for time_s, _ in pictures), index.probe)
+
+
+def _targets(probe: VideoProbe, spec: InputSpec, window_ms: tuple[float, float] | None) -> list[float]:
+    first_s, end_s = 0.0, probe.end_s
+    if window_ms is not None:
+        first_s, end_s = window_ms[0] / 1000, min(end_s, window_ms[1] / 1000)
+        if not 0 <= first_s < end_s:
+            raise ValueError(f"window {window_ms} ms holds nothing of a clip of {probe.end_s:.3f} s")
+    return target_times(first_s, end_s, spec.frames, spec.sampling)
+
+
+def _by_pyav(
+    path: Path, container: object, index: PacketIndex, targets_s: list[float], limits: DecodeLimits
+) -> Pictures:
+    if index.probe.indexed:
+        wanted = [index.pts[i] for i in on_screen(index.probe.times_s, targets_s)]
+        got = pyav_backend.pick(container, index, wanted, limits)
+        if all(pts in got for pts in wanted):
+            base = float(index.time_base)
+            upright = {pts: pyav_backend.rgb(got[pts]) for pts in set(wanted)}
+            return [((pts - index.pts[0]) * base, upright[pts]) for pts in wanted]
+    # A decoder that met damage may stay confused: read on with a fresh one.
+    with open_container(path) as fresh:
+        return pyav_backend.read_on(fresh, index_packets(fresh, limits), targets_s, limits)
+
+
+def _by_decord(path: Path, index: PacketIndex, targets_s: list[float], limits: DecodeLimits) -> Pictures:
+    if not index.probe.indexed:
+        raise CorruptMedia("the video's pictures carry no timestamps")
+    wanted = [index.probe.times_s[i] for i in on_screen(index.probe.times_s, targets_s)]
+    pyav_backend.check_budget(index, len(index.packets), limits)
+    return list(zip(wanted, decord_backend.pick(path, index, wanted, limits.decoder_threads), strict=True))
+
+
+def _resize_into(pixels: NDArray[np.uint8], pictures: Pictures, spec: InputSpec) -> None:
+    done: dict[int, int] = {}
+    for row, (_, picture) in enumerate(pictures):
+        if id(picture) in done:
+            pixels[row] = pixels[done[id(picture)]]
+            continue
+        pixels[row] = pyav_backend.resize(picture, spec.frame_size, spec.interpolation)
+        done[id(picture)] = row

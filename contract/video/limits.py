@@ -1,0 +1,28 @@
+"""What a clip may cost before it is refused."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from pydantic import Field
+
+from contract.frozen import FrozenDocument
+
+
+class Backend(StrEnum):
+    PYAV = "pyav"
+    DECORD = "decord"
+
+
+class DecodeLimits(FrozenDocument):
+    """Bounds checked against the container's index, before the first frame is decoded."""
+
+    max_frame_pixels: int = Field(default=4096 * 2304, ge=1)
+    """Width x height of one picture. The default takes 4K and refuses 8K."""
+    max_decode_pixels: int = Field(default=4_000_000_000, ge=1)
+    """Width x height x pictures that the decoder must go through to reach the wanted ones."""
+    max_duration_s: float = Field(default=600.0, gt=0)
+    max_packets: int = Field(default=100_000, ge=1)
+    """Packets of the video stream that are indexed."""
+    decoder_threads: int = Field(default=1, ge=1, le=64)
+    backend: Backend = Backend.PYAV

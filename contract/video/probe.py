@@ -1,0 +1,240 @@
+"""Container -> what is in it and an index of its packets, or a typed refusal. Nothing is decoded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import av
+import av.error
+
+from contract.errors import (
+    CorruptMedia,
+    EmptyMedia,
+    FrameTooLarge,
+    NoFrames,
+    NoVideoStream,
+    TruncatedMedia,
+    UnsupportedMedia,
+    VideoTooLong,
+)
+from contract.video.limits import DecodeLimits
+
+# Only formats that are self-contained files. Playlists and scripts (HLS, DASH, concat, SDP) name other
+# files and addresses, so a hostile upload could make the decoder read them. Audio formats are listed in
+# order to answer "no video stream" instead of "unsupported".
+_DEMUXERS = (
+    "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,mpegvideo,flv,gif,ogg,asf,ivf,h264,hevc,m4v,obu,"
+    "mp3,wav,aac,flac,amr,ac3,eac3"
+)
+_OPEN_OPTIONS = {"format_whitelist": _DEMUXERS, "protocol_whitelist": "file"}
+_ATTACHED_PICTURE = 0x400  # AV_DISPOSITION_ATTACHED_PIC: cover art, not a video
+_PROMISE_KEPT = 0.9
+"""A file that holds less than this share of the pictures or seconds it declares counts as truncated."""
+
+
+@dataclass(frozen=True)
+class VideoProbe:
+    """What the container says of its video stream.
+
+    Attributes:
+        container: the demuxer's name.
+        codec: the codec's name.
+        width, height: of the coded picture, in pixels, before rotation.
+        times_s: when each picture appears, ascending, relative to the first; empty if the container has no
+            timestamps.
+        end_s: when the last picture disappears.
+        packets: how many packets the video stream has.
+        indexed: whether every picture has a timestamp of its own, so that single pictures can be picked.
+    """
+
+    container: str
+    codec: str
+    width: int
+    height: int
+    times_s: tuple[float, ...]
+    end_s: float
+    packets: int
+    indexed: bool
+
+
+@dataclass(frozen=True)
+class PacketIndex:
+    """A probe together with the demuxed packets it was made from (compressed bytes, in decode order)."""
+
+    probe: VideoProbe
+    packets: list[Any]
+    pts: tuple[int, ...]
+    time_base: Fraction
+
+
+@contextmanager
+def open_container(path: Path) -> Iterator[Any]:
+    """The opened container.
+
+    Raises:
+        EmptyMedia, UnsupportedMedia, CorruptMedia: it cannot be opened.
+    """
+    if path.stat().st_size == 0:
+        raise EmptyMedia("the video is empty: send the file's bytes")
+    try:
+        container = av.open(str(path), options=_OPEN_OPTIONS, metadata_errors="replace")
+    except (av.error.FFmpegError, OSError, ValueError):
+        if _looks_like_media(path):
+            raise CorruptMedia("the container's index is missing or damaged: send the whole file") from None
+        raise UnsupportedMedia(
+            "not a video container this service reads: send MP4, MOV, MKV, WebM, AVI, MPEG-TS, FLV, OGG or GIF"
+        ) from None
+    try:
+        yield container
+    finally:
+        container.close()
+
+
+def video_stream(container: Any) -> Any:
+    """The first real video stream.
+
+    Raises:
+        NoVideoStream: audio, data or cover art only.
+        UnsupportedMedia: there is no decoder for it.
+    """
+    for stream in container.streams.video:
+        if not int(stream.disposition) & _ATTACHED_PICTURE:
+            if stream.codec_context is None:
+                raise UnsupportedMedia(
+                    "the video's codec is not one this service decodes: send H.264, HEVC, VP9 or AV1"
+                )
+            return stream
+    raise NoVideoStream("the file has no video stream: send a video, or the text alone")
+
+
+def probe(path: Path, limits: DecodeLimits) -> VideoProbe:
+    """What is in the file, after every check that needs no decoding.
+
+    Raises:
+        MediaError: see ``contract.errors``.
+    """
+    with open_container(path) as container:
+        return index_packets(container, limits).probe
+
+
+def index_packets(container: Any, limits: DecodeLimits) -> PacketIndex:
+    """Demuxes the whole video stream once and checks size, length and completeness.
+
+    Raises:
+        FrameTooLarge, VideoTooLong: over the limits.
+        NoFrames, TruncatedMedia, CorruptMedia: not what it says it is.
+    """
+    stream = video_stream(container)
+    context = stream.codec_context
+    width, height = int(context.width or 0), int(context.height or 0)
+    if width * height > limits.max_frame_pixels:
+        raise FrameTooLarge(
+            f"pictures of {width}x{height} are over the limit of {limits.max_frame_pixels} pixels: send a smaller rendition"
+        )
+    declared_s = _declared_seconds(container)
+    if declared_s is not None and declared_s > limits.max_duration_s:
+        raise _too_long(limits)
+    packets, whole = _demux(container, stream, limits)
+    shown = [p for p in packets if not p.is_discard]
+    if not shown:
+        if not whole or (stream.frames or 0) > 0:
+            raise TruncatedMedia("the file ends before its first picture: send the whole file")
+        raise NoFrames("the video stream holds no pictures")
+    if width * height == 0:
+        raise CorruptMedia("the video stream does not say how large its pictures are")
+    pts = sorted({p.pts for p in shown if p.pts is not None})
+    indexed = len(pts) == len(shown)
+    times_s, end_s = _timeline(pts, shown, stream)
+    if end_s > limits.max_duration_s:
+        raise _too_long(limits)
+    # stream.frames is a promise of the header only where an index of samples was written (MP4, AVI).
+    if not whole or _fell_short(len(packets), stream, container, end_s):
+        raise TruncatedMedia("the file ends before the end that it declares: send the whole file")
+    found = VideoProbe(
+        container.format.name,
+        context.name,
+        width,
+        height,
+        times_s if indexed else (),
+        end_s,
+        len(packets),
+        indexed,
+    )
+    return PacketIndex(found, packets, tuple(pts), Fraction(stream.time_base))
+
+
+def _demux(container: Any, stream: Any, limits: DecodeLimits) -> tuple[list[Any], bool]:
+    """The stream's packets, and whether the demuxer reached the end without an error."""
+    packets: list[Any] = []
+    try:
+        for packet in container.demux(stream):
+            if packet.size == 0:
+                continue
+            if packet.is_corrupt and not packets:
+                continue
+            packets.append(packet)
+            if len(packets) > limits.max_packets:
+                raise _too_long(limits)
+    except (av.error.FFmpegError, OSError):
+        return packets, False
+    return packets, True
+
+
+def _timeline(pts: list[int], shown: list[Any], stream: Any) -> tuple[tuple[float, ...], float]:
+    """Picture starts relative to the first, and the end of the last, in seconds."""
+    base = float(stream.time_base)
+    if not pts:
+        rate = float(stream.average_rate or stream.guessed_rate or 25)
+        return (), len(shown) / rate
+    times = tuple((p - pts[0]) * base for p in pts)
+    gaps = [b - a for a, b in zip(times, times[1:], strict=False)]
+    last_duration = next((p.duration for p in shown if p.pts == pts[-1]), 0) or 0
+    last = last_duration * base or (median(gaps) if gaps else 1 / float(stream.average_rate or 25))
+    return times, times[-1] + last
+
+
+def _declared_seconds(container: Any) -> float | None:
+    """The container's own duration, None where it states none or the demuxer merely guesses."""
+    if container.duration is None or container.format.name in {
+        "mpegts",
+        "mpeg",
+        "h264",
+        "hevc",
+        "m4v",
+        "obu",
+        "mpegvideo",
+    }:
+        return None
+    return float(container.duration) / av.time_base
+
+
+def _fell_short(packets: int, stream: Any, container: Any, end_s: float) -> bool:
+    """Whether the header promises more pictures or seconds than the file holds."""
+    if container.format.name.startswith(("mov", "avi")) and stream.frames:
+        return bool(packets < _PROMISE_KEPT * stream.frames)
+    if container.format.name.startswith("matroska") and len(container.streams) == 1:
+        declared = _declared_seconds(container)
+        return declared is not None and end_s < _PROMISE_KEPT * declared and declared - end_s > 1.0
+    return False
+
+
+def _too_long(limits: DecodeLimits) -> VideoTooLong:
+    return VideoTooLong(
+        f"the video is over the limit of {limits.max_duration_s:g} s or {limits.max_packets} pictures"
+    )
+
+
+def _looks_like_media(path: Path) -> bool:
+    """Whether the file starts like MP4, Matroska or AVI."""
+    with path.open("rb") as file:
+        head = file.read(16)
+    return head[4:8] in (b"ftyp", b"moov", b"mdat", b"free", b"wide") or head[:4] in (
+        b"\x1aE\xdf\xa3",
+        b"RIFF",
+    )
