@@ -55,7 +55,7 @@ class Provenance(FrozenDocument):
 class BundleManifest(FrozenDocument):
     """``bundle.json``."""
 
-    format_version: Literal[1] = FORMAT_VERSION
+    format_version: Literal[1] = 1
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")
     version: str = Field(pattern=r"^\d+\.\d+\.\d+$")
     architecture: str
@@ -152,9 +152,7 @@ def _read_manifest(directory: Path) -> tuple[BundleManifest, str]:
     try:
         manifest = BundleManifest.model_validate_json(raw)
     except ValidationError as error:
-        faults = "; ".join(
-            f"{'.'.join(map(str, e['loc'])) or 'document'}: {e['msg']}" for e in error.errors()[:5]
-        )
+        faults = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'document'}: {e['msg']}" for e in error.errors()[:5])
         raise BundleError(f"{path}: not a bundle manifest of format {FORMAT_VERSION}: {faults}") from error
     return manifest, hashlib.sha256(raw).hexdigest()
 

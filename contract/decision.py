@@ -36,7 +36,7 @@ class TaskSpec(FrozenDocument):
     kind: TaskKind
     labels: tuple[str, ...] = Field(min_length=1)
     flag_labels: tuple[str, ...] = ()
-    """The labels that a moderator wants to see. Empty: the positive of a binary task, every label of a multilabel one."""
+    """What a moderator wants to see. Empty: the positive of a binary task, every label of a multilabel one."""
     modalities: tuple[Modality, ...] = (Modality.VIDEO, Modality.TEXT)
     """What the task's training examples held. A request with none of these is answered, but marked unsupported."""
 
@@ -47,9 +47,7 @@ class TaskSpec(FrozenDocument):
         if self.kind is TaskKind.BINARY and len(self.labels) != 2:
             raise ValueError(f"task {self.name}: a binary task has two labels, negative first")
         if self.kind is TaskKind.MULTICLASS and (len(self.labels) < 2 or not self.flag_labels):
-            raise ValueError(
-                f"task {self.name}: a multiclass task needs two or more labels and says which it flags"
-            )
+            raise ValueError(f"task {self.name}: a multiclass task needs two or more labels and says which it flags")
         if self.kind is TaskKind.BINARY and self.flag_labels not in ((), self.labels[1:]):
             raise ValueError(f"task {self.name}: a binary task flags its second label")
         if not set(self.flag_labels) <= set(self.labels) or not self.modalities:

@@ -69,9 +69,7 @@ def assemble(frames: Frames | None, text: TokenisedText, spec: InputSpec) -> Mod
     return ModelInputs(pixels, times, text, video_present=frames is not None)
 
 
-def read_example(
-    raw: RawExample, spec: InputSpec, tokenizer: TextTokenizer, limits: DecodeLimits
-) -> ModelInputs:
+def read_example(raw: RawExample, spec: InputSpec, tokenizer: TextTokenizer, limits: DecodeLimits) -> ModelInputs:
     """Decodes and tokenises a raw example in this process (training, golden examples, benchmarks).
 
     Raises:
@@ -83,9 +81,7 @@ def read_example(
     return assemble(frames, tokenizer.encode(raw.texts), spec)
 
 
-def collate(
-    examples: Sequence[ModelInputs], pad_id: int, pad_to: int | None = None
-) -> dict[str, NDArray[Any]]:
+def collate(examples: Sequence[ModelInputs], pad_id: int, pad_to: int | None = None) -> dict[str, NDArray[Any]]:
     """A batch as named arrays (see the module's legend), padded to the longest text or to ``pad_to`` tokens.
 
     Raises:

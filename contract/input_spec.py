@@ -12,8 +12,6 @@ from pydantic import Field, field_validator
 
 from contract.frozen import FrozenDocument
 
-SPEC_VERSION = 1
-
 
 class TextField(FrozenDocument):
     """One text the caller may send, and how many word pieces of it are read."""
@@ -26,13 +24,13 @@ class TextField(FrozenDocument):
 class InputSpec(FrozenDocument):
     """How a raw video and its texts become model inputs."""
 
-    version: Literal[1] = SPEC_VERSION
+    version: Literal[1] = 1
     frames: int = Field(default=8, ge=1, le=64)
     """T: how many frames of a clip are read."""
     frame_size: int = Field(default=112, ge=16, le=512)
     """S: side in pixels of the square each frame is resized to. The aspect ratio is not kept (as X-VLM does)."""
     sampling: Literal["segment_middle", "segment_first"] = "segment_middle"
-    """The clip is cut into T equal spans of time; the frame on screen in the middle (or at the start) of each is read."""
+    """The clip is cut into T equal spans of time; the picture in the middle (or at the start) of each is read."""
     interpolation: Literal["bicubic", "bilinear", "area"] = "bicubic"
     text_fields: tuple[TextField, ...] = (
         TextField(name="title", max_tokens=48),

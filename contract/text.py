@@ -18,7 +18,7 @@ from contract.input_spec import InputSpec
 _XVLM_DELETED = re.compile(r"""[,.'!?"()*#:;~]""")
 _XVLM_SPACED = re.compile(r"[-/]")
 _MAX_CHARS_PER_TOKEN = 200
-"""A word piece never spans more characters than WordPiece's longest word; text beyond budget x this is unread anyway."""
+"""WordPiece gives up on words longer than 100 characters, so text beyond budget x this is never read."""
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,5 @@ class TextTokenizer:
         except UnicodeEncodeError:
             raise InvalidText(f"{name} is not valid Unicode text") from None
         readable = max_tokens * _MAX_CHARS_PER_TOKEN
-        ids = self._tokenizer.encode(
-            clean(text[:readable], self._spec.text_cleaning), add_special_tokens=False
-        ).ids
+        ids = self._tokenizer.encode(clean(text[:readable], self._spec.text_cleaning), add_special_tokens=False).ids
         return ids[:max_tokens], len(ids) > max_tokens or len(text) > readable

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -135,7 +136,7 @@ def index_packets(container: Any, limits: DecodeLimits) -> PacketIndex:
     width, height = int(context.width or 0), int(context.height or 0)
     if width * height > limits.max_frame_pixels:
         raise FrameTooLarge(
-            f"pictures of {width}x{height} are over the limit of {limits.max_frame_pixels} pixels: send a smaller rendition"
+            f"pictures of {width}x{height} are over the limit of {limits.max_frame_pixels} pixels: send a smaller one"
         )
     declared_s = _declared_seconds(container)
     if declared_s is not None and declared_s > limits.max_duration_s:
@@ -193,7 +194,7 @@ def _timeline(pts: list[int], shown: list[Any], stream: Any) -> tuple[tuple[floa
         rate = float(stream.average_rate or stream.guessed_rate or 25)
         return (), len(shown) / rate
     times = tuple((p - pts[0]) * base for p in pts)
-    gaps = [b - a for a, b in zip(times, times[1:], strict=False)]
+    gaps = [b - a for a, b in itertools.pairwise(times)]
     last_duration = next((p.duration for p in shown if p.pts == pts[-1]), 0) or 0
     last = last_duration * base or (median(gaps) if gaps else 1 / float(stream.average_rate or 25))
     return times, times[-1] + last
@@ -225,9 +226,7 @@ def _fell_short(packets: int, stream: Any, container: Any, end_s: float) -> bool
 
 
 def _too_long(limits: DecodeLimits) -> VideoTooLong:
-    return VideoTooLong(
-        f"the video is over the limit of {limits.max_duration_s:g} s or {limits.max_packets} pictures"
-    )
+    return VideoTooLong(f"the video is over the limit of {limits.max_duration_s:g} s or {limits.max_packets} pictures")
 
 
 def _looks_like_media(path: Path) -> bool:

@@ -44,9 +44,7 @@ def plan_segments(index: PacketIndex, wanted_pts: Sequence[int]) -> list[Segment
     return segments
 
 
-def pick(
-    container: Any, index: PacketIndex, wanted_pts: Sequence[int], limits: DecodeLimits
-) -> dict[int, Any]:
+def pick(container: Any, index: PacketIndex, wanted_pts: Sequence[int], limits: DecodeLimits) -> dict[int, Any]:
     """Decoded pictures by timestamp; a wanted one that does not decode is absent.
 
     Raises:
@@ -68,9 +66,7 @@ def pick(
     return got
 
 
-def _feed_order(
-    index: PacketIndex, start: int, stop: int, wanted: set[int], got: dict[int, Any]
-) -> Iterator[Any]:
+def _feed_order(index: PacketIndex, start: int, stop: int, wanted: set[int], got: dict[int, Any]) -> Iterator[Any]:
     """The segment's packets, then a drain for the pictures still held back for reordering."""
     inside = {p.pts for p in index.packets[start:stop]} & wanted
     yield from index.packets[start:stop]
