@@ -1,0 +1,13 @@
+"""Manifest -> teacher -> soft targets -> student -> calibration -> report.
+
+    manifest, validation, builders, synthetic   rows of clips, titles, labels and privileged features
+    privileged                                  standardised privileged features with a presence mask
+    frame_cache, batches                        rows -> padded batches, decoded once through ``contract``
+    models                                      xvlm (student and baseline) and df_xvlm (teacher)
+    distillation                                cross-entropy, PFD, CPFD: one registry
+    engine                                      one epoch of training, one pass of prediction; knows no config
+    fit, soft_targets, calibrate, evaluate      the stages of a run, each with its artefact
+    experiment, report                          all methods over seeds, and what came of it
+
+Each artefact names the digest of the one before it. Only the teacher ever reads a privileged feature.
+"""

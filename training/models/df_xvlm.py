@@ -1,0 +1,75 @@
+"""DF-X-VLM, the teacher: X-VLM that also reads privileged dense features. It is never exported."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from contract.decision import TaskSpec
+from contract.input_spec import InputSpec
+from training.config import ModelConfig, TeacherConfig
+from training.models.xvlm import XVLM
+
+
+class PrivilegedEncoder(nn.Module):
+    """One group's standardised values and presence mask -> an embedding, zero where the whole group is absent."""
+
+    def __init__(self, features: int, config: TeacherConfig, width: int) -> None:
+        super().__init__()
+        self.mlp = nn.Sequential(
+            nn.Linear(2 * features, config.hidden_size),
+            nn.LayerNorm(config.hidden_size),
+            nn.GELU(),
+            nn.Dropout(config.dropout),
+            nn.Linear(config.hidden_size, width),
+        )
+
+    def forward(self, values_BF: Tensor, presence_BF: Tensor) -> Tensor:
+        """embedding_BD (B, D) from values (B, F), 0 where absent, and presence (B, F) in {0, 1}."""
+        any_present_B1 = presence_BF.amax(dim=1, keepdim=True)
+        return self.mlp(torch.cat([values_BF * presence_BF, presence_BF], dim=1)) * any_present_B1
+
+
+class DFXVLM(nn.Module):
+    """X-VLM plus privileged groups, fused as a gated residual on [CLS] or as tokens that [CLS] attends to."""
+
+    def __init__(
+        self,
+        config: ModelConfig,
+        teacher: TeacherConfig,
+        spec: InputSpec,
+        tasks: Sequence[TaskSpec],
+        groups: Mapping[str, int],
+    ) -> None:
+        """Args: ``groups`` is group name -> number of features F."""
+        super().__init__()
+        self.xvlm = XVLM(config, spec, tasks)
+        self.fusion = teacher.fusion
+        hidden = config.text.hidden_size
+        width = hidden if teacher.fusion == "gated_residual" else config.vision.width
+        self.encoders = nn.ModuleDict({name: PrivilegedEncoder(n, teacher, width) for name, n in groups.items()})
+        self.gates = nn.ModuleDict({name: nn.Linear(2 * hidden, hidden) for name in groups})
+
+    def forward(
+        self,
+        frames: Tensor,
+        input_ids: Tensor,
+        attention_mask: Tensor,
+        video_present: Tensor,
+        text_present: Tensor,
+        privileged: Mapping[str, tuple[Tensor, Tensor]],
+    ) -> dict[str, Tensor]:
+        """Task name -> (B, K) logits. ``privileged`` is group -> (values (B, F), presence (B, F)); see ``XVLM``."""
+        embeddings = {name: encoder(*privileged[name]) for name, encoder in self.encoders.items()}
+        inputs = (frames, input_ids, attention_mask, video_present, text_present)
+        if self.fusion == "tokens":
+            represented_BD = self.xvlm.encode(*inputs, extra_tokens_BGD=torch.stack([*embeddings.values()], dim=1))
+            return self.xvlm.classify(represented_BD)
+        represented_BD = self.xvlm.encode(*inputs)
+        fused_BD = represented_BD
+        for name, embedding_BD in embeddings.items():
+            gate_BD = torch.sigmoid(self.gates[name](torch.cat([represented_BD, embedding_BD], dim=1)))
+            fused_BD = fused_BD + gate_BD * embedding_BD
+        return self.xvlm.classify(fused_BD)
