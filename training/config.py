@@ -39,6 +39,13 @@ class VisionConfig(FrozenDocument):
         """D_v: the width of a vision token."""
         return int(self.embed_dim * 2 ** (len(self.depths) - 1))
 
+    def patches(self, frame_size: int) -> int:
+        """P: patches of a frame of so many pixels a side that the last stage gives."""
+        side = -(-frame_size // self.patch_size)
+        for _ in self.depths[1:]:
+            side = -(-side // 2)
+        return side * side
+
 
 class TextConfig(FrozenDocument):
     """A BERT whose first layers read text alone and whose last layers cross-attend to vision tokens."""
@@ -83,6 +90,8 @@ class OptimiserConfig(FrozenDocument):
     text_batch: int = Field(default=64, ge=1)
     video_repeat: int = Field(default=1, ge=1)
     """How many times an epoch goes through the rows that hold a clip."""
+    precision: Literal["fp32", "bf16"] = "fp32"
+    """``bf16`` computes under autocast; weights and losses stay fp32."""
     pair_probability: float = Field(default=0.5, ge=0, le=1)
     """Share of clips without text that get the text of a random other training row, with that row's labels and
     soft targets: served requests hold both, training rows seldom do. The draw knows no label."""

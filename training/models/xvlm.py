@@ -39,8 +39,7 @@ class XVLM(nn.Module):
         self.no_text = nn.Parameter(torch.zeros(1, 1, hidden))
         self.heads = nn.ModuleDict({t.name: classification_head(hidden, t.logits_width) for t in tasks})
         self.task_names = tuple(t.name for t in tasks)
-        self.vision_tokens = 1 + spec.frames + (spec.frame_size // (config.vision.patch_size * 2 ** (
-            len(config.vision.depths) - 1))) ** 2
+        self.vision_tokens = 1 + spec.frames + config.vision.patches(spec.frame_size)
         for module in (self.pooled_projection, self.heads, self.text_encoder, self.cross_encoder):
             module.apply(_initialise)
         nn.init.trunc_normal_(self.no_video, std=0.02)
