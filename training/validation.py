@@ -1,0 +1,245 @@
+"""Manifest -> every fault in it, each with its file, row and column. No message holds a row's text."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from contract.decision import TaskKind, TaskSpec
+from contract.errors import MediaError
+from contract.video import DecodeLimits, probe
+from training.manifest import TEXT_FIELDS, Manifest, Row, text_key
+
+Severity = Literal["error", "warning"]
+_SHOWN = 20
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One thing wrong with a manifest.
+
+    Attributes:
+        file: the file it stands in.
+        row: 1-based line or record number; None where the fault belongs to no single row.
+        column: dotted path, such as ``privileged.flow.speed``; empty where it belongs to no column.
+        message: what is wrong.
+        severity: an ``error`` must be mended before training; a ``warning`` is skipped or worth a look.
+    """
+
+    file: str
+    row: int | None
+    column: str
+    message: str
+    severity: Severity = "error"
+
+    def __str__(self) -> str:
+        place = self.file if self.row is None else f"{self.file}:{self.row}"
+        return f"{self.severity}: {place}: {self.column + ': ' if self.column else ''}{self.message}"
+
+
+class ManifestError(Exception):
+    """A manifest that cannot be trained on. ``faults`` holds every fault found, warnings too."""
+
+    def __init__(self, faults: Iterable[Fault]) -> None:
+        self.faults = tuple(faults)
+        lines = [str(f) for f in self.faults[:_SHOWN]]
+        if len(self.faults) > _SHOWN:
+            lines.append(f"... and {len(self.faults) - _SHOWN} more")
+        super().__init__("\n".join(lines))
+
+
+_Found = Iterator[tuple[int | None, str, str, Severity]]
+_Numbered = list[tuple[int, Row]]
+
+
+def validate(manifest: Manifest, *, check_media: bool, rows_file: str = "rows.jsonl") -> list[Fault]:
+    """Every fault of the manifest, in the order of the checks below; empty where there is none.
+
+    Args:
+        manifest: what to check.
+        check_media: whether to open every clip (its index only; nothing is decoded).
+        rows_file: the name that faults carry, as ``manifest_io`` wrote or read it.
+    """
+    numbered = list(enumerate(manifest.rows, start=1))
+    checks: list[Callable[[Manifest, _Numbered], _Found]] = [
+        _ids,
+        _placement,
+        _inputs,
+        _labels,
+        _classes,
+        _privileged,
+        _constant_features,
+        _straddling_groups,
+        _straddling_content,
+    ]
+    if check_media:
+        checks.append(_media)
+    return [Fault(rows_file, *found) for check in checks for found in check(manifest, numbered)]
+
+
+def check(manifest: Manifest, *, check_media: bool, rows_file: str = "rows.jsonl") -> list[Fault]:
+    """The warnings of a manifest that has no errors.
+
+    Raises:
+        ManifestError: there is an error.
+    """
+    faults = validate(manifest, check_media=check_media, rows_file=rows_file)
+    if any(f.severity == "error" for f in faults):
+        raise ManifestError(faults)
+    return faults
+
+
+def _ids(manifest: Manifest, rows: _Numbered) -> _Found:
+    first: dict[str, int] = {}
+    for number, row in rows:
+        if row.id in first:
+            yield number, "id", f"the same id as row {first[row.id]}", "error"
+        first.setdefault(row.id, number)
+
+
+def _placement(manifest: Manifest, rows: _Numbered) -> _Found:
+    for number, row in rows:
+        if row.split is not None and row.fold is not None:
+            yield number, "split", "both a split and a fold: set exactly one", "error"
+        elif row.split is None and row.fold is None:
+            yield number, "split", "neither a split nor a fold: set exactly one", "error"
+        if row.fold is not None and not 0 <= row.fold < manifest.folds:
+            yield number, "fold", f"fold {row.fold} is not in [0, {manifest.folds})", "error"
+
+
+def _inputs(manifest: Manifest, rows: _Numbered) -> _Found:
+    for number, row in rows:
+        for field in sorted(set(row.texts) - set(TEXT_FIELDS)):
+            yield number, f"texts.{field}", f"unknown text field; known are {', '.join(TEXT_FIELDS)}", "error"
+        if row.video is None and not any(text.strip() for text in row.texts.values()):
+            yield number, "video", "neither a video nor any text", "error"
+        if row.window_ms is not None:
+            if row.video is None:
+                yield number, "window_ms", "a window without a video", "error"
+            if not 0 <= row.window_ms[0] < row.window_ms[1] < math.inf:
+                yield number, "window_ms", "a window must be [start, end) with 0 <= start < end", "error"
+
+
+def _labels(manifest: Manifest, rows: _Numbered) -> _Found:
+    tasks = {task.name: task for task in manifest.tasks}
+    for number, row in rows:
+        for name, label in row.labels.items():
+            task = tasks.get(name)
+            message = "unknown task" if task is None else _label_fault(task, label)
+            if message:
+                yield number, f"labels.{name}", message, "error"
+
+
+def _label_fault(task: TaskSpec, label: str | list[str]) -> str | None:
+    if (task.kind is TaskKind.MULTILABEL) != isinstance(label, list):
+        return "a multilabel task takes a list of labels, every other task one label"
+    given = label if isinstance(label, list) else [label]
+    if len(set(given)) != len(given):
+        return "a label stands there twice"
+    if not set(given) <= set(task.labels):
+        return f"a label outside the set {', '.join(task.labels)}"
+    return None
+
+
+def _classes(manifest: Manifest, rows: _Numbered) -> _Found:
+    seen: dict[tuple[str, str], set[str]] = defaultdict(set)
+    for _, row in rows:
+        place = f"split {row.split}" if row.split is not None else f"fold {row.fold}"
+        for name, label in row.labels.items():
+            seen[name, place] |= set(label) if isinstance(label, list) else {label}
+    for task in manifest.tasks:
+        places = {place: labels for (name, place), labels in seen.items() if name == task.name}
+        if not places:
+            yield None, f"labels.{task.name}", "no row has a label of this task", "error"
+        for place, labels in sorted(places.items()):
+            severity: Severity = "error" if place == "split train" else "warning"
+            if task.kind is not TaskKind.MULTILABEL and len(labels) == 1:
+                yield None, f"labels.{task.name}", f"{place} holds one class only", severity
+            absent = sorted(set(task.labels) - labels)
+            if task.kind is not TaskKind.BINARY and absent and len(labels) != 1:
+                yield None, f"labels.{task.name}", f"{place} holds no row of {', '.join(absent)}", "warning"
+
+
+def _privileged(manifest: Manifest, rows: _Numbered) -> _Found:
+    known = {group.name: set(group.features) for group in manifest.privileged_groups}
+    for number, row in rows:
+        for group, values in row.privileged.items():
+            if group not in known:
+                yield number, f"privileged.{group}", "unknown privileged group", "error"
+                continue
+            for feature, value in values.items():
+                if feature not in known[group]:
+                    yield number, f"privileged.{group}.{feature}", "unknown privileged feature", "error"
+                elif value is not None and not math.isfinite(value):
+                    yield number, f"privileged.{group}.{feature}", "not a finite number; null means missing", "error"
+
+
+def _constant_features(manifest: Manifest, rows: _Numbered) -> _Found:
+    for group in manifest.privileged_groups:
+        carried = [row.privileged[group.name] for _, row in rows if group.name in row.privileged]
+        for feature in group.features:
+            values = {values.get(feature) for values in carried} - {None}
+            if len(values) < 2:
+                what = "the same value in every row" if values else "missing in every row"
+                yield None, f"privileged.{group.name}.{feature}", what, "warning"
+
+
+def _straddling_groups(manifest: Manifest, rows: _Numbered) -> _Found:
+    first: dict[str, tuple[int, object]] = {}
+    told: set[str] = set()
+    for number, row in rows:
+        place = (row.split, row.fold)
+        before, where = first.setdefault(row.group, (number, place))
+        if where != place and row.group not in told:
+            told.add(row.group)
+            yield number, "group", f"its group also stands in another split or fold, in row {before}", "error"
+
+
+def _straddling_content(manifest: Manifest, rows: _Numbered) -> _Found:
+    for column, key in (("texts", _text_of), ("video", _clip_of)):
+        first: dict[object, tuple[int, object]] = {}
+        for number, row in rows:
+            content = key(row)
+            if content is None:
+                continue
+            before, where = first.setdefault(content, (number, (row.split, row.fold)))
+            if where != (row.split, row.fold):
+                yield number, column, f"the same content in another split or fold, in row {before}", "warning"
+
+
+def _text_of(row: Row) -> object:
+    # A clip's title may repeat; only a row that is nothing but text is the same example again.
+    keys = tuple(text_key(row.texts.get(field, "")) for field in TEXT_FIELDS)
+    return keys if row.video is None and any(keys) else None
+
+
+def _clip_of(row: Row) -> object:
+    return None if row.video is None else (row.video, row.window_ms)
+
+
+def _media(manifest: Manifest, rows: _Numbered) -> _Found:
+    limits = DecodeLimits()
+    unreadable: Counter[str] = Counter()
+    for number, row in rows:
+        path = manifest.video_path(row)
+        if path is None:
+            continue
+        if not path.is_file():
+            yield number, "video", "no such file under the media root", "error"
+            continue
+        try:
+            end_ms = probe(path, limits).end_s * 1000
+        except MediaError as error:
+            unreadable[error.code] += 1
+            yield number, "video", f"unreadable, will be skipped: {error.code}", "warning"
+            continue
+        if row.window_ms is not None and row.window_ms[0] >= end_ms:
+            yield number, "window_ms", f"the window starts after the clip's end at {end_ms:.0f} ms", "error"
+        elif row.window_ms is not None and row.window_ms[1] > end_ms:
+            yield number, "window_ms", f"the clip ends at {end_ms:.0f} ms, inside the window", "warning"
+    if unreadable:
+        counts = ", ".join(f"{code} {count}" for code, count in sorted(unreadable.items()))
+        yield None, "video", f"{sum(unreadable.values())} clips will be skipped: {counts}", "warning"
