@@ -65,7 +65,7 @@ class Record:
 
 
 def read_records(data_dir: Path, file: str, columns: Sequence[str]) -> list[Record]:
-    """The records of ``data_dir / file``.
+    """The records of ``data_dir / file``, at least one.
 
     Args:
         data_dir: where the development data lie.
@@ -73,12 +73,15 @@ def read_records(data_dir: Path, file: str, columns: Sequence[str]) -> list[Reco
         columns: what must be there; other columns are kept too.
 
     Raises:
-        ManifestError: the file or a column is missing, or a record has too few or too many fields.
+        ManifestError: the file or a column is missing, there is no record, or one has too few or too many fields.
     """
     path = data_dir / file
     if not path.is_file():
         raise ManifestError([Fault(file, None, "", "no such file in the data directory")])
-    return list(_records(path, file, columns))
+    records = list(_records(path, file, columns))
+    if not records:
+        raise ManifestError([Fault(file, None, "", "holds no record")])
+    return records
 
 
 def _records(path: Path, file: str, columns: Sequence[str]) -> Iterator[Record]:

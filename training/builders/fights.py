@@ -43,9 +43,8 @@ def build(data_dir: Path, *, audio: bool = False) -> Manifest:
     sound: dict[str, Record] = {}
     sound_columns: list[str] = []
     if audio:
-        sound = {
-            r.text("file"): r for r in read_records(data_dir, "fights/priv_flow_audio.csv", ("file", "aud_present"))
-        }
+        audio_records = read_records(data_dir, "fights/priv_flow_audio.csv", ("file", "aud_present"))
+        sound = {r.text("file"): r for r in audio_records}
         sound_columns = [c for c in audio_records[0].fields if c.startswith("aud_") and c != "aud_present"]
         groups.append(PrivilegedGroup(name="audio", features=tuple(sound_columns)))
     rows = []
