@@ -1,0 +1,165 @@
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from contract.decision import TaskKind, TaskSpec
+from training.manifest import Manifest, PrivilegedGroup, Row
+from training.synthetic import generate
+from training.validation import Fault, ManifestError, check, validate
+
+RISKY = TaskSpec(name="risky", kind=TaskKind.BINARY, labels=("no", "yes"))
+TOPICS = TaskSpec(name="topics", kind=TaskKind.MULTILABEL, labels=("a", "b"))
+FLOW = PrivilegedGroup(name="flow", features=("speed",))
+
+
+def sound_rows() -> list[Row]:
+    rows = []
+    for n, split in enumerate(("train", "val", "test")):
+        for label in RISKY.labels:
+            number = len(rows)
+            rows.append(
+                Row(
+                    id=f"{split}-{label}",
+                    texts={"title": "abcdefgh"[: number + 1]},
+                    labels={"risky": label, "topics": ["a", "b"]},
+                    privileged={"flow": {"speed": float(number)}},
+                    split=split,  # type: ignore[arg-type]
+                    group=f"g{n}",
+                )
+            )
+    return rows
+
+
+def faults_with(**changes: Any) -> list[Fault]:
+    """The faults of a sound manifest in which the third row was changed."""
+    rows = sound_rows()
+    rows[2] = rows[2].model_copy(update=changes)
+    return validate(manifest(rows), check_media=False)
+
+
+def manifest(rows: list[Row]) -> Manifest:
+    return Manifest(name="m", tasks=(RISKY, TOPICS), privileged_groups=(FLOW,), folds=4, rows=tuple(rows))
+
+
+def test_a_sound_manifest_has_no_fault() -> None:
+    assert validate(manifest(sound_rows()), check_media=True) == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "column", "message"),
+    [
+        ({"id": "train-no"}, "id", "row 1"),
+        ({"labels": {"risky": "maybe"}}, "labels.risky", "outside the set"),
+        ({"labels": {"risky": ["no"]}}, "labels.risky", "list"),
+        ({"labels": {"topics": "a"}}, "labels.topics", "list"),
+        ({"labels": {"topics": ["a", "a"]}}, "labels.topics", "twice"),
+        ({"labels": {"other": "no"}}, "labels.other", "unknown task"),
+        ({"texts": {"title": "x", "caption": "x"}}, "texts.caption", "unknown text field"),
+        ({"texts": {"title": "  "}}, "video", "neither"),
+        ({"privileged": {"sound": {"speed": 1.0}}}, "privileged.sound", "unknown privileged group"),
+        ({"privileged": {"flow": {"colour": 1.0}}}, "privileged.flow.colour", "unknown privileged feature"),
+        ({"privileged": {"flow": {"speed": float("nan")}}}, "privileged.flow.speed", "finite"),
+        ({"privileged": {"flow": {"speed": float("inf")}}}, "privileged.flow.speed", "finite"),
+        ({"split": None}, "split", "neither"),
+        ({"fold": 1}, "split", "both"),
+        ({"split": None, "fold": 4}, "fold", "not in"),
+        ({"group": "g0"}, "group", "row 1"),
+        ({"window_ms": (0.0, 1.0)}, "window_ms", "without a video"),
+        ({"video": "a.mp4", "window_ms": (5.0, 5.0)}, "window_ms", "start < end"),
+    ],
+)
+def test_each_fault_is_named_by_row_and_column(changes: dict[str, Any], column: str, message: str) -> None:
+    errors = [f for f in faults_with(**changes) if f.severity == "error" and f.column == column]
+    assert [f.row for f in errors] == [3]
+    assert errors[0].file == "rows.jsonl"
+    assert message in errors[0].message
+
+
+def test_a_train_split_of_one_class_is_an_error_and_a_val_split_a_warning() -> None:
+    rows = sound_rows()
+    rows[0] = rows[0].model_copy(update={"labels": {**rows[0].labels, "risky": "yes"}})
+    rows[2] = rows[2].model_copy(update={"labels": {**rows[2].labels, "risky": "yes"}})
+    found = {(f.message, f.severity) for f in validate(manifest(rows), check_media=False)}
+    assert found == {("split train holds one class only", "error"), ("split val holds one class only", "warning")}
+
+
+def test_a_label_that_never_occurs_and_a_task_without_labels_are_told() -> None:
+    rows = [r.model_copy(update={"labels": {"topics": ["a"]}}) for r in sound_rows()]
+    found = [(f.column, f.severity) for f in validate(manifest(rows), check_media=False)]
+    assert ("labels.risky", "error") in found
+    rows = [r.model_copy(update={"labels": {**r.labels, "topics": []}}) for r in sound_rows()]
+    assert ("labels.topics", "warning") in [(f.column, f.severity) for f in validate(manifest(rows), check_media=False)]
+
+
+@pytest.mark.parametrize("values", [{"flow": {"speed": 2.0}}, {}])
+def test_a_constant_privileged_feature_is_a_warning(values: dict[str, dict[str, float | None]]) -> None:
+    rows = [r.model_copy(update={"privileged": values}) for r in sound_rows()]
+    (fault,) = validate(manifest(rows), check_media=False)
+    assert (fault.column, fault.severity) == ("privileged.flow.speed", "warning")
+
+
+def test_a_group_that_straddles_folds_is_an_error() -> None:
+    rows = sound_rows() + [Row(id=f"f{n}", texts={"title": f"{'xyz'[n]}"}, fold=n % 2, group="scene") for n in range(3)]
+    assert [(f.row, f.column) for f in validate(manifest(rows), check_media=False)] == [(8, "group")]
+
+
+def test_the_same_title_in_two_splits_is_a_warning() -> None:
+    (fault,) = faults_with(texts={"title": "A! 7"})
+    assert (fault.row, fault.column, fault.severity) == (3, "texts", "warning")
+
+
+def test_no_message_holds_the_text_of_a_row() -> None:
+    secret = "zebra"
+    rows = [
+        r.model_copy(update={"texts": {"title": secret, "x": secret}, "labels": {"risky": secret}})
+        for r in sound_rows()
+    ]
+    faults = validate(manifest(rows), check_media=False)
+    assert faults
+    assert not any(secret in str(f) for f in faults)
+
+
+def test_clips_are_opened_on_demand(tmp_path: Path) -> None:
+    made = generate(tmp_path, clips=16, titles=48)
+    assert [f for f in validate(made, check_media=True) if f.column == "video"] == []
+    clips = sorted((tmp_path / "clips").iterdir())
+    clips[0].unlink()
+    clips[1].write_bytes(b"no clip at all")
+    rows = list(made.rows)
+    rows[2] = rows[2].model_copy(update={"window_ms": (0.0, 60_000.0)})
+    rows[3] = rows[3].model_copy(update={"window_ms": (50_000.0, 60_000.0)})
+    shutil.copy(clips[2], clips[4])
+    spoilt = made.model_copy(update={"rows": tuple(rows)})
+    found = [
+        (f.row, f.column, f.severity) for f in validate(spoilt, check_media=True) if f.column in ("video", "window_ms")
+    ]
+    assert found == [
+        (1, "video", "error"),
+        (2, "video", "warning"),
+        (3, "window_ms", "warning"),
+        (4, "window_ms", "error"),
+        (None, "video", "warning"),
+    ]
+    assert "unsupported_media 1" in validate(spoilt, check_media=True)[-1].message
+
+
+def test_check_raises_on_errors_and_returns_warnings() -> None:
+    assert [f.severity for f in check(manifest(_with_constant()), check_media=False)] == ["warning"]
+    rows = sound_rows()
+    with pytest.raises(ManifestError, match="row 1") as caught:
+        check(manifest([*rows, rows[0]]), check_media=False, rows_file="rows.parquet")
+    assert caught.value.faults[0].file == "rows.parquet"
+
+
+def _with_constant() -> list[Row]:
+    return [r.model_copy(update={"privileged": {"flow": {"speed": 1.0}}}) for r in sound_rows()]
+
+
+def test_a_long_list_of_faults_is_cut_in_the_message_only() -> None:
+    error = ManifestError(Fault("f", n, "id", "wrong") for n in range(30))
+    assert len(error.faults) == 30
+    assert str(error).endswith("... and 10 more")
