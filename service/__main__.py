@@ -1,0 +1,78 @@
+"""python -m service: settings -> app -> uvicorn. Exit 0 after a drain, 1 where it must not serve."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+from types import FrameType
+
+import uvicorn
+
+from service.app import Service, create_app
+from service.errors import StartError
+from service.logs import configure_logs
+from service.settings import read_settings
+
+
+class DrainingServer(uvicorn.Server):
+    """uvicorn, except that a first SIGTERM or SIGINT drains the service before the listener closes."""
+
+    def __init__(self, config: uvicorn.Config, service: Service) -> None:
+        super().__init__(config)
+        self._service = service
+        self._drain: asyncio.Task[None] | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    async def serve(self, sockets: list[object] | None = None) -> None:  # type: ignore[override]
+        self._loop = asyncio.get_running_loop()
+        self._service.on_failure = self._stop
+        await super().serve()
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """First signal: drain, then stop. Second: stop now. (The parent class would re-raise it: exit is not 0.)"""
+        if self._loop is None or self._drain is not None or self.should_exit:
+            self.should_exit = True
+            self.force_exit = sig == signal.SIGINT
+            return
+        self._service.readiness.draining = True
+        self._loop.call_soon_threadsafe(self._begin_drain)
+
+    def _begin_drain(self) -> None:
+        self._drain = asyncio.ensure_future(self._service.drain())
+        self._drain.add_done_callback(lambda _: self._stop())
+
+    def _stop(self) -> None:
+        self.should_exit = True
+
+
+def main() -> int:
+    """Serves until told to stop; returns the exit code."""
+    try:
+        settings = read_settings()
+        configure_logs(settings.log_level)
+        app = create_app(settings)
+    except StartError as error:
+        sys.stderr.write(f"cpfd: {error.detail}\n")
+        return 1
+    service: Service = app.state.service
+    config = uvicorn.Config(
+        app,
+        host=settings.host,
+        port=settings.port,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_keep_alive=settings.keep_alive_seconds,
+        timeout_graceful_shutdown=5,
+    )
+    server = DrainingServer(config, service)
+    server.run()
+    if service.failure is not None:
+        sys.stderr.write(f"cpfd: {service.failure.detail}\n")
+        return 1
+    return 0 if server.started else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

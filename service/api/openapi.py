@@ -1,0 +1,103 @@
+"""What /openapi.json says of POST /classify: the two request forms, the verdict, and every problem."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import Any
+
+from service.api.problem import MEDIA_TYPE, STATUSES
+from service.api.schemas import VERDICT_EXAMPLE, Problem
+from service.stages.form import QUERY_FIELDS
+
+DESCRIPTION = """\
+Classifies a video, its texts, or both. Send a form, or the video alone as the body with its texts in the query.
+The same `video_id` is always answered by the same arm; without one the content decides.
+"""
+_TEXTS: dict[str, dict[str, Any]] = {
+    "title": {"type": "string", "description": "The title. What is over the model's token budget is not read."},
+    "overlay_text": {"type": "string", "description": "Text shown in the video, such as OCR or stickers."},
+    "video_id": {"type": "string", "maxLength": 256, "description": "Your name of the clip: it sticks to one arm."},
+}
+_HEADERS: dict[str, str] = {
+    "X-Request-Id": "Echoed, or made; 1 to 128 of A-Z a-z 0-9 . _ : -",
+    "X-Arm": "The arm that answered.",
+    "Server-Timing": "Milliseconds in each stage.",
+}
+REQUEST: dict[str, Any] = {
+    "parameters": [
+        *(
+            {
+                "name": name,
+                "in": "query",
+                "schema": {"type": "string"},
+                "description": f"{_TEXTS[name]['description']} Only beside a raw body.",
+            }
+            for name in QUERY_FIELDS
+        ),
+        {"name": "X-Request-Id", "in": "header", "schema": {"type": "string"}, "description": "Echoed in the answer."},
+        {
+            "name": "X-Request-Timeout-Ms",
+            "in": "header",
+            "schema": {"type": "integer", "minimum": 1},
+            "description": "How long you will wait; past it the answer is 504.",
+        },
+    ],
+    "requestBody": {
+        "required": True,
+        "content": {
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "additionalProperties": False,
+                    "properties": {"video": {"type": "string", "format": "binary"}, **_TEXTS},
+                }
+            },
+            "video/*": {"schema": {"type": "string", "format": "binary"}},
+            "application/octet-stream": {"schema": {"type": "string", "format": "binary"}},
+        },
+    },
+}
+
+
+def responses() -> dict[int | str, dict[str, Any]]:
+    """Status -> what it holds; every code of the status table once, as an example."""
+    by_status: dict[int, dict[str, Any]] = defaultdict(dict)
+    for code, (status, title) in STATUSES.items():
+        if status != 499:
+            by_status[status][code] = {"summary": title, "value": _example(code, status, title)}
+    found: dict[int | str, dict[str, Any]] = {
+        200: {
+            "description": "The verdict.",
+            "content": {"application/json": {"example": VERDICT_EXAMPLE}},
+            "headers": {
+                name: {"schema": {"type": "string"}, "description": description}
+                for name, description in _HEADERS.items()
+            },
+        }
+    }
+    schema = {"$ref": "#/components/schemas/Problem"}
+    for status, examples in sorted(by_status.items()):
+        titles = "; ".join(example["summary"] for example in examples.values())
+        found[status] = {"description": titles, "content": {MEDIA_TYPE: {"schema": schema, "examples": examples}}}
+    return found
+
+
+def _example(code: str, status: int, title: str) -> dict[str, Any]:
+    return Problem(
+        type=f"urn:cpfd:problem:{code}",
+        title=title,
+        status=status,
+        detail="What to change, or when to come back.",
+        instance="urn:cpfd:request:2f1c9d8e7b6a4f53",
+        code=code,
+        retryable=status in (408, 429, 503, 504),
+        stage="fetch",
+        request_id="2f1c9d8e7b6a4f53",
+    ).model_dump()
+
+
+def with_problem_schema(document: dict[str, Any]) -> dict[str, Any]:
+    """The OpenAPI document, with the Problem schema that ``responses`` refers to."""
+    schemas = document.setdefault("components", {}).setdefault("schemas", {})
+    schemas["Problem"] = Problem.model_json_schema()
+    return document

@@ -1,0 +1,96 @@
+"""The routes: thin, each hands over to what does the work."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+from fastapi import APIRouter, Request, Response
+from prometheus_client import CONTENT_TYPE_LATEST
+
+from contract.errors import InputError
+from service.api.edge import context_of, log_operator_error
+from service.api.openapi import DESCRIPTION, REQUEST, responses
+from service.api.problem import problem_response
+from service.api.schemas import Ready, Verdict
+from service.errors import ClientGone, ServiceError
+from service.metrics import Metrics
+from service.pipeline import Components, classify
+from service.readiness import Readiness
+
+T = TypeVar("T")
+
+
+def build_routes(parts: Components, readiness: Readiness, metrics: Metrics) -> APIRouter:
+    """The router over the app's components."""
+    router = APIRouter()
+
+    @router.post(
+        "/classify",
+        response_model=Verdict,
+        summary="Classify a video and its texts",
+        description=DESCRIPTION,
+        responses=responses(),
+        openapi_extra=REQUEST,
+        tags=["classification"],
+    )
+    async def post_classify(request: Request) -> Response:
+        context = context_of(request.scope)
+        try:
+            verdict = await while_connected(request, classify(request, context, parts))
+        except (ServiceError, InputError) as error:
+            log_operator_error(error, context)
+            return problem_response(error, context)
+        return Response(verdict.model_dump_json(), media_type="application/json")
+
+    @router.get("/livez", summary="Whether the process answers", tags=["operation"])
+    async def get_livez() -> dict[str, bool]:
+        return {"live": True}
+
+    @router.get(
+        "/readyz",
+        summary="Whether requests are taken, and if not, why",
+        response_model=Ready,
+        responses={503: {"model": Ready, "description": "Not now."}},
+        tags=["operation"],
+    )
+    async def get_readyz() -> Response:
+        reasons = tuple(readiness.reasons())
+        body = Ready(ready=not reasons, reasons=reasons).model_dump_json()
+        return Response(body, 503 if reasons else 200, media_type="application/json")
+
+    @router.get("/metrics", summary="Prometheus metrics", tags=["operation"])
+    async def get_metrics() -> Response:
+        readiness.reasons()
+        return Response(metrics.exposition(), media_type=CONTENT_TYPE_LATEST)
+
+    return router
+
+
+async def while_connected(request: Request, work: Coroutine[Any, Any, T]) -> T:
+    """``work``'s result; if the client leaves after its body was read, the work is cancelled.
+
+    Raises:
+        ClientGone: it left.
+    """
+    task = asyncio.ensure_future(work)
+    watcher = asyncio.ensure_future(_disconnected(request, context_of(request.scope).body_read))
+    try:
+        await asyncio.wait({task, watcher}, return_when=asyncio.FIRST_COMPLETED)
+        if not task.done():
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+            raise ClientGone("the client closed the connection")
+        return task.result()
+    finally:
+        for waiting in (task, watcher):
+            waiting.cancel()
+        await asyncio.gather(task, watcher, return_exceptions=True)
+
+
+async def _disconnected(request: Request, body_read: asyncio.Event) -> None:
+    """Returns once the client is gone. Starts to listen only when the body has been read."""
+    await body_read.wait()
+    while (await request.receive())["type"] != "http.disconnect":
+        pass

@@ -1,0 +1,154 @@
+"""Builds the components, starts and drains them. No logic, and nothing happens at import.
+
+create_app(settings)   verifies the bundles and wires everything; raises StartError
+lifespan               loads, warms and proves the arms in the background while /livez already answers
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from importlib import metadata
+from typing import Any
+
+import onnxruntime
+from fastapi import FastAPI, Request, Response
+from starlette.exceptions import HTTPException
+
+from service.api.edge import Edge, context_of
+from service.api.openapi import with_problem_schema
+from service.api.problem import problem_response
+from service.api.routes import build_routes
+from service.errors import StartError
+from service.experiment.arms import Arms, read_bundles
+from service.metrics import Metrics
+from service.pipeline import Components
+from service.readiness import Readiness
+from service.settings import Settings, read_settings
+from service.stages.admission import Admission
+from service.stages.decode import DecodePool
+from service.stages.inference import Lanes, refuse_double_runtime
+
+log = logging.getLogger(__name__)
+
+
+class Service:
+    """The app's components and their life.
+
+    Args:
+        settings: everything configurable.
+
+    Raises:
+        StartError: a bundle must not be served, or the environment is broken.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        refuse_double_runtime()
+        self.settings = settings
+        self.metrics = Metrics()
+        self.failure: StartError | None = None
+        self.on_failure: Callable[[], None] = lambda: None
+        bundles = read_bundles(settings.arms)
+        slot_bytes = max(math.prod(bundle.manifest.input_spec.frames_shape) for bundle in bundles.values())
+        self._lanes = Lanes(settings.lanes.effective_count)
+        self.decode = DecodePool(settings.decode, slot_bytes, self.metrics)
+        self.arms = Arms(settings.arms, settings.experiment, bundles, self._lanes, settings.lanes, self.metrics)
+        self.readiness = Readiness(self._faults, self.metrics, settings.drain.max_seconds)
+        self.admission = Admission(
+            settings.admission, min(self.decode.workers, self._lanes.count), self.readiness.refusal, self.metrics
+        )
+        self.parts = Components(settings, self.metrics, self.admission, self.decode, self.arms)
+        self.metrics.build_info.labels(version(), onnxruntime.__version__).set(1)
+
+    def _faults(self) -> list[str]:
+        if self.failure is not None:
+            return ["the start failed; the log says why"]
+        faults = self.arms.faults(stuck_after_s=self.settings.deadline.max_ms / 1000)
+        alive, wanted = self.decode.alive(), self.decode.workers
+        # A worker that died is back within a second, and the others go on: only having none is a reason.
+        return faults if alive else [*faults, f"0 of {wanted} decode workers are alive"]
+
+    async def start(self) -> None:
+        """Prepares everything; afterwards the service is ready, or ``failure`` says why it never will be."""
+        self.decode.start()
+        try:
+            await self.arms.prepare()
+        except StartError as error:
+            self.failure = error
+            log.error("start failed: %s", error.detail)
+            self.on_failure()
+            return
+        self.readiness.started = True
+
+    async def drain(self) -> None:
+        """Takes nothing new; returns when nothing is in flight and the notice has passed, or when time is up."""
+        self.readiness.draining = True
+        bounds, loop = self.settings.drain, asyncio.get_running_loop()
+        began = loop.time()
+        log.info("draining")
+        while loop.time() - began < bounds.max_seconds:
+            if self.admission.requests == 0 and loop.time() - began >= bounds.notice_seconds:
+                return
+            await asyncio.sleep(0.05)
+        log.warning("requests were still in flight when the drain ended")
+
+    async def close(self) -> None:
+        await self.arms.close()
+        await self.decode.close()
+        self._lanes.close()
+
+
+def version() -> str:
+    """The installed version, ``0+source`` from a checkout."""
+    try:
+        return metadata.version("cpfd")
+    except metadata.PackageNotFoundError:
+        return "0+source"
+
+
+def create_app(settings: Settings | None = None) -> FastAPI:
+    """The ASGI app. ``app.state.service`` is its Service.
+
+    Args:
+        settings: None: read from file and environment.
+
+    Raises:
+        StartError: it must not serve.
+    """
+    service = Service(settings or read_settings())
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        starting = asyncio.create_task(service.start(), name="start")
+        try:
+            yield
+        finally:
+            starting.cancel()
+            await asyncio.gather(starting, return_exceptions=True)
+            await service.close()
+
+    app = FastAPI(
+        title="CPFD video classification",
+        version=version(),
+        summary="Videos and their texts -> calibrated verdicts for content moderation",
+        lifespan=lifespan,
+        redoc_url=None,
+    )
+    app.state.service = service
+    app.include_router(build_routes(service.parts, service.readiness, service.metrics))
+    app.add_middleware(Edge, metrics=service.metrics)
+
+    @app.exception_handler(HTTPException)
+    async def typed(request: Request, error: HTTPException) -> Response:
+        return problem_response(error, context_of(request.scope))
+
+    build_openapi = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        return with_problem_schema(build_openapi())
+
+    app.openapi = openapi  # type: ignore[method-assign]
+    return app

@@ -1,0 +1,115 @@
+"""Arms: each a verified bundle, its loaded model and the micro-batcher in front of it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from dataclasses import dataclass
+
+from contract.bundle import Bundle, read_bundle
+from contract.errors import BundleError
+from service.errors import NotReady, StartError
+from service.experiment.assignment import assign
+from service.logs import FIELDS
+from service.metrics import Metrics
+from service.settings import ArmSettings, ExperimentSettings, LaneSettings
+from service.stages.inference import ArmModel, Lanes
+from service.stages.microbatch import MicroBatcher
+
+log = logging.getLogger(__name__)
+
+
+def read_bundles(arms: tuple[ArmSettings, ...]) -> dict[str, Bundle]:
+    """Arm name -> its verified bundle.
+
+    Raises:
+        StartError: one must not be served; the message names arm and file.
+    """
+    try:
+        return {arm.name: read_bundle(arm.bundle) for arm in arms}
+    except BundleError as error:
+        raise StartError(str(error)) from error
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One arm, ready to answer."""
+
+    name: str
+    bundle: Bundle
+    batcher: MicroBatcher
+
+
+class Arms:
+    """Every arm of the experiment.
+
+    Args:
+        settings: names, bundles, weights.
+        experiment: name and salt.
+        bundles: by arm name, verified.
+        lanes: shared by all.
+        lane_settings: how models are loaded.
+        metrics: where it shows.
+    """
+
+    def __init__(
+        self,
+        settings: tuple[ArmSettings, ...],
+        experiment: ExperimentSettings,
+        bundles: dict[str, Bundle],
+        lanes: Lanes,
+        lane_settings: LaneSettings,
+        metrics: Metrics,
+    ) -> None:
+        self._weights = tuple((arm.name, arm.weight) for arm in settings)
+        self._experiment = experiment
+        self._lanes = lanes
+        self._lane_settings = lane_settings
+        self._metrics = metrics
+        self._arms: dict[str, Arm] = {}
+        self.bundles = bundles
+
+    async def prepare(self) -> None:
+        """Loads, warms and proves every arm, one after the other.
+
+        Raises:
+            StartError: one cannot be loaded or does not answer as it was recorded.
+        """
+        for name, bundle in self.bundles.items():
+            began = time.monotonic()
+            model = await asyncio.to_thread(ArmModel, bundle, self._lane_settings)
+            worst = await asyncio.to_thread(model.prove)
+            batcher = MicroBatcher(
+                name, model.infer, model.buckets[-1], self._lanes, self._metrics, expected_run_s=model.seconds[1]
+            )
+            batcher.start()
+            self._arms[name] = Arm(name, bundle, batcher)
+            manifest = bundle.manifest
+            self._metrics.model_info.labels(name, manifest.name, manifest.version, bundle.digest, model.provider).set(1)
+            fields = {"arm": name, "bundle": bundle.digest[:12], "provider": model.provider, "golden_gap": worst}
+            fields["duration_ms"] = round((time.monotonic() - began) * 1000, 1)
+            log.info("arm ready", extra={FIELDS: fields})
+
+    def of(self, unit: str) -> Arm:
+        """The arm that ``unit`` sticks to. Raises NotReady while it is not loaded."""
+        name = assign(unit, self._weights, self._experiment.name, self._experiment.salt)
+        arm = self._arms.get(name)
+        if arm is None:
+            raise NotReady("the service is still starting: send the request again", retry_after_s=2)
+        self._metrics.arm_assignments.labels(self._experiment.name, name).inc()
+        return arm
+
+    def faults(self, stuck_after_s: float) -> list[str]:
+        """Why arms cannot answer now; empty if all can."""
+        faults = [f"arm {name} is not loaded yet" for name in self.bundles if name not in self._arms]
+        for arm in self._arms.values():
+            if not arm.batcher.alive():
+                faults.append(f"arm {arm.name}: its micro-batcher is down")
+            if arm.batcher.oldest_run_s() > stuck_after_s:
+                faults.append(f"arm {arm.name}: a batch has been running for over {stuck_after_s:g} s")
+        return faults
+
+    async def close(self) -> None:
+        for arm in self._arms.values():
+            await arm.batcher.close()

@@ -1,0 +1,289 @@
+"""What changes operation: a YAML file, then the environment. The only reader of the environment.
+
+Order, later wins: defaults, the YAML file (``CPFD_CONFIG``, else ``configs/serve.yaml`` if it is there), ``PORT``
+and ``HOST``, ``CPFD_*`` (nested with ``__``: ``CPFD_DECODE__WORKERS=4``; lists as JSON). A typo in either is refused.
+
+    python -m service.settings --markdown     prints docs/configuration.md
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic_settings import (
+    BaseSettings,
+    InitSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    SettingsError,
+    YamlConfigSettingsSource,
+)
+
+from contract.video import DecodeLimits
+from service.errors import SettingsInvalid
+
+PREFIX = "CPFD_"
+CONFIG_VARIABLE = "CPFD_CONFIG"
+DEFAULT_CONFIG = Path("configs/serve.yaml")
+MIB = 1024 * 1024
+
+
+class Section(BaseModel):
+    """A frozen group of settings whose fields are documented below themselves."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class ArmSettings(Section):
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,31}$")
+    """Shown in ``X-Arm``, in the reply and as a metric label."""
+    bundle: Path
+    """Directory of the bundle, relative to the working directory."""
+    weight: float = Field(ge=0, allow_inf_nan=False)
+    """Share of the traffic, relative to the other arms' weights."""
+
+
+class ExperimentSettings(Section):
+    name: str = Field(default="baseline-vs-student", pattern=r"^[A-Za-z0-9._-]{1,64}$")
+    """Shown in the reply; part of the assignment hash."""
+    salt: str = Field(default="cpfd-1", min_length=1, max_length=128)
+    """Changing it reshuffles which units see which arm."""
+
+
+class BodySettings(Section):
+    max_media_bytes: int = Field(default=64 * MIB, ge=1)
+    """Largest video."""
+    max_text_bytes: int = Field(default=65_536, ge=1)
+    """Largest single text field, UTF-8. (What a model reads of it is its bundle's token budget.)"""
+    stall_seconds: float = Field(default=10.0, gt=0)
+    """A body that brings nothing for so long is given up with 408."""
+    spool_directory: Path | None = None
+    """Where uploads wait for their decoder, as unnamed files. None: the system's temporary directory."""
+
+    @property
+    def max_body_bytes(self) -> int:
+        """The whole body: video, texts, and 64 KiB for the form around them."""
+        return self.max_media_bytes + 3 * self.max_text_bytes + 65_536
+
+
+class DecodeSettings(Section):
+    workers: int = Field(default=0, ge=0, le=256)
+    """Worker processes. 0: one for each core this process may use."""
+    wall_seconds: float = Field(default=10.0, gt=0)
+    """A decode that takes longer is killed and answered with 422 ``decode_timeout``."""
+    cpu_seconds: int = Field(default=15, ge=1)
+    """CPU time of one decode (RLIMIT_CPU): also ends a worker whose parent is gone."""
+    memory_bytes: int = Field(default=2048 * MIB, ge=512 * MIB)
+    """Address space of one worker (RLIMIT_AS)."""
+    jobs_per_worker: int = Field(default=500, ge=1)
+    """Decodes before a worker is replaced by a fresh one."""
+    quarantine_after: int = Field(default=2, ge=1)
+    """A clip (by SHA-256) that ended so many workers is refused without decoding."""
+    quarantine_entries: int = Field(default=4096, ge=1)
+    """How many such clips are remembered; the least recently seen are forgotten."""
+    start_seconds: float = Field(default=30.0, gt=0)
+    """How long a worker may take to start."""
+    limits: DecodeLimits = DecodeLimits()
+    """What a clip may cost before it is refused unread."""
+
+
+class LaneSettings(Section):
+    count: int = Field(default=0, ge=0, le=64)
+    """Batches that run at the same time. 0: one for each core on ``cpu``, one on ``cuda``."""
+    intra_threads: int = Field(default=1, ge=1, le=256)
+    """Threads inside one run, on the CPU."""
+    provider: Literal["cpu", "cuda"] = "cpu"
+    """onnxruntime's execution provider. If ``cuda`` cannot be had, the service does not start."""
+    buckets: tuple[Annotated[int, Field(ge=1, le=256)], ...] = ()
+    """Batch sizes that may run, ascending from 1. Empty: (1,) on ``cpu``, where batches cost time, and
+    (1, 2, 4, 8, 16) on ``cuda``."""
+
+    @model_validator(mode="after")
+    def _ascending(self) -> LaneSettings:
+        if self.buckets and (self.buckets[0] != 1 or list(self.buckets) != sorted(set(self.buckets))):
+            raise ValueError("buckets must ascend from 1")
+        return self
+
+    @property
+    def effective_buckets(self) -> tuple[int, ...]:
+        return self.buckets or ((1,) if self.provider == "cpu" else (1, 2, 4, 8, 16))
+
+    @property
+    def effective_count(self) -> int:
+        return self.count or (available_cores() if self.provider == "cpu" else 1)
+
+
+class AdmissionSettings(Section):
+    max_requests: int = Field(default=64, ge=1)
+    """Requests in flight; more are answered 429 with a computed Retry-After."""
+    max_bytes: int = Field(default=512 * MIB, ge=1)
+    """Body bytes in flight. A body of undeclared length counts as the largest until it is read."""
+
+
+class DeadlineSettings(Section):
+    default_ms: int = Field(default=20_000, ge=1)
+    """A request's time, if it names none in ``X-Request-Timeout-Ms``; past it the answer is 504."""
+    max_ms: int = Field(default=60_000, ge=1)
+    """The most a request may ask for; more is lowered to this."""
+
+
+class DrainSettings(Section):
+    notice_seconds: float = Field(default=1.0, ge=0)
+    """After SIGTERM the service stays reachable, not ready, for at least so long."""
+    max_seconds: float = Field(default=30.0, gt=0)
+    """Requests still in flight after so long are cut off."""
+
+
+class Settings(BaseSettings):
+    """All settings of the service."""
+
+    model_config = SettingsConfigDict(
+        frozen=True,
+        extra="forbid",
+        env_prefix=PREFIX,
+        env_nested_delimiter="__",
+        use_attribute_docstrings=True,
+        nested_model_default_partial_update=True,
+    )
+
+    host: str = "127.0.0.1"
+    """Address to listen on. In a container: 0.0.0.0. ``HOST`` is honoured too."""
+    port: int = Field(default=8000, ge=0, le=65535)
+    """``PORT`` is honoured too. 0: any free one, which the log names."""
+    keep_alive_seconds: int = Field(default=75, ge=1)
+    """Idle connections are closed after this; keep it above the idle time of the proxy in front."""
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """Of the JSON lines on stderr. ``info`` writes one line a request."""
+    arms: tuple[ArmSettings, ...] = (
+        ArmSettings(name="baseline", bundle=Path("bundles/xvlm-baseline"), weight=50),
+        ArmSettings(name="student", bundle=Path("bundles/cpfd-student"), weight=50),
+    )
+    """The arms and their shares. In the environment as JSON."""
+    experiment: ExperimentSettings = ExperimentSettings()
+    body: BodySettings = BodySettings()
+    decode: DecodeSettings = DecodeSettings()
+    lanes: LaneSettings = LaneSettings()
+    admission: AdmissionSettings = AdmissionSettings()
+    deadline: DeadlineSettings = DeadlineSettings()
+    drain: DrainSettings = DrainSettings()
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Settings:
+        names = [arm.name for arm in self.arms]
+        if not names or len(set(names)) != len(names):
+            raise ValueError("arms must be one or more with different names")
+        if sum(arm.weight for arm in self.arms) <= 0:
+            raise ValueError("arms: at least one weight must be above 0")
+        if self.admission.max_bytes < self.body.max_body_bytes:
+            raise ValueError("admission.max_bytes is below the largest single body: no large upload could ever enter")
+        return self
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """First wins: arguments, CPFD_*, PORT and HOST, the YAML file."""
+        bare = {name.lower(): os.environ[name] for name in ("PORT", "HOST") if os.environ.get(name)}
+        file = _config_file()
+        yaml = (YamlConfigSettingsSource(settings_cls, file),) if file else ()
+        return (init_settings, env_settings, InitSettingsSource(settings_cls, bare), *yaml)
+
+
+def available_cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def read_settings(**overrides: Any) -> Settings:
+    """The settings from file, environment and ``overrides`` (the strongest).
+
+    Raises:
+        SettingsInvalid: a file that cannot be read, an unknown name or a bad value. The message is one line.
+    """
+    _refuse_unknown_variables()
+    try:
+        return Settings(**overrides)
+    except ValidationError as error:
+        faults = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'settings'}: {e['msg']}" for e in error.errors())
+        raise SettingsInvalid(f"settings: {faults}") from error
+    except (SettingsError, OSError, ValueError) as error:
+        raise SettingsInvalid(f"settings: {' '.join(str(error).split())}") from error
+
+
+def _config_file() -> Path | None:
+    named = os.environ.get(CONFIG_VARIABLE)
+    if named:
+        if not Path(named).is_file():
+            raise SettingsInvalid(f"{CONFIG_VARIABLE}={named}: there is no such file")
+        return Path(named)
+    return DEFAULT_CONFIG if DEFAULT_CONFIG.is_file() else None
+
+
+def _refuse_unknown_variables() -> None:
+    known = {CONFIG_VARIABLE} | {PREFIX + name.upper() for name in Settings.model_fields}
+    for name in os.environ:
+        if name.upper().startswith(PREFIX) and name.upper().partition("__")[0] not in known:
+            raise SettingsInvalid(f"{name} is not a setting; known are {', '.join(sorted(known))}")
+
+
+def _rows(model: type[BaseModel], path: str) -> list[tuple[str, str, str]]:
+    """(dotted name, default, description) of every leaf below ``model``."""
+    rows: list[tuple[str, str, str]] = []
+    for name, field in model.model_fields.items():
+        default, dotted = field.default, f"{path}{name}"
+        if isinstance(default, BaseModel):
+            rows += _rows(type(default), f"{dotted}.")
+            continue
+        described = " ".join((field.description or "").split()).replace("``", "`")
+        if dotted == "arms":
+            default = "baseline and student, 50 each"
+        rows.append((dotted, "required" if field.is_required() else f"`{default}`", described))
+    return rows
+
+
+def configuration_markdown() -> str:
+    """docs/configuration.md: every setting, its environment variable, default and meaning."""
+    lines = [
+        "# Configuration",
+        "",
+        "Generated by `python -m service.settings --markdown`; do not edit. Later wins: defaults, the YAML file",
+        f"(`{CONFIG_VARIABLE}`, else `{DEFAULT_CONFIG}`), `PORT` and `HOST`, the environment. An unknown name in",
+        "either stops the start.",
+        "",
+        "| setting | environment | default | meaning |",
+        "|---|---|---|---|",
+    ]
+    for dotted, default, described in _rows(Settings, ""):
+        lines.append(f"| `{dotted}` | `{PREFIX}{dotted.upper().replace('.', '__')}` | {default} | {described} |")
+    lines += [
+        "",
+        "An entry of `arms` (in the environment: a JSON list of objects):",
+        "",
+        "| key | meaning |",
+        "|---|---|",
+    ]
+    lines += [f"| `{name}` | {described} |" for name, _, described in _rows(ArmSettings, "")]
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    """Prints docs/configuration.md."""
+    import argparse
+    import sys
+
+    parser = argparse.ArgumentParser(description="Prints the settings' documentation.")
+    parser.add_argument("--markdown", action="store_true", required=True, help="as docs/configuration.md")
+    parser.parse_args()
+    sys.stdout.write(configuration_markdown())
+
+
+if __name__ == "__main__":
+    main()

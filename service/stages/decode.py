@@ -1,0 +1,270 @@
+"""Decode: a spooled clip -> uint8 frames, in a pool of processes that may be killed at any moment.
+
+One supervisor task owns each worker: it starts it, hands it jobs, kills it when a job overruns, and replaces
+it when it dies. A job that ends its worker is refused alone; the next job gets a fresh worker.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from contract.errors import InputError
+from contract.input_spec import InputSpec
+from service.context import RequestContext, deadline_exceeded
+from service.errors import DecodeCrashed, DecodeTimeout, Draining, Quarantined, ServiceError
+from service.logs import FIELDS
+from service.metrics import Metrics
+from service.settings import DecodeSettings, available_cores
+from service.stages.decode_process import DecodeProcess, WorkerDied
+from service.stages.quarantine import Quarantine
+
+log = logging.getLogger(__name__)
+_BACKOFF_S = (0.1, 5.0)
+
+
+@dataclass(frozen=True)
+class DecodedVideo:
+    """A clip as the model reads it, and what the container held.
+
+    Attributes:
+        pixels: (T, S, S, 3) uint8 RGB.
+        times_ms: (T,) when each frame appears, from the clip's first picture.
+        container, codec: names.
+        width, height: of the coded picture.
+        duration_ms: of the video stream.
+    """
+
+    pixels: NDArray[np.uint8]
+    times_ms: tuple[float, ...]
+    container: str
+    codec: str
+    width: int
+    height: int
+    duration_ms: float
+
+
+@dataclass
+class _Job:
+    descriptor: int
+    spec: InputSpec
+    digest: str
+    context: RequestContext
+    done: asyncio.Future[DecodedVideo]
+    queued: float
+
+
+class DecodePool:
+    """Worker processes behind one queue.
+
+    Args:
+        settings: bounds and sizes.
+        slot_bytes: the largest frames array that any arm asks for.
+        metrics: where it shows.
+    """
+
+    def __init__(self, settings: DecodeSettings, slot_bytes: int, metrics: Metrics) -> None:
+        self._settings = settings
+        self._slot_bytes = slot_bytes
+        self._metrics = metrics
+        self._quarantine = Quarantine(settings.quarantine_after, settings.quarantine_entries)
+        # Bounded by admission: every job belongs to a request that holds a permit.
+        self._jobs: asyncio.Queue[_Job] = asyncio.Queue()
+        self._supervisors: list[asyncio.Task[None]] = []
+        self._live: dict[int, DecodeProcess] = {}
+        self._closed = False
+        self.workers = settings.workers or available_cores()
+
+    def start(self) -> None:
+        """Starts the supervisors; workers come up behind them."""
+        self._supervisors = [asyncio.create_task(self._supervise(i), name=f"decode-{i}") for i in range(self.workers)]
+
+    def alive(self) -> int:
+        """Workers that take jobs."""
+        return sum(process.alive() for process in self._live.values())
+
+    def pids(self) -> list[int]:
+        """Process ids of the workers that take jobs."""
+        return [process.pid for process in self._live.values()]
+
+    async def decode(self, descriptor: int, spec: InputSpec, digest: str, context: RequestContext) -> DecodedVideo:
+        """The clip's frames.
+
+        Args:
+            descriptor: the open file; it must stay open until this returns.
+            spec: which frames.
+            digest: SHA-256 of the clip, for quarantine.
+            context: gives the deadline; takes the timings ``decode_wait`` and ``decode``.
+
+        Raises:
+            MediaError: the clip cannot be used.
+            DecodeTimeout, DecodeCrashed, Quarantined: it overran, ended its worker, or did so before.
+            DeadlineExceeded, Draining: no time is left for it.
+        """
+        if self._quarantine.holds(digest):
+            self._metrics.quarantine_hits.inc()
+            raise Quarantined("this video ended its decoder before: send it re-encoded as H.264 in MP4")
+        if self._closed:
+            raise Draining("the service is shutting down: send the request again", retry_after_s=1)
+        done: asyncio.Future[DecodedVideo] = asyncio.get_running_loop().create_future()
+        self._jobs.put_nowait(_Job(descriptor, spec, digest, context, done, time.monotonic()))
+        self._metrics.decode_queue_depth.set(self._jobs.qsize())
+        try:
+            async with asyncio.timeout(context.remaining_s()):
+                return await done
+        except TimeoutError:
+            raise deadline_exceeded() from None
+        finally:
+            done.cancel()
+
+    async def close(self) -> None:
+        """Ends the workers; jobs that still wait are told that the service drains."""
+        self._closed = True
+        for supervisor in self._supervisors:
+            supervisor.cancel()
+        await asyncio.gather(*self._supervisors, return_exceptions=True)
+        while not self._jobs.empty():
+            _fail(self._jobs.get_nowait(), Draining("the service is shutting down: send it again", retry_after_s=1))
+
+    async def _supervise(self, index: int) -> None:
+        """Keeps one worker alive for ever."""
+        backoff = _BACKOFF_S[0]
+        while True:
+            process = DecodeProcess(self._settings, self._slot_bytes)
+            reason = "start_failed"
+            try:
+                async with asyncio.timeout(self._settings.start_seconds):
+                    await process.ready()
+                backoff = _BACKOFF_S[0]
+                self._live[index] = process
+                self._metrics.decode_workers_alive.set(len(self._live))
+                reason = await self._serve(process)
+            except (WorkerDied, TimeoutError):
+                log.warning("decode worker did not start", extra={FIELDS: {"stage": "decode"}})
+                backoff = min(_BACKOFF_S[1], backoff * 2)
+                await asyncio.sleep(backoff)
+            finally:
+                self._live.pop(index, None)
+                self._metrics.decode_workers_alive.set(len(self._live))
+                await asyncio.shield(process.end())
+            self._metrics.decode_worker_restarts.labels(reason).inc()
+
+    async def _serve(self, process: DecodeProcess) -> str:
+        """Hands jobs to one worker until it must be replaced; says why."""
+        for _ in range(self._settings.jobs_per_worker):
+            job = await self._next_job(process)
+            if job is None:
+                return "died_idle"
+            reason = await self._run(process, job)
+            if reason is not None:
+                return reason
+        return "recycled"
+
+    async def _next_job(self, process: DecodeProcess) -> _Job | None:
+        """The next job that somebody still waits for; None if the worker died meanwhile."""
+        while True:
+            try:
+                async with asyncio.timeout(1.0):
+                    job = await self._jobs.get()
+            except TimeoutError:
+                if not process.alive():
+                    return None
+                continue
+            self._metrics.decode_queue_depth.set(self._jobs.qsize())
+            if job.done.done():
+                continue
+            if not process.alive():
+                self._jobs.put_nowait(job)
+                return None
+            return job
+
+    async def _run(self, process: DecodeProcess, job: _Job) -> str | None:
+        """Resolves the job's future; says why the worker must go, or None if it may stay."""
+        began = time.monotonic()
+        left = job.context.deadline - began
+        budget = min(self._settings.wall_seconds, left)
+        try:
+            async with asyncio.timeout(max(0.0, budget)):
+                answer = await process.decode(job.descriptor, job.spec, self._settings.limits)
+            return self._resolve(process, job, answer)
+        except TimeoutError:
+            if budget < self._settings.wall_seconds:
+                _fail(job, deadline_exceeded())
+                return "deadline"
+            self._quarantine.record(job.digest)
+            _fail(job, DecodeTimeout("the video takes too long to decode: send a shorter or smaller rendition"))
+            return "timeout"
+        except WorkerDied:
+            self._crashed(job, "worker_died")
+            return "crashed"
+        except asyncio.CancelledError:
+            _fail(job, Draining("the service is shutting down: send it again", retry_after_s=1))
+            raise
+        finally:
+            job.context.record("decode_wait", began - job.queued)
+            job.context.record("decode", time.monotonic() - began)
+
+    def _resolve(self, process: DecodeProcess, job: _Job, answer: dict[str, Any]) -> str | None:
+        if isinstance(answer.get("refused"), str):
+            _fail(job, _refusal(answer))
+            return None
+        decoded = None if "failed" in answer else _decoded(process.frames(job.spec), answer)
+        if decoded is None:
+            self._crashed(job, str(answer.get("failed", "bad_answer"))[:64])
+            return "failed"
+        if not job.done.done():
+            job.done.set_result(decoded)
+        return None
+
+    def _crashed(self, job: _Job, cause: str) -> None:
+        self._quarantine.record(job.digest)
+        fields = {"request_id": job.context.request_id, "stage": "decode", "cause": cause, "clip": job.digest}
+        log.warning("a clip ended its decoder", extra={FIELDS: fields})
+        _fail(job, DecodeCrashed("the video ended its decoder: send it re-encoded as H.264 in MP4"))
+
+
+def _fail(job: _Job, error: Exception) -> None:
+    if not job.done.done():
+        job.done.set_exception(error)
+
+
+def _refusal(answer: dict[str, Any]) -> InputError | ServiceError:
+    """The contract's own error again, by its code; a code it does not have counts as a crash."""
+    found = _input_errors().get(answer["refused"])
+    if found is None or not isinstance(answer.get("detail"), str):
+        return DecodeCrashed("the video ended its decoder: send it re-encoded as H.264 in MP4")
+    return found(answer["detail"])
+
+
+def _input_errors() -> dict[str, type[InputError]]:
+    found, todo = {InputError.code: InputError}, [InputError]
+    while todo:
+        for child in todo.pop().__subclasses__():
+            found.setdefault(child.code, child)
+            todo.append(child)
+    return found
+
+
+def _decoded(pixels: NDArray[np.uint8], answer: dict[str, Any]) -> DecodedVideo | None:
+    """The answer as a DecodedVideo; None where a value is not what a worker says."""
+    times = answer.get("times_ms")
+    if not isinstance(times, list) or len(times) != len(pixels) or not all(_finite(t) for t in times):
+        return None
+    names = [answer.get(key) for key in ("container", "codec")]
+    numbers = [answer.get(key) for key in ("width", "height", "duration_ms")]
+    if not all(isinstance(n, str) for n in names) or not all(_finite(n) for n in numbers):
+        return None
+    container, codec = (str(n)[:64] for n in names)
+    width, height, duration_ms = (float(n) for n in numbers if n is not None)
+    return DecodedVideo(pixels, tuple(map(float, times)), container, codec, int(width), int(height), duration_ms)
+
+
+def _finite(value: object) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value)

@@ -1,0 +1,119 @@
+"""One decode worker seen from the service: start it, give it a job, end it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import math
+import mmap
+import os
+import signal
+import socket
+import subprocess
+import sys
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from contract.input_spec import InputSpec
+from contract.video import DecodeLimits
+from service.settings import DecodeSettings
+from service.stages.decode_worker import MAX_LINE
+
+_MODULE = "service.stages.decode_worker"
+
+
+class WorkerDied(Exception):
+    """The worker's process ended, or said something that no worker says."""
+
+
+class DecodeProcess:
+    """A worker process, its socket and its slot of shared memory, which this side owns.
+
+    Args:
+        settings: the bounds it runs under.
+        slot_bytes: the largest frames array that any arm asks for.
+    """
+
+    def __init__(self, settings: DecodeSettings, slot_bytes: int) -> None:
+        self._socket, theirs = socket.socketpair()
+        self._socket.setblocking(False)
+        with theirs, _shared_memory(slot_bytes) as slot:
+            self._slot = mmap.mmap(slot.fileno(), slot_bytes)
+            arguments = (theirs.fileno(), slot.fileno(), slot_bytes, settings.memory_bytes, settings.cpu_seconds)
+            # Started on the loop's own thread on purpose: the worker dies with the thread that started it
+            # (PR_SET_PDEATHSIG), and a start is a vfork of a millisecond or two. Its own session keeps a
+            # Ctrl-C or a SIGTERM for the whole group away from it until requests in flight are answered.
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", _MODULE, *map(str, arguments)],
+                pass_fds=(theirs.fileno(), slot.fileno()),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                env={"PYTHONPATH": os.pathsep.join(p or "." for p in sys.path), "OPENBLAS_NUM_THREADS": "1"},
+                start_new_session=True,
+            )
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    async def ready(self) -> None:
+        """Waits for the first word. Raises WorkerDied."""
+        if (await self._answer()).get("ready") is not True:
+            raise WorkerDied
+
+    async def decode(self, descriptor: int, spec: InputSpec, limits: DecodeLimits) -> dict[str, Any]:
+        """The worker's answer (see ``decode_worker``), after the frames are in the slot. Raises WorkerDied."""
+        job = {"spec": spec.model_dump(mode="json"), "limits": limits.model_dump(mode="json")}
+        try:
+            # One small message a job on an idle socket: it always fits the buffer.
+            socket.send_fds(self._socket, [json.dumps(job).encode() + b"\n"], [descriptor])
+        except OSError:
+            raise WorkerDied from None
+        return await self._answer()
+
+    def frames(self, spec: InputSpec) -> NDArray[np.uint8]:
+        """A copy of what the slot holds, (T, S, S, 3) uint8."""
+        count = math.prod(spec.frames_shape)
+        return np.frombuffer(self._slot, np.uint8, count=count).reshape(spec.frames_shape).copy()
+
+    async def _answer(self) -> dict[str, Any]:
+        loop, line = asyncio.get_running_loop(), b""
+        while not line.endswith(b"\n"):
+            try:
+                more = await loop.sock_recv(self._socket, MAX_LINE)
+            except OSError:
+                raise WorkerDied from None
+            if not more or len(line) > MAX_LINE:
+                raise WorkerDied
+            line += more
+        try:
+            answer = json.loads(line)
+        except ValueError:
+            raise WorkerDied from None
+        if not isinstance(answer, dict):
+            raise WorkerDied
+        return answer
+
+    def alive(self) -> bool:
+        return self._process.poll() is None
+
+    async def end(self) -> str:
+        """Kills it if it lives, reaps it, frees the slot; says how it ended (``alive`` or a signal or ``exit``)."""
+        status = self._process.poll()
+        self._process.kill()
+        self._socket.close()
+        await asyncio.to_thread(self._process.wait)
+        self._slot.close()
+        if status is None:
+            return "alive"
+        return signal.Signals(-status).name if status < 0 else "exit"
+
+
+def _shared_memory(size: int) -> Any:
+    """An unnamed file in memory, gone with its last handle."""
+    file = os.fdopen(os.memfd_create("frames"), "r+b")
+    file.truncate(size)
+    return file

@@ -1,0 +1,187 @@
+"""Fetch: the request's body -> an Upload, streamed to the spool and never held whole in memory."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import re
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from starlette.requests import ClientDisconnect, Request
+
+from contract.errors import EmptyMedia, InvalidText, NoInput
+from service.context import RequestContext
+from service.errors import (
+    BodyTooLarge,
+    ClientGone,
+    EmptyBody,
+    InvalidField,
+    RepeatedField,
+    TextTooLarge,
+    UnknownField,
+    UnsupportedContentType,
+    UploadStalled,
+)
+from service.settings import BodySettings
+from service.stages.form import ID_FIELD, QUERY_FIELDS, TEXT_FIELDS, VIDEO_FIELD, FormReader, known_field
+from service.stages.spool import Spool
+
+_VIDEO_ID = re.compile(r"[^\x00-\x1f\x7f]{1,256}")
+
+
+@dataclass(frozen=True)
+class Upload:
+    """What a caller sent.
+
+    Attributes:
+        has_video: whether ``spool`` holds a video.
+        spool: the video; closed by whoever opened it.
+        texts: field name -> text, only of the fields that were sent.
+        video_id: the caller's name of the clip, or None.
+        digest: SHA-256, in hex, of the video's bytes; of the texts where there is no video.
+        size: bytes of the whole body.
+    """
+
+    has_video: bool
+    spool: Spool
+    texts: Mapping[str, str]
+    video_id: str | None
+    digest: str
+    size: int
+
+    @property
+    def unit(self) -> str:
+        """What sticks to an arm: the video id, else the content."""
+        return f"id:{self.video_id}" if self.video_id is not None else f"sha256:{self.digest}"
+
+
+def declared_bytes(request: Request, settings: BodySettings) -> int:
+    """What the body may hold: its Content-Length, or the limit if that is not declared.
+
+    Raises:
+        BodyTooLarge: it declares more than the limit.
+    """
+    header = request.headers.get("content-length")
+    if header is None or not header.isdecimal():
+        return settings.max_body_bytes
+    if int(header) > settings.max_body_bytes:
+        raise _too_large(settings)
+    return int(header)
+
+
+async def fetch(request: Request, context: RequestContext, spool: Spool, settings: BodySettings) -> Upload:
+    """The upload in ``request``, its video flushed to ``spool``.
+
+    Raises:
+        CallerError: see ``service.errors``: the body is not one we take.
+        EmptyMedia, NoInput, InvalidText: what it holds cannot be classified.
+        ClientGone: the caller went away on the way.
+    """
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if (
+        not {"content-length", "transfer-encoding"} & set(request.headers)
+        or request.headers.get("content-length") == "0"
+    ):
+        raise EmptyBody("the body is empty: send a form with video, title or overlay_text, or the video's bytes")
+    chunks = _body(request, context, settings)
+    if kind == "multipart/form-data":
+        if request.query_params:
+            raise UnknownField("a form carries every field in its body: send no query parameters with it")
+        fields, has_video, size = await _read_form(request, chunks, spool, settings)
+    elif kind.startswith("video/") or kind == "application/octet-stream":
+        fields = _query_fields(request.query_params.multi_items(), settings)
+        has_video, size = True, await _read_raw(chunks, spool)
+    else:
+        raise UnsupportedContentType(
+            "send multipart/form-data, or the video alone as video/* or application/octet-stream"
+        )
+    await spool.flush(final=True)
+    return _upload(fields, has_video, size, spool)
+
+
+async def _body(request: Request, context: RequestContext, settings: BodySettings) -> AsyncIterator[bytes]:
+    """The body's chunks, counted, each within the stall limit and the deadline."""
+    total = 0
+    stream = request.stream()
+    while True:
+        patience = min(settings.stall_seconds, max(0.001, context.remaining_s()))
+        try:
+            async with asyncio.timeout(patience):
+                chunk = await anext(stream, None)
+        except TimeoutError:
+            raise UploadStalled("the body stopped coming: send it again over a faster connection") from None
+        except ClientDisconnect:
+            raise ClientGone("the client closed the connection") from None
+        if chunk is None:
+            context.body_read.set()
+            return
+        total += len(chunk)
+        if total > settings.max_body_bytes:
+            raise _too_large(settings)
+        yield chunk
+
+
+async def _read_form(
+    request: Request, chunks: AsyncIterator[bytes], spool: Spool, settings: BodySettings
+) -> tuple[dict[str, bytes], bool, int]:
+    reader = FormReader(request.headers["content-type"], spool.add, settings.max_text_bytes)
+    size = 0
+    async for chunk in chunks:
+        size += len(chunk)
+        reader.feed(chunk)
+        await spool.flush()
+    if size == 0:
+        raise EmptyBody("the body is empty: send a form with video, title or overlay_text")
+    reader.finish()
+    fields = {name: bytes(value) for name, value in reader.fields.items() if name != VIDEO_FIELD}
+    return fields, VIDEO_FIELD in reader.fields, size
+
+
+async def _read_raw(chunks: AsyncIterator[bytes], spool: Spool) -> int:
+    async for chunk in chunks:
+        spool.add(chunk)
+        await spool.flush()
+    if spool.size == 0:
+        raise EmptyBody("the body is empty: send the video's bytes")
+    return spool.size
+
+
+def _query_fields(items: Sequence[tuple[str, str]], settings: BodySettings) -> dict[str, bytes]:
+    fields: dict[str, bytes] = {}
+    for name, value in items:
+        if known_field(name, QUERY_FIELDS) in fields:
+            raise RepeatedField(f"the query holds {name} more than once: send it once")
+        fields[name] = value.encode("utf-8", "surrogatepass")
+        if len(fields[name]) > settings.max_text_bytes:
+            raise TextTooLarge(f"{name} is over the limit of {settings.max_text_bytes} bytes: send less of it")
+    return fields
+
+
+def _upload(fields: Mapping[str, bytes], has_video: bool, size: int, spool: Spool) -> Upload:
+    if has_video and spool.size == 0:
+        raise EmptyMedia("the video is empty: send the file's bytes, or leave the field out")
+    texts = {name: _unicode(name, fields[name]) for name in TEXT_FIELDS if name in fields}
+    if not has_video and not any(text.strip() for text in texts.values()):
+        raise NoInput("send a video, a text, or both: this request has neither")
+    video_id = _unicode(ID_FIELD, fields[ID_FIELD]) if fields.get(ID_FIELD) else None
+    if video_id is not None and not _VIDEO_ID.fullmatch(video_id):
+        raise InvalidField("video_id must be 1 to 256 characters without control characters")
+    digest = spool.digest() if has_video else _texts_digest(texts)
+    return Upload(has_video, spool, texts, video_id, digest, size)
+
+
+def _texts_digest(texts: Mapping[str, str]) -> str:
+    joined = b"\0".join(f"{name}={texts.get(name, '')}".encode() for name in TEXT_FIELDS)
+    return hashlib.sha256(joined).hexdigest()
+
+
+def _unicode(name: str, value: bytes) -> str:
+    try:
+        return value.decode("utf-8")
+    except UnicodeDecodeError:
+        raise InvalidText(f"{name} is not valid UTF-8 text") from None
+
+
+def _too_large(settings: BodySettings) -> BodyTooLarge:
+    return BodyTooLarge(f"the body is over the limit of {settings.max_body_bytes} bytes: send a smaller rendition")

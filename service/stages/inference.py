@@ -1,0 +1,160 @@
+"""Inference: a bucket of model inputs -> logits, on a bounded number of lanes."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from importlib import metadata
+from typing import Any, TypeVar
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+
+from contract.bundle import Bundle
+from contract.example import ModelInputs, collate
+from service.errors import StartError
+from service.settings import LaneSettings
+
+T = TypeVar("T")
+_PROVIDERS: Mapping[str, str] = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+_CUDA_OPTIONS = {"cudnn_conv_algo_search": "HEURISTIC", "use_tf32": "0", "arena_extend_strategy": "kSameAsRequested"}
+
+
+def refuse_double_runtime() -> None:
+    """Raises StartError where both onnxruntime distributions are installed: they overwrite each other's files."""
+    installed = []
+    for name in ("onnxruntime", "onnxruntime-gpu"):
+        try:
+            metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+        installed.append(name)
+    if len(installed) > 1:
+        raise StartError(
+            "onnxruntime and onnxruntime-gpu are both installed and break each other: "
+            "install the extra 'serve' or 'serve-gpu' into a fresh environment, never both"
+        )
+
+
+class Lanes:
+    """``count`` threads; whoever holds one of the permits may run one batch.
+
+    Args:
+        count: batches that run at the same time.
+    """
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+        self.free = asyncio.Semaphore(count)
+        self._threads = ThreadPoolExecutor(count, thread_name_prefix="lane")
+
+    async def run(self, work: Callable[[], T]) -> T:
+        """``work()`` on a lane's thread. The caller holds a permit of ``free``."""
+        return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+
+    def close(self) -> None:
+        """Lets what runs end; takes nothing more."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+
+class ArmModel:
+    """A bundle's model, loaded. Safe to call from several lanes.
+
+    Args:
+        bundle: a verified bundle.
+        settings: provider and threads.
+
+    Raises:
+        StartError: the model cannot be loaded, or not on the provider that was asked for.
+    """
+
+    def __init__(self, bundle: Bundle, settings: LaneSettings) -> None:
+        self._bundle = bundle
+        self._tasks = bundle.manifest.tasks
+        self._outputs = [task.output_name for task in self._tasks]
+        # On a GPU every shape is warmed beforehand, so texts are padded to one length; on the CPU padding costs.
+        self._pad_to = bundle.manifest.input_spec.max_text_tokens if settings.provider == "cuda" else None
+        self.buckets = settings.effective_buckets
+        self._session = _session(bundle, settings)
+        self.provider: str = self._session.get_providers()[0]
+        self.seconds: dict[int, float] = {}
+
+    def infer(self, examples: Sequence[ModelInputs]) -> dict[str, NDArray[np.float32]]:
+        """Task name -> (n, K) logits of n examples, run in the smallest bucket that holds them.
+
+        Raises:
+            ValueError: more examples than the largest bucket.
+        """
+        n = len(examples)
+        bucket = next((b for b in self.buckets if b >= n), None)
+        if bucket is None:
+            raise ValueError(f"{n} examples do not fit buckets {self.buckets}")
+        padded = [*examples, *([examples[-1]] * (bucket - n))]
+        feeds = collate(padded, self._bundle.tokenizer.pad_id, self._pad_to)
+        return {name: logits[:n] for name, logits in self._run(feeds).items()}
+
+    def _run(self, feeds: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[np.float32]]:
+        arrays = self._session.run(self._outputs, dict(feeds))
+        return {task.name: logits for task, logits in zip(self._tasks, arrays, strict=True)}
+
+    def prove(self) -> float:
+        """Warms every bucket, times it, and replays the golden examples in it.
+
+        Returns:
+            The largest difference to a recorded logit.
+
+        Raises:
+            StartError: a difference over the bundle's ``golden_tolerance``.
+        """
+        golden, manifest = self._bundle.golden, self._bundle.manifest
+        rows, worst = len(golden.inputs["frames"]), 0.0
+        for bucket in self.buckets:
+            for first in range(0, rows, bucket):
+                picked = np.resize(np.arange(first, min(rows, first + bucket)), bucket)
+                feeds = {name: self._padded(name, array[picked]) for name, array in golden.inputs.items()}
+                logits = self._run(feeds)
+                for task, found in logits.items():
+                    gap = np.abs(found - golden.logits[task][picked])
+                    worst = max(worst, float(np.where(np.isfinite(gap), gap, np.inf).max()))
+            began = time.monotonic()
+            self._run(feeds)
+            self.seconds[bucket] = time.monotonic() - began
+        if worst > manifest.golden_tolerance:
+            raise StartError(
+                f"{self._bundle.directory}: on {self.provider} its golden examples come out {worst:.2g} away from "
+                f"what was recorded, over its tolerance of {manifest.golden_tolerance:.2g}"
+            )
+        return worst
+
+    def _padded(self, name: str, array: NDArray[Any]) -> NDArray[Any]:
+        if self._pad_to is None or name not in ("input_ids", "attention_mask"):
+            return array
+        fill = self._bundle.tokenizer.pad_id if name == "input_ids" else 0
+        missing = self._pad_to - array.shape[1]
+        return np.pad(array, ((0, 0), (0, missing)), constant_values=fill)
+
+
+def _session(bundle: Bundle, settings: LaneSettings) -> Any:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = settings.intra_threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    wanted = _PROVIDERS[settings.provider]
+    providers: list[Any] = [wanted]
+    if settings.provider == "cuda":
+        onnxruntime.preload_dlls()
+        providers = [(wanted, _CUDA_OPTIONS), _PROVIDERS["cpu"]]
+    try:
+        session = onnxruntime.InferenceSession(str(bundle.model_path), options, providers=providers)
+    except Exception as error:  # the runtime raises its own types, which derive from Exception alone
+        raise StartError(f"{bundle.model_path}: onnxruntime cannot load it ({type(error).__name__})") from error
+    # The runtime falls back to the CPU in silence where CUDA's libraries are missing.
+    if session.get_providers()[0] != wanted:
+        raise StartError(
+            f"lanes.provider is {settings.provider} but onnxruntime runs on {session.get_providers()[0]}: "
+            "install the extra 'serve-gpu' and a matching driver, or set lanes.provider to cpu"
+        )
+    return session

@@ -1,0 +1,224 @@
+"""Micro-batch: one clip -> its logits, computed beside strangers.
+
+One task owns each arm's queue. It commits a batch only once a lane is free, so that a batch holds whatever
+has come until then, and the most urgent first. A clip whose caller left or whose time is over is dropped
+before the lane; each caller gets exactly one outcome, also when a run fails, the owner crashes or the service drains.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import itertools
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from contract.example import ModelInputs
+from service.context import deadline_exceeded
+from service.errors import Draining, InferenceFailed
+from service.logs import FIELDS
+from service.metrics import Metrics
+from service.stages.inference import Lanes
+
+log = logging.getLogger(__name__)
+Infer = Callable[[Sequence[ModelInputs]], Mapping[str, NDArray[np.float32]]]
+_SMOOTHING = 0.2
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One clip's logits and how they came about.
+
+    Attributes:
+        logits: task name -> (K,) float32.
+        queue_s: how long it waited for a lane.
+        run_s: how long its batch ran.
+        batch_size: clips in that batch.
+    """
+
+    logits: dict[str, NDArray[np.float32]]
+    queue_s: float
+    run_s: float
+    batch_size: int
+
+
+@dataclass(order=True)
+class _Item:
+    deadline: float
+    order: int
+    inputs: ModelInputs = field(compare=False)
+    done: asyncio.Future[Answer] = field(compare=False)
+    queued: float = field(compare=False)
+
+
+class MicroBatcher:
+    """The queue in front of one arm's model.
+
+    Args:
+        arm: for metrics and logs.
+        infer: runs on a lane's thread; takes at most ``max_batch`` examples.
+        max_batch: the largest bucket.
+        lanes: shared with the other arms.
+        metrics: where it shows.
+        expected_run_s: how long one clip takes, from warm-up.
+    """
+
+    def __init__(
+        self, arm: str, infer: Infer, max_batch: int, lanes: Lanes, metrics: Metrics, expected_run_s: float = 0.0
+    ) -> None:
+        self._arm = arm
+        self._infer = infer
+        self._max_batch = max_batch
+        self._lanes = lanes
+        self._metrics = metrics
+        self._expected_run_s = expected_run_s
+        self._waiting: list[_Item] = []
+        self._order = itertools.count()
+        self._arrived = asyncio.Event()
+        self._running: dict[asyncio.Task[None], float] = {}
+        self._owner: asyncio.Task[None] | None = None
+        self._closed = False
+
+    def start(self) -> None:
+        self._owner = asyncio.create_task(self._supervise(), name=f"batch-{self._arm}")
+
+    def alive(self) -> bool:
+        return self._owner is not None and not self._owner.done()
+
+    def oldest_run_s(self) -> float:
+        """For how long the oldest batch has been on its lane; 0 where none is."""
+        return time.monotonic() - min(self._running.values()) if self._running else 0.0
+
+    async def submit(self, inputs: ModelInputs, deadline: float) -> Answer:
+        """The clip's logits.
+
+        Args:
+            inputs: one example.
+            deadline: monotonic seconds.
+
+        Raises:
+            DeadlineExceeded: its time ended, or would end before its batch does.
+            InferenceFailed: the model did not run.
+            Draining: the service is shutting down.
+        """
+        if self._closed:
+            raise _draining()
+        now = time.monotonic()
+        done: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        heapq.heappush(self._waiting, _Item(deadline, next(self._order), inputs, done, now))
+        self._show_depth()
+        self._arrived.set()
+        try:
+            async with asyncio.timeout(max(0.0, deadline - now)):
+                return await done
+        except TimeoutError:
+            raise deadline_exceeded() from None
+        finally:
+            done.cancel()
+
+    async def close(self) -> None:
+        """Waits for what runs, then tells those that wait that the service drains."""
+        self._closed = True
+        if self._owner is not None:
+            self._owner.cancel()
+            await asyncio.gather(self._owner, return_exceptions=True)
+        self._fail_waiting(_draining())
+        await asyncio.gather(*self._running, return_exceptions=True)
+
+    async def _supervise(self) -> None:
+        """Keeps the owner going; a defect in it fails those that wait, not those that come."""
+        while True:
+            try:
+                await self._own_queue()
+            except Exception:
+                log.exception("micro-batcher restarted", extra={FIELDS: {"arm": self._arm, "stage": "queue"}})
+                self._metrics.batcher_restarts.labels(self._arm).inc()
+                self._fail_waiting(_failed())
+
+    async def _own_queue(self) -> None:
+        while True:
+            await self._arrived.wait()
+            await self._lanes.free.acquire()
+            try:
+                batch = self._commit()
+            except BaseException:
+                self._lanes.free.release()
+                raise
+            if not batch:
+                self._lanes.free.release()
+                continue
+            task = asyncio.create_task(self._run(batch))
+            self._running[task] = time.monotonic()
+            task.add_done_callback(self._ran)
+
+    def _ran(self, task: asyncio.Task[None]) -> None:
+        del self._running[task]
+        self._lanes.free.release()
+
+    def _commit(self) -> list[_Item]:
+        """The most urgent clips that somebody waits for and that can still be answered in time."""
+        batch: list[_Item] = []
+        while self._waiting and len(batch) < self._max_batch:
+            item = heapq.heappop(self._waiting)
+            if item.done.done():
+                continue
+            if time.monotonic() + self._expected_run_s > item.deadline:
+                item.done.set_exception(deadline_exceeded())
+                continue
+            batch.append(item)
+        if not self._waiting:
+            self._arrived.clear()
+        self._show_depth()
+        return batch
+
+    async def _run(self, batch: list[_Item]) -> None:
+        """Resolves every item. If a batch of several fails, each is tried alone: a bad clip fails alone."""
+        began = time.monotonic()
+        try:
+            logits = await self._lanes.run(lambda: self._infer([item.inputs for item in batch]))
+        except Exception:
+            if len(batch) > 1:
+                for item in batch:
+                    await self._run([item])
+                return
+            log.exception("a batch failed", extra={FIELDS: {"arm": self._arm, "stage": "inference"}})
+            _fail(batch, _failed())
+            return
+        except asyncio.CancelledError:
+            _fail(batch, _draining())
+            raise
+        run_s = time.monotonic() - began
+        self._expected_run_s += (run_s / len(batch) - self._expected_run_s) * _SMOOTHING
+        self._metrics.batch_size.labels(self._arm).observe(len(batch))
+        for row, item in enumerate(batch):
+            if not item.done.done():
+                own = {task: values[row] for task, values in logits.items()}
+                item.done.set_result(Answer(own, began - item.queued, run_s, len(batch)))
+
+    def _fail_waiting(self, error: Draining | InferenceFailed) -> None:
+        waiting, self._waiting = self._waiting, []
+        self._arrived.clear()
+        self._show_depth()
+        _fail(waiting, error)
+
+    def _show_depth(self) -> None:
+        self._metrics.queue_depth.labels(self._arm).set(len(self._waiting))
+
+
+def _fail(items: Sequence[_Item], error: Draining | InferenceFailed) -> None:
+    for item in items:
+        if not item.done.done():
+            item.done.set_exception(error)
+
+
+def _draining() -> Draining:
+    return Draining("the service is shutting down: send the request again", retry_after_s=1)
+
+
+def _failed() -> InferenceFailed:
+    return InferenceFailed("the model failed on this request; the operator was told")

@@ -1,0 +1,78 @@
+"""The spool: an upload as an unnamed file, hashed on the way in.
+
+The file has no name, so it is gone with its last handle, also when the process is killed. A decode worker
+is handed the handle itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import tempfile
+from pathlib import Path
+from types import TracebackType
+
+from service.errors import BodyTooLarge
+
+_CHUNK = 1024 * 1024
+"""Bytes gathered before a thread writes and hashes them: a hop for each network read would cost more."""
+
+
+class Spool:
+    """A video on its way to disk.
+
+    Args:
+        directory: where; None: the system's temporary directory.
+        max_bytes: of the video.
+    """
+
+    def __init__(self, directory: Path | None, max_bytes: int) -> None:
+        self._file = tempfile.TemporaryFile(dir=directory)  # noqa: SIM115  closed by close()
+        self._hash = hashlib.sha256()
+        self._pending = bytearray()
+        self._max_bytes = max_bytes
+        self.size = 0
+
+    def check(self, more: int) -> None:
+        """Raises BodyTooLarge if ``more`` bytes do not fit."""
+        if self.size + more > self._max_bytes:
+            raise BodyTooLarge(f"the video is over the limit of {self._max_bytes} bytes: send a smaller rendition")
+
+    def add(self, data: bytes | memoryview) -> None:
+        """Takes bytes into memory; ``flush`` brings them to disk.
+
+        Raises:
+            BodyTooLarge: over the limit.
+        """
+        self.check(len(data))
+        self.size += len(data)
+        self._pending += data
+
+    async def flush(self, *, final: bool = False) -> None:
+        """Writes and hashes what is pending, in a thread, once it is worth a thread or ``final``."""
+        if self._pending and (final or len(self._pending) >= _CHUNK):
+            data, self._pending = self._pending, bytearray()
+            await asyncio.to_thread(self._write, data)
+
+    def _write(self, data: bytearray) -> None:
+        self._file.write(data)
+        self._file.flush()
+        self._hash.update(data)
+
+    def fileno(self) -> int:
+        return self._file.fileno()
+
+    def digest(self) -> str:
+        """SHA-256, in hex, of what was flushed."""
+        return self._hash.hexdigest()
+
+    def close(self) -> None:
+        self._file.close()
+
+    def __enter__(self) -> Spool:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
