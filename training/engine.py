@@ -53,9 +53,11 @@ def train_epoch(
     for batch in tqdm(batches, total=total, desc=label, leave=False, disable=None):
         loss = loss_of(batch, forward(model, batch, precision))
         if not torch.isfinite(loss):
-            raise FloatingPointError(f"{label}: the loss is {loss.item()}: lower the learning rate or the batch's lambda")
+            raise FloatingPointError(
+                f"{label}: the loss is {loss.item()}: lower the learning rate or the batch's lambda"
+            )
         optimiser.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), clip_norm)
         optimiser.step()
         schedule.step()

@@ -1,0 +1,126 @@
+"""MODEL_CARD.md: what the model was trained on, what it scores on rows it never saw, what it is not good for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import Field, ValidationError
+
+from contract.frozen import FrozenDocument
+from model_export.errors import ExportError
+from training.checkpoint import CheckpointCard
+from training.report import TITLES
+
+_METRICS = {"f1": "F1", "pr_auc": "PR-AUC", "ece": "ECE", "brier": "Brier"}
+
+
+class TaskNotes(FrozenDocument):
+    """What people should know of one task."""
+
+    asks: str
+    data: str
+    limits: str
+
+
+class CardNotes(FrozenDocument):
+    """The words of a model card that no artefact knows."""
+
+    intended_use: str
+    not_for: tuple[str, ...] = Field(min_length=1)
+    tasks: dict[str, TaskNotes]
+
+
+def read_notes(path: Path) -> CardNotes:
+    """The notes in a YAML file.
+
+    Raises:
+        ExportError: it cannot be read; the message names the file.
+    """
+    try:
+        return CardNotes.model_validate(yaml.safe_load(path.read_text()))
+    except (OSError, yaml.YAMLError, ValidationError) as error:
+        raise ExportError(f"{path}: {error}") from error
+
+
+def render_card(
+    name: str, version: str, card: CheckpointCard, notes: CardNotes, report: Mapping[str, Any] | None, trial: int
+) -> str:
+    """The card as Markdown.
+
+    Args:
+        name, version: of the bundle.
+        card: of the checkpoint.
+        notes: for every task of the checkpoint.
+        report: of the experiment the checkpoint is part of; None says in the card that nothing was measured.
+        trial: the checkpoint's place among the report's trials.
+
+    Raises:
+        ExportError: the notes lack a task.
+    """
+    lacking = [task.name for task in card.tasks if task.name not in notes.tasks]
+    if lacking:
+        raise ExportError(f"the model card's notes say nothing of {', '.join(lacking)}")
+    spec = card.config.input_spec
+    lines = [
+        f"# {name} {version}",
+        "",
+        f"{TITLES.get(card.method, card.method)}, architecture `{card.config.model.name}`, seed {card.seed}"
+        + ("" if card.test_fold is None else f", held-out fold {card.test_fold}")
+        + f", {card.train_rows} training rows.",
+        "",
+        notes.intended_use.strip(),
+        "",
+        "## What it reads",
+        "",
+        f"{spec.frames} frames of {spec.frame_size}x{spec.frame_size} pixels ({spec.sampling.replace('_', ' ')} of "
+        f"each of {spec.frames} equal spans of time), and "
+        + ", ".join(f"`{f.name}` (first {f.max_tokens} word pieces)" for f in spec.text_fields)
+        + ". Either video or text may be missing. No privileged feature is read"
+        + (": the teacher alone saw them, in training." if card.teacher_digest else ", in training or after it."),
+        "",
+        "## What it was trained on",
+        "",
+        *(
+            f"- **{task.name}**: {notes.tasks[task.name].asks.strip()} {notes.tasks[task.name].data.strip()}"
+            for task in card.tasks
+        ),
+        "",
+        "## What it scores on held-out rows",
+        "",
+        *(_scores(card, report, trial) if report is not None else ["Nothing was measured."]),
+        "",
+        "## What it is not good for",
+        "",
+        *(f"- {point.strip()}" for point in notes.not_for),
+        *(f"- **{task.name}**: {notes.tasks[task.name].limits.strip()}" for task in card.tasks),
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _scores(card: CheckpointCard, report: Mapping[str, Any], trial: int) -> list[str]:
+    lines = [
+        "*This model*: this very checkpoint on its own held-out rows. *Method*: mean over "
+        f"{len(report['trials'])} trials (seed and fold each), with the 95 % interval of a bootstrap over groups. The "
+        "threshold was fitted on validation rows.",
+        "",
+        "| task | metric | this model | method | X-VLM baseline | teacher | controls |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for task in card.tasks:
+        methods = report["tasks"][task.name]["methods"]
+        controls = {name: methods[name] for name in methods if name.endswith("_only")}
+        for metric, title in _METRICS.items():
+            own = methods[card.method][metric]
+            beside = "; ".join(f"{c.removesuffix('_only')} {_cell(v[metric])}" for c, v in controls.items()) or "-"
+            cells = [task.name, title, f"{own['trials'][trial]:.3f}", _cell(own)]
+            cells += [_cell(methods["ce"][metric]), _cell(methods["teacher"][metric]), beside]
+            lines.append(f"| {' | '.join(cells)} |")
+    return lines
+
+
+def _cell(value: Mapping[str, Any]) -> str:
+    return f"{value['mean']:.3f} [{value['interval'][0]:.3f}, {value['interval'][1]:.3f}]"

@@ -1,0 +1,136 @@
+"""Checkpoint -> bundle directory, written beside its place and moved there only when it verifies."""
+
+from __future__ import annotations
+
+import datetime
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import onnxruntime
+
+from contract.bundle import (
+    DIGESTED_FILES,
+    GOLDEN_FILE,
+    MANIFEST_FILE,
+    MODEL_CARD_FILE,
+    MODEL_FILE,
+    TOKENIZER_FILE,
+    Bundle,
+    BundleManifest,
+    Provenance,
+    file_digest,
+    read_bundle,
+    write_golden,
+)
+from contract.example import INPUT_NAMES
+from contract.text import TextTokenizer
+from model_export.errors import ExportError
+from model_export.golden import golden_inputs, record_golden
+from model_export.model_card import CardNotes, render_card
+from model_export.parity import measure_parity
+from model_export.to_onnx import OPSET, export_onnx
+from training.checkpoint import CheckpointCard, read_checkpoint
+
+GOLDEN_TOLERANCE = 5e-3
+"""Of replayed fp32 logits on any execution provider. fp16 or TF32 kernels differ by about 1e-3."""
+
+
+@dataclass(frozen=True)
+class BundleRequest:
+    """What to call the bundle and what to say of it."""
+
+    name: str
+    version: str
+    notes: CardNotes
+    report: Mapping[str, Any] | None = None
+    """The experiment's report.json."""
+
+
+def write_bundle(checkpoint: Path, tokenizer: Path, destination: Path, request: BundleRequest) -> Bundle:
+    """Exports, verifies and writes a bundle; what stood at ``destination`` is replaced only on success.
+
+    Args:
+        checkpoint: a student's or baseline's folder.
+        tokenizer: the ``tokenizer.json`` of its run.
+        destination: the bundle's folder.
+        request: name, version and notes.
+
+    Raises:
+        ExportError: see ``model_export.errors``.
+        CheckpointError: the checkpoint cannot be read.
+    """
+    model, card = read_checkpoint(checkpoint)
+    if file_digest(tokenizer) != card.tokenizer_digest:
+        raise ExportError(f"{tokenizer}: not the tokenizer that the checkpoint was trained with")
+    trial = _trial_index(card, request.report)
+    destination.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=destination.parent, prefix=".bundle-") as name:
+        work = Path(name) / "bundle"
+        work.mkdir()
+        export_onnx(model, card, work / MODEL_FILE)
+        shutil.copyfile(tokenizer, work / TOKENIZER_FILE)
+        spec = card.config.input_spec
+        text = TextTokenizer(work / TOKENIZER_FILE, spec)
+        session = onnxruntime.InferenceSession(str(work / MODEL_FILE), providers=["CPUExecutionProvider"])
+        parity = measure_parity(model, session, card.tasks, spec, text.vocab_size)
+        write_golden(work / GOLDEN_FILE, record_golden(session, golden_inputs(spec, text), card.tasks))
+        words = render_card(request.name, request.version, card, request.notes, request.report, trial)
+        (work / MODEL_CARD_FILE).write_text(words)
+        manifest = _manifest(work, card, request, parity, trial)
+        (work / MANIFEST_FILE).write_text(manifest.model_dump_json(indent=1) + "\n")
+        read_bundle(work)
+        if destination.exists():
+            shutil.rmtree(destination)
+        shutil.move(work, destination)
+    return read_bundle(destination)
+
+
+def _manifest(work: Path, card: CheckpointCard, request: BundleRequest, parity: float, trial: int) -> BundleManifest:
+    metrics: dict[str, dict[str, float]] = {}
+    if request.report is not None:
+        for task in card.tasks:
+            found = request.report["tasks"][task.name]["methods"][card.method]
+            metrics[task.name] = {metric: values["trials"][trial] for metric, values in found.items()}
+    return BundleManifest(
+        name=request.name,
+        version=request.version,
+        architecture=card.config.model.name,
+        tasks=card.tasks,
+        input_spec=card.config.input_spec,
+        policy=card.policy,
+        opset=OPSET,
+        input_names=INPUT_NAMES,
+        output_names=tuple(task.output_name for task in card.tasks),
+        parity_max_abs_difference=parity,
+        golden_tolerance=GOLDEN_TOLERANCE,
+        files={file: file_digest(work / file) for file in DIGESTED_FILES},
+        provenance=Provenance(
+            method=card.method,
+            manifest_digest=card.manifest_digest,
+            config_digest=card.config.digest(),
+            checkpoint_digest=card.digest(),
+            teacher_digest=card.teacher_digest,
+            seed=card.seed,
+            created=datetime.datetime.now(datetime.UTC).date().isoformat(),
+            metrics=metrics,
+        ),
+    )
+
+
+def _trial_index(card: CheckpointCard, report: Mapping[str, Any] | None) -> int:
+    """The checkpoint's place among the report's trials.
+
+    Raises:
+        ExportError: the report is of another experiment.
+    """
+    if report is None:
+        return 0
+    known = (report["manifest"]["digest"], report["config_digest"])
+    trial = {"seed": card.seed, "test_fold": card.test_fold}
+    if known != (card.manifest_digest, card.config.digest()) or trial not in report["trials"]:
+        raise ExportError("the report is of another manifest, configuration or seed than the checkpoint")
+    return int(report["trials"].index(trial))

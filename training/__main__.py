@@ -1,0 +1,127 @@
+"""The commands of training, in the order in which a run needs them: ``python -m training --help``.
+
+Results are JSON on stdout, logs and progress on stderr. Exit 0 done, 1 failed, 2 bad usage.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from contract.errors import ContractError
+from training.builders.tasks import build_default
+from training.checkpoint import CheckpointError, write_json
+from training.config import ConfigError, read_config
+from training.experiment import ExperimentPlan, Workplace, plan_trials
+from training.experiment import run as run_experiment
+from training.manifest import Manifest
+from training.manifest_io import read_manifest, write_manifest
+from training.report import build_report
+from training.report_table import render
+from training.soft_targets import SoftTargetsError
+from training.synthetic import generate
+from training.validation import ManifestError, check, validate
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
+
+ManifestPath = Annotated[Path, typer.Option(help="A manifest: a folder with manifest.json and its rows.")]
+Out = Annotated[Path, typer.Option(help="Where the result goes.")]
+
+
+def _print(document: Any) -> None:
+    typer.echo(json.dumps(document, indent=1))
+
+
+@app.command()
+def build_manifest(
+    data: Annotated[Path, typer.Option(help="The folder that holds fights/, aerial/, clickbait/ and trending/.")],
+    out: Out,
+    max_clickbait_train: Annotated[int | None, typer.Option(help="Keep this many of T3's training titles.")] = None,
+) -> None:
+    """Builds the default four-task manifest: `python -m training build-manifest --data DATA --out data/default`."""
+    manifest = build_default(data, max_clickbait_train=max_clickbait_train, seed=0)
+    write_manifest(manifest, out)
+    _print({"manifest": str(out), "digest": manifest.digest(), "rows": len(manifest.rows)})
+
+
+@app.command()
+def make_synthetic(
+    out: Out,
+    clips: Annotated[int, typer.Option(min=12)] = 96,
+    titles: Annotated[int, typer.Option(min=12)] = 240,
+    seed: int = 0,
+) -> None:
+    """Generates small clips, titles and privileged features: `python -m training make-synthetic --out data/toy`."""
+    manifest = generate(out, clips=clips, titles=titles, seed=seed)
+    _print({"manifest": str(out), "digest": manifest.digest(), "rows": len(manifest.rows)})
+
+
+@app.command(name="validate")
+def validate_manifest(manifest: ManifestPath) -> None:
+    """Names the file, row and column of every fault; exit 1 if one of them is an error."""
+    faults = validate(read_manifest(manifest), check_media=True)
+    _print([{k: str(v) for k, v in vars(fault).items()} for fault in faults])
+    if any(fault.severity == "error" for fault in faults):
+        raise typer.Exit(1)
+
+
+@app.command()
+def run(
+    manifest: ManifestPath,
+    out: Out,
+    config: Annotated[Path, typer.Option(help="A preset.")] = Path("configs/micro.yaml"),
+    vocabulary: Annotated[
+        Path | None, typer.Option(help="A BERT vocab.txt; without it WordPiece is learned from the training texts.")
+    ] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="How many seeds; each takes the next fold.")] = 4,
+    seed: Annotated[int | None, typer.Option(help="Run this one seed only.")] = None,
+    cache: Annotated[Path, typer.Option(help="Where decoded frames are kept.")] = Path(".cache/frames"),
+    jobs: Annotated[int, typer.Option(min=1, help="Trials at a time.")] = 1,
+) -> None:
+    """Trains teacher, baseline, PFD and CPFD students over seeds; resumes where it was.
+
+    `python -m training run --manifest data/default --out runs/default --jobs 2`
+    """
+    found = read_manifest(manifest)
+    _warn(found)
+    trials = plan_trials(found, seeds) if seed is None else (plan_trials(found, seed + 1)[seed],)
+    plan = ExperimentPlan(trials=trials, config=read_config(config), manifest_digest=found.digest())
+    run_experiment(found, plan, Workplace(out, cache, vocabulary), jobs=jobs)
+    _print({"out": str(out), "trials": [trial.name for trial in trials]})
+
+
+@app.command()
+def report(
+    manifest: ManifestPath,
+    runs: Annotated[Path, typer.Option(help="The folder that `run` wrote.")],
+    replicates: Annotated[int, typer.Option(min=100, help="Bootstrap replicates.")] = 1000,
+) -> None:
+    """Writes report.json and report.md: all methods beside their controls, with intervals."""
+    document = build_report(runs, read_manifest(manifest), replicates=replicates)
+    write_json(runs / "report.json", document)
+    (runs / "report.md").write_text(render(document))
+    _print({"report": str(runs / "report.json"), "table": str(runs / "report.md")})
+
+
+def _warn(manifest: Manifest) -> None:
+    for fault in check(manifest, check_media=False):
+        logging.getLogger("training").warning("%s", fault)
+
+
+def main() -> None:
+    """Runs a command; an expected failure is one line on stderr and exit 1."""
+    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s")
+    try:
+        app()
+    except (ConfigError, ManifestError, CheckpointError, SoftTargetsError, ContractError, OSError, ValueError) as error:
+        logging.getLogger("training").error("%s", error)
+        raise SystemExit(1) from error
+
+
+if __name__ == "__main__":
+    main()

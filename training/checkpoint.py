@@ -1,0 +1,111 @@
+"""Checkpoints: tensors in one file, everything else in a JSON document that names the digests it was made from."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from pydantic import ValidationError
+from torch import nn
+
+from contract.bundle import file_digest
+from contract.decision import DecisionPolicy, TaskSpec
+from contract.frozen import FrozenDocument
+from training.config import RunConfig
+from training.models.df_xvlm import DFXVLM
+from training.models.xvlm import XVLM
+from training.privileged import PrivilegedStatistics
+
+WEIGHTS_FILE = "weights.pt"
+CARD_FILE = "checkpoint.json"
+
+
+class CheckpointError(Exception):
+    """A checkpoint that cannot be used. The message names the file."""
+
+
+class CheckpointCard(FrozenDocument):
+    """What a checkpoint is and where it came from."""
+
+    role: Literal["teacher", "student"]
+    method: str
+    config: RunConfig
+    tasks: tuple[TaskSpec, ...]
+    policy: DecisionPolicy
+    privileged: PrivilegedStatistics | None = None
+    """The teacher's standardisation; a student has none."""
+    seed: int
+    test_fold: int | None
+    manifest_digest: str
+    teacher_digest: str | None = None
+    tokenizer_digest: str
+    weights_digest: str
+    train_rows: int
+    skipped_rows: int
+    """Training rows left out because their clip could not be decoded."""
+    losses: tuple[float, ...]
+    """Mean training loss of each epoch."""
+
+
+def write_json(path: Path, document: Any) -> None:
+    """Writes JSON through a temporary file, so that a killed run leaves the old file or the new one."""
+    partial = path.with_suffix(path.suffix + ".partial")
+    partial.write_text(json.dumps(document, indent=1, sort_keys=True, allow_nan=False) + "\n")
+    os.replace(partial, path)  # noqa: PTH105 - atomic over an existing file on every platform
+
+
+def save_tensors(path: Path, state: dict[str, Any]) -> None:
+    """Writes a torch file through a temporary file."""
+    partial = path.with_suffix(path.suffix + ".partial")
+    torch.save(state, partial)
+    os.replace(partial, path)  # noqa: PTH105
+
+
+def build_model(config: RunConfig, tasks: tuple[TaskSpec, ...], statistics: PrivilegedStatistics | None) -> nn.Module:
+    """A fresh model: a teacher where there are privileged statistics, else a student."""
+    spec = config.input_spec
+    if statistics is None:
+        return XVLM(config.model, spec, tasks)
+    return DFXVLM(config.model, config.teacher, spec, tasks, statistics.widths)
+
+
+def write_checkpoint(directory: Path, model: nn.Module, card: dict[str, Any]) -> CheckpointCard:
+    """Writes the weights, then the card that names their digest; the card's presence says "done"."""
+    save_tensors(directory / WEIGHTS_FILE, model.state_dict())
+    done = CheckpointCard(**card, weights_digest=file_digest(directory / WEIGHTS_FILE))
+    write_json(directory / CARD_FILE, done.model_dump(mode="json"))
+    return done
+
+
+def read_card(directory: Path) -> CheckpointCard:
+    """The checkpoint's document.
+
+    Raises:
+        CheckpointError: it is missing or not one of this version.
+    """
+    path = directory / CARD_FILE
+    try:
+        return CheckpointCard.model_validate_json(path.read_bytes())
+    except (OSError, ValidationError) as error:
+        raise CheckpointError(f"{path}: {error}") from error
+
+
+def read_checkpoint(directory: Path) -> tuple[nn.Module, CheckpointCard]:
+    """The model in evaluation mode and its card.
+
+    Raises:
+        CheckpointError: the weights are missing, altered, or do not fit the card's architecture.
+    """
+    card = read_card(directory)
+    path = directory / WEIGHTS_FILE
+    if not path.is_file() or file_digest(path) != card.weights_digest:
+        raise CheckpointError(f"{path}: missing, or not the weights that {CARD_FILE} names")
+    model = build_model(card.config, card.tasks, card.privileged)
+    try:
+        model.load_state_dict(torch.load(path, weights_only=True))
+    except RuntimeError as error:
+        raise CheckpointError(f"{path}: {error}") from error
+    return model.eval(), card

@@ -1,0 +1,218 @@
+"""All methods over seeds and folds: teacher, soft targets, baseline, PFD, CPFD, each on the same rows.
+
+    <out>/tokenizer.json, experiment.json
+    <out>/seed0-fold0/teacher | soft_targets | ce | pfd | cpfd      each with its checkpoint and predictions.npz
+
+Every step that is complete is skipped, so a killed experiment goes on where it was.
+"""
+
+from __future__ import annotations
+
+import logging
+import multiprocessing
+import os
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from pydantic import Field
+from tqdm import tqdm
+
+from contract.frozen import FrozenDocument
+from contract.text import TextTokenizer
+from contract.video import DecodeLimits
+from training.batches import RowSet, row_set, with_privileged, with_soft_targets
+from training.checkpoint import CheckpointCard, read_checkpoint, write_json
+from training.config import RunConfig
+from training.control_predictions import write_control_predictions
+from training.distillation.methods import NEEDS_TEACHER
+from training.engine import predict
+from training.fit import FitData, fit
+from training.frame_cache import FrameCache
+from training.manifest import Manifest
+from training.privileged import PrivilegedStatistics
+from training.soft_targets import (
+    DEGENERATE_CONFIDENCE,
+    mean_confidence,
+    read_soft_targets,
+    write_soft_targets,
+)
+from training.tokenizer import tokenizer_from_vocabulary, train_tokenizer
+
+_LOG = logging.getLogger(__name__)
+PREDICTIONS_FILE = "predictions.npz"
+EXPERIMENT_FILE = "experiment.json"
+CONFIDENCE_FILE = "confidence.json"
+TOKENIZER_FILE = "tokenizer.json"
+
+
+class Trial(FrozenDocument):
+    """One seed, and the fold it is tested on (None where the manifest has no folds)."""
+
+    seed: int = Field(ge=0)
+    test_fold: int | None = None
+
+    @property
+    def name(self) -> str:
+        return f"seed{self.seed}" + ("" if self.test_fold is None else f"-fold{self.test_fold}")
+
+
+class ExperimentPlan(FrozenDocument):
+    """What is compared, as ``experiment.json`` records it."""
+
+    trials: tuple[Trial, ...] = Field(min_length=1)
+    methods: tuple[str, ...] = ("ce", "pfd", "cpfd")
+    config: RunConfig
+    manifest_digest: str
+
+
+@dataclass(frozen=True)
+class Workplace:
+    """Where an experiment reads and writes."""
+
+    out: Path
+    cache: Path
+    vocabulary: Path | None
+
+
+def plan_trials(manifest: Manifest, seeds: int) -> tuple[Trial, ...]:
+    """One trial a seed; with folds, each seed is tested on the next fold, so that every fold row is tested."""
+    return tuple(Trial(seed=s, test_fold=s % manifest.folds if manifest.folds else None) for s in range(seeds))
+
+
+def run(manifest: Manifest, plan: ExperimentPlan, place: Workplace, *, jobs: int = 1) -> None:
+    """Runs every trial, ``jobs`` at a time, one thread each where there are several.
+
+    Raises:
+        ValueError: ``place.out`` holds another experiment.
+    """
+    place.out.mkdir(parents=True, exist_ok=True)
+    record = place.out / EXPERIMENT_FILE
+    if record.exists() and ExperimentPlan.model_validate_json(record.read_bytes()).digest() != plan.digest():
+        known = ExperimentPlan.model_validate_json(record.read_bytes())
+        if (known.config, known.manifest_digest) != (plan.config, plan.manifest_digest):
+            raise ValueError(f"{record}: another experiment lies here; choose another folder or remove it")
+    write_json(record, plan.model_dump(mode="json"))
+    _write_tokenizer(manifest, plan, place)
+    _frames(manifest, plan, place, workers=max(1, jobs), progress=True)
+    if jobs <= 1:
+        for trial in tqdm(plan.trials, desc="trials", disable=None):
+            run_trial(manifest, plan, trial, place)
+        return
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(jobs, mp_context=context) as pool:
+        futures = [pool.submit(_run_in_worker, manifest, plan, trial, place) for trial in plan.trials]
+        for future in tqdm(as_completed(futures), total=len(futures), desc="trials", disable=None):
+            future.result()
+
+
+def run_trial(manifest: Manifest, plan: ExperimentPlan, trial: Trial, place: Workplace) -> None:
+    """Trains and predicts with the teacher and every method on one seed and fold."""
+    cache = _frames(manifest, plan, place, workers=1, progress=False)
+    tokenizer_path = place.out / TOKENIZER_FILE
+    tokenizer = TextTokenizer(tokenizer_path, plan.config.input_spec)
+    parts = {
+        split: row_set(rows, manifest.tasks, plan.config.input_spec, tokenizer, cache)
+        for split, rows in manifest.split_rows(trial.test_fold).items()
+    }
+    home = place.out / trial.name
+    skipped = sum(row.id in cache.failed for row in manifest.split_rows(trial.test_fold)["train"])
+    data = FitData(
+        parts["train"], parts["val"], manifest.tasks, manifest.digest(), trial.test_fold, skipped, tokenizer_path
+    )
+    statistics = PrivilegedStatistics.fit(parts["train"].rows, manifest.privileged_groups)
+    teacher = fit(home / "teacher", data, plan.config, method="ce", seed=trial.seed, statistics=statistics)
+    write_predictions(home / "teacher", with_privileged(parts["test"], statistics))
+    soft_path = write_soft_targets(home / "soft_targets", home / "teacher", parts["train"])
+    soft = read_soft_targets(soft_path, teacher, parts["train"])
+    _record_confidence(home, soft, parts, teacher, plan)
+    for method in plan.methods:
+        distils = method in NEEDS_TEACHER
+        rows = replace(data, train=with_soft_targets(parts["train"], soft)) if distils else data
+        fit(
+            home / method,
+            rows,
+            plan.config,
+            method=method,
+            seed=trial.seed,
+            teacher=teacher if distils else None,
+        )
+        write_predictions(home / method, parts["test"])
+    by_split = {str(split): part.rows for split, part in parts.items()}
+    write_control_predictions(home / "controls", manifest, by_split, cache, trial.seed)
+
+
+def write_predictions(directory: Path, test: RowSet) -> None:
+    """Stores the checkpoint's logits (N, K) of the test rows, task by task, beside it."""
+    path = directory / PREDICTIONS_FILE
+    if path.exists():
+        return
+    model, card = read_checkpoint(directory)
+    logits: dict[str, Any] = predict(model, test, card.tasks)
+    partial = path.with_suffix(".partial.npz")
+    np.savez(
+        partial,
+        row_ids=np.asarray([row.id for row in test.rows]),
+        **{f"logits_{name}": values for name, values in logits.items()},
+    )
+    os.replace(partial, path)  # noqa: PTH105
+
+
+def _record_confidence(
+    home: Path, soft: dict[str, Any], parts: dict[Any, RowSet], teacher: CheckpointCard, plan: ExperimentPlan
+) -> None:
+    """Writes the teacher's mean confidence on train and held-out rows, and warns where it says nothing."""
+    path = home / CONFIDENCE_FILE
+    if path.exists():
+        return
+    name = plan.config.distillation.confidence
+    model, _ = read_checkpoint(home / "teacher")
+    assert teacher.privileged is not None
+    held_out = predict(model, with_privileged(parts["test"], teacher.privileged), teacher.tasks)
+    means = {
+        "train": mean_confidence(soft, parts["train"], teacher, name),
+        "test": mean_confidence(held_out, parts["test"], teacher, name),
+    }
+    for task, mean in means["train"].items():
+        if mean > DEGENERATE_CONFIDENCE:
+            _LOG.warning(
+                "%s: mean confidence of the teacher on %s is %.3f: CPFD is close to PFD", home.name, task, mean
+            )
+    write_json(path, means)
+
+
+def _run_in_worker(manifest: Manifest, plan: ExperimentPlan, trial: Trial, place: Workplace) -> None:
+    torch.set_num_threads(1)
+    run_trial(manifest, plan, trial, place)
+
+
+def _frames(manifest: Manifest, plan: ExperimentPlan, place: Workplace, *, workers: int, progress: bool) -> FrameCache:
+    rows = [row for row in manifest.rows if row.video is not None]
+    return FrameCache.build(
+        rows,
+        manifest.video_path,
+        plan.config.input_spec,
+        DecodeLimits(),
+        place.cache,
+        workers=workers,
+        progress=progress,
+    )
+
+
+def _write_tokenizer(manifest: Manifest, plan: ExperimentPlan, place: Workplace) -> None:
+    path = place.out / TOKENIZER_FILE
+    if path.exists():
+        return
+    size = plan.config.model.text.vocab_size
+    if place.vocabulary is not None:
+        tokenizer_from_vocabulary(place.vocabulary, path)
+    else:
+        rows = manifest.split_rows(plan.trials[0].test_fold)["train"]
+        train_tokenizer((text for row in rows for text in row.texts.values()), size, path)
+    found = TextTokenizer(path, plan.config.input_spec).vocab_size
+    if found > size:
+        path.unlink()
+        raise ValueError(f"the vocabulary has {found} pieces, the model's text.vocab_size is {size}")
