@@ -10,11 +10,11 @@ A model that does not beat its control has learnt the control.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.ensemble import RandomForestClassifier
+from sklearn.ensemble import ExtraTreesClassifier, RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -25,6 +25,9 @@ from training.manifest import Manifest, Row
 
 CONTAINER_FEATURES = ("duration_s", "fps", "width", "height", "bytes", "bytes_per_s")
 THUMBNAIL_SIDE = 12
+ControlModel = Literal["logistic", "forest", "extra_trees"]
+"""Logistic regression on standardised features; a random forest, for the few features of a container; extra
+trees, for the many of a thumbnail (on T2's backgrounds they find far more than the other two)."""
 
 
 def container_features(rows: Sequence[Row], manifest: Manifest) -> NDArray[np.float64]:
@@ -65,7 +68,7 @@ def fit_control(
     features_test: NDArray[np.floating],
     seed: int,
     *,
-    model: Literal["logistic", "forest"] = "logistic",
+    model: ControlModel = "logistic",
     classes: int | None = None,
 ) -> NDArray[np.float64]:
     """Test scores (N_test, K) float64: probabilities that add up to 1; column k is class k.
@@ -74,9 +77,8 @@ def fit_control(
         features_train: (N_train, F).
         y_train: (N_train,) class indices from 0.
         features_test: (N_test, F).
-        seed: of the forest; logistic regression has no chance in it.
-        model: logistic regression on standardised features, or a random forest for a few features that act
-            by thresholds (a container's).
+        seed: of the trees; logistic regression has no chance in it.
+        model: which one. A control is only worth its best model: print the strongest.
         classes: K; the largest class of ``y_train`` plus one where None. A class that train does not hold scores 0.
 
     Raises:
@@ -86,14 +88,19 @@ def fit_control(
     width = int(y_train.max()) + 1 if classes is None else classes
     if len(np.unique(y_train)) < 2 or y_train.min() < 0 or y_train.max() >= width:
         raise ValueError(f"a control needs two or more classes, all in [0, {width})")
-    if model == "forest":
-        estimator = RandomForestClassifier(300, min_samples_leaf=3, random_state=seed)
-    else:
-        estimator = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=2000))
+    estimator = _estimator(model, seed)
     estimator.fit(features_train, y_train)
     scores = np.zeros((len(features_test), width))
     scores[:, estimator.classes_] = estimator.predict_proba(features_test)
     return scores
+
+
+def _estimator(model: ControlModel, seed: int) -> Any:
+    if model == "forest":
+        return RandomForestClassifier(300, min_samples_leaf=3, random_state=seed)
+    if model == "extra_trees":
+        return ExtraTreesClassifier(300, random_state=seed)
+    return make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=2000))
 
 
 def _thumbnail(picture: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -1,13 +1,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import pytest
 
 from contract.input_spec import InputSpec
-from training.controls import CONTAINER_FEATURES, background_features, container_features, fit_control
+from training.controls import CONTAINER_FEATURES, ControlModel, background_features, container_features, fit_control
 from training.frame_cache import FrameCache
 from training.manifest import Row
 from training.synthetic import generate
@@ -50,8 +49,8 @@ def test_the_thumbnail_keeps_place_and_colour(tmp_path: Path) -> None:
     assert thumbnail.sum() == 1
 
 
-@pytest.mark.parametrize("model", ["logistic", "forest"])
-def test_a_control_finds_what_is_there_and_repeats(model: Literal["logistic", "forest"]) -> None:
+@pytest.mark.parametrize("model", ["logistic", "forest", "extra_trees"])
+def test_a_control_finds_what_is_there_and_repeats(model: ControlModel) -> None:
     rng = np.random.default_rng(0)
     y = np.arange(90) % 3
     features = np.eye(3)[y] * 2 + rng.normal(0, 0.3, (90, 3))
