@@ -53,7 +53,7 @@ def build(data_dir: Path, *, audio: bool = False) -> Manifest:
         if file not in flow or (audio and file not in sound):
             raise record.fault("file", "has no privileged features")
         privileged: dict[str, dict[str, float | None]] = {"flow": _flow(flow[file], flow_columns)}
-        if audio and sound[file].integer("aud_present"):
+        if audio and sound[file].number_in("aud_present") > 0:
             privileged["audio"] = {c: sound[file].number_in(c) for c in sound_columns}
         rows.append(_row(record, privileged))
     return Manifest(
