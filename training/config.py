@@ -40,11 +40,15 @@ class VisionConfig(FrozenDocument):
         return int(self.embed_dim * 2 ** (len(self.depths) - 1))
 
     def patches(self, frame_size: int) -> int:
-        """P: patches of a frame of so many pixels a side that the last stage gives."""
-        side = -(-frame_size // self.patch_size)
-        for _ in self.depths[1:]:
-            side = -(-side // 2)
-        return side * side
+        """P: patches of a frame of so many pixels a side that the last stage gives.
+
+        Raises:
+            ValueError: the stages do not divide the frame evenly.
+        """
+        stride = self.patch_size * 2 ** (len(self.depths) - 1)
+        if frame_size % stride:
+            raise ValueError(f"frame_size must be a multiple of {stride}, the vision encoder's total stride")
+        return (frame_size // stride) ** 2
 
 
 class TextConfig(FrozenDocument):
@@ -121,6 +125,7 @@ class RunConfig(FrozenDocument):
     def _sizes_fit(self) -> RunConfig:
         if self.input_spec.max_text_tokens > self.model.text.max_positions:
             raise ValueError("input_spec reads more tokens than model.text.max_positions")
+        self.model.vision.patches(self.input_spec.frame_size)
         return self
 
 

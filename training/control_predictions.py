@@ -70,7 +70,7 @@ def _write(
         flags["train"].astype(np.int64),
         features([*parts["val"], *parts["test"]]),
         seed=seed,
-        model="forest" if control == "container_only" else "logistic",
+        model="forest" if control == "container_only" else "extra_trees",
     )[:, 1]
     threshold = max_f1_threshold(scores[: len(parts["val"])], flags["val"])
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -165,8 +165,8 @@ def _trial_samples(trial: TrialScores, metric: Callable[[Scored, Array], Array],
 def _summary(samples: Mapping[str, Array]) -> dict[str, Any]:
     return {
         metric: {
-            "mean": _number(np.nanmean(values[:, 0])),
-            "interval": _interval(np.nanmean(values[:, 1:], axis=0)),
+            "mean": _number(_mean(values[:, :1])[0]),
+            "interval": _interval(_mean(values[:, 1:])),
             "trials": [_number(v) for v in values[:, 0]],
         }
         for metric, values in samples.items()
@@ -174,7 +174,7 @@ def _summary(samples: Mapping[str, Array]) -> dict[str, Any]:
 
 
 def _difference(one: Array, other: Array) -> dict[str, Any]:
-    difference = np.nanmean(one - other, axis=0)
+    difference = _mean(one - other)
     low, high = interval = _interval(difference[1:])
     verdict = "better" if low > 0 else "worse" if high < 0 else "not distinguishable"
     return {"difference": _number(difference[0]), "interval": interval, "verdict": verdict}
@@ -182,9 +182,9 @@ def _difference(one: Array, other: Array) -> dict[str, Any]:
 
 def _gap_closed(samples: Mapping[str, Mapping[str, Array]], method: str, metric: str) -> dict[str, Any]:
     """(method - baseline) / (teacher - baseline); undefined where the teacher's gain is within its interval."""
-    base = np.nanmean(samples[BASELINE][metric], axis=0)
-    gain, gap = np.nanmean(samples[method][metric], axis=0) - base, np.nanmean(samples[TEACHER][metric], axis=0) - base
-    if np.nanpercentile(gap[1:], _LEVEL[0]) <= 0:
+    base = _mean(samples[BASELINE][metric])
+    gain, gap = _mean(samples[method][metric]) - base, _mean(samples[TEACHER][metric]) - base
+    if _interval(gap[1:])[0] <= 0:
         return {"share": None, "interval": None, "why": "the teacher is not distinguishably better than the baseline"}
     with np.errstate(invalid="ignore", divide="ignore"):
         return {"share": _number(gain[0] / gap[0]), "interval": _interval(gain[1:] / gap[1:]), "why": None}
@@ -216,8 +216,18 @@ def _confidence(out: Path, plan: ExperimentPlan) -> dict[str, Any]:
     return {trial.name: json.loads((out / trial.name / CONFIDENCE_FILE).read_text()) for trial in plan.trials}
 
 
+def _mean(values: Array) -> Array:
+    """Mean over trials (axis 0), without those where the metric is undefined; NaN where it is in all."""
+    defined = ~np.isnan(values)
+    counts = defined.sum(axis=0)
+    total = np.where(defined, values, 0.0).sum(axis=0)
+    return np.divide(total, counts, out=np.full(total.shape, np.nan), where=counts > 0)
+
+
 def _interval(values: Array) -> list[float]:
-    low, high = np.nanpercentile(values, _LEVEL)
+    """The 95 % interval over the replicates in which the value is defined."""
+    defined = values[~np.isnan(values)]
+    low, high = np.percentile(defined, _LEVEL) if len(defined) else (np.nan, np.nan)
     return [_number(low), _number(high)]
 
 

@@ -17,7 +17,7 @@ def render(report: Mapping[str, Any]) -> str:
     )
     lines = [
         f"Model `{report['model']}`; trials: {trials}. Values are means over trials; brackets hold the 95 %",
-        f"interval of a bootstrap over groups ({report['bootstrap']['replicates']} replicates, paired between methods).",
+        f"interval of a bootstrap over groups ({report['bootstrap']['replicates']} replicates, paired by method).",
         "",
     ]
     for name, task in report["tasks"].items():

@@ -50,7 +50,8 @@ class DFXVLM(nn.Module):
         hidden = config.text.hidden_size
         width = hidden if teacher.fusion == "gated_residual" else config.vision.width
         self.encoders = nn.ModuleDict({name: PrivilegedEncoder(n, teacher, width) for name, n in groups.items()})
-        self.gates = nn.ModuleDict({name: nn.Linear(2 * hidden, hidden) for name in groups})
+        gated = groups if teacher.fusion == "gated_residual" else {}
+        self.gates = nn.ModuleDict({name: nn.Linear(2 * hidden, hidden) for name in gated})
 
     def forward(
         self,

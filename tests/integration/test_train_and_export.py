@@ -1,0 +1,173 @@
+"""Synthetic manifest -> experiment -> report -> bundle: the offline half of the road, small but whole."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+
+from contract.bundle import read_bundle
+from contract.errors import BundleError
+from contract.example import RawExample, collate, read_example
+from contract.video import DecodeLimits
+from model_export.errors import ExportError, ForbiddenInputError
+from model_export.model_card import CardNotes, TaskNotes
+from model_export.write_bundle import BundleRequest, write_bundle
+from training.checkpoint import CheckpointError, read_card, read_checkpoint
+from training.config import RunConfig
+from training.experiment import ExperimentPlan, Workplace, plan_trials, run
+from training.manifest import Manifest
+from training.manifest_io import read_manifest
+from training.report import build_report
+from training.report_table import render
+from training.synthetic import generate
+
+pytestmark = pytest.mark.slow
+
+
+@dataclass(frozen=True)
+class Finished:
+    manifest: Manifest
+    out: Path
+    plan: ExperimentPlan
+    place: Workplace
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory, tiny_config: RunConfig) -> Finished:
+    home = tmp_path_factory.mktemp("experiment")
+    generate(home / "data", clips=32, titles=64, seed=1)
+    manifest = read_manifest(home / "data")
+    plan = ExperimentPlan(trials=plan_trials(manifest, 2), config=tiny_config, manifest_digest=manifest.digest())
+    place = Workplace(home / "runs", home / "cache", vocabulary=None)
+    run(manifest, plan, place)
+    return Finished(manifest, home / "runs", plan, place)
+
+
+def notes(manifest: Manifest) -> CardNotes:
+    words = TaskNotes(asks="Is it so?", data="Generated clips.", limits="Nothing real.")
+    return CardNotes(intended_use="Tests.", not_for=("anything",), tasks={task.name: words for task in manifest.tasks})
+
+
+def test_every_artefact_names_the_one_before(finished: Finished) -> None:
+    for trial in finished.plan.trials:
+        home = finished.out / trial.name
+        teacher, student, baseline = (read_card(home / name) for name in ("teacher", "cpfd", "ce"))
+        assert {c.manifest_digest for c in (teacher, student, baseline)} == {finished.manifest.digest()}
+        assert student.teacher_digest == teacher.digest()
+        assert baseline.teacher_digest is None
+        assert teacher.privileged is not None
+        assert student.privileged is None
+        assert len(student.losses) == finished.plan.config.optimiser.epochs
+
+
+def test_methods_of_a_trial_differ_only_in_the_loss(finished: Finished) -> None:
+    """Same seed, same rows: the first weights are the same, so what differs afterwards is the method's doing."""
+    home = finished.out / finished.plan.trials[0].name
+    cards = [read_card(home / name) for name in ("ce", "pfd", "cpfd")]
+    assert len({c.train_rows for c in cards}) == 1
+    assert len({c.weights_digest for c in cards}) == 3
+    assert len({c.config.digest() for c in cards}) == 1
+
+
+def test_a_finished_experiment_is_not_run_again(finished: Finished) -> None:
+    files = sorted(p for p in finished.out.rglob("*") if p.is_file() and p.name != "experiment.json")
+    before = [(p, p.stat().st_mtime_ns) for p in files]
+    run(finished.manifest, finished.plan, finished.place)
+    assert [(p, p.stat().st_mtime_ns) for p in files] == before
+
+
+def test_another_experiment_in_the_same_folder_is_refused(finished: Finished, tiny_config: RunConfig) -> None:
+    other = tiny_config.model_copy(update={"distillation": tiny_config.distillation.model_copy(update={"lam": 0.9})})
+    with pytest.raises(ValueError, match="another experiment"):
+        run(finished.manifest, finished.plan.model_copy(update={"config": other}), finished.place)
+
+
+def test_report_holds_every_method_and_control(finished: Finished) -> None:
+    report = build_report(finished.out, finished.manifest, replicates=50)
+    json.dumps(report, allow_nan=False)
+    shape = report["tasks"]["shape"]
+    assert set(shape["methods"]) == {"teacher", "ce", "pfd", "cpfd", "container_only", "background_only"}
+    for summary in shape["methods"].values():
+        low, high = summary["f1"]["interval"]
+        assert 0 <= low <= high <= 1
+        assert len(summary["f1"]["trials"]) == 2
+    assert "container_only" not in report["tasks"]["topics"]["methods"]
+    text = render(report)
+    assert "### topics" in text
+    assert "CPFD student" in text
+
+
+def test_bundle_answers_as_the_checkpoint_does(finished: Finished, tmp_path: Path) -> None:
+    home = finished.out / finished.plan.trials[0].name / "cpfd"
+    report = build_report(finished.out, finished.manifest, replicates=50)
+    request = BundleRequest("tiny-student", "0.1.0", notes(finished.manifest), report)
+    bundle = write_bundle(home, finished.out / "tokenizer.json", tmp_path / "bundle", request)
+    assert bundle.manifest.parity_max_abs_difference < 1e-4
+    assert bundle.manifest.provenance.teacher_digest == read_card(home).teacher_digest
+    assert bundle.manifest.provenance.metrics["shape"]["f1"] == report["tasks"]["shape"]["methods"]["cpfd"]["f1"]["trials"][0]
+
+    model, card = read_checkpoint(home)
+    spec = bundle.manifest.input_spec
+    rows = [row for row in finished.manifest.rows if row.video][:3]
+    raw = [RawExample(finished.manifest.video_path(row), dict(row.texts)) for row in rows]
+    examples = [read_example(one, spec, bundle.tokenizer, DecodeLimits()) for one in raw]
+    arrays = collate(examples, bundle.tokenizer.pad_id)
+    with torch.no_grad():
+        expected = model(**{name: torch.from_numpy(array) for name, array in arrays.items()})
+    session = onnxruntime.InferenceSession(str(bundle.model_path), providers=["CPUExecutionProvider"])
+    for task, found in zip(card.tasks, session.run(list(bundle.manifest.output_names), arrays), strict=True):
+        assert np.abs(found - expected[task.name].numpy()).max() < 1e-4
+
+    card_text = (bundle.directory / "MODEL_CARD.md").read_text()
+    assert "What it is not good for" in card_text
+    assert "tiny-student 0.1.0" in card_text
+
+
+def test_a_teacher_is_not_exported(finished: Finished, tmp_path: Path) -> None:
+    home = finished.out / finished.plan.trials[0].name / "teacher"
+    with pytest.raises(ForbiddenInputError, match="privileged"):
+        write_bundle(
+            home,
+            finished.out / "tokenizer.json",
+            tmp_path / "bundle",
+            BundleRequest("t", "0.1.0", notes(finished.manifest)),
+        )
+    assert not (tmp_path / "bundle").exists()
+
+
+def test_another_tokenizer_is_refused(finished: Finished, tmp_path: Path) -> None:
+    altered = tmp_path / "tokenizer.json"
+    altered.write_text((finished.out / "tokenizer.json").read_text() + "\n")
+    home = finished.out / finished.plan.trials[0].name / "ce"
+    with pytest.raises(ExportError, match="not the tokenizer"):
+        write_bundle(home, altered, tmp_path / "bundle", BundleRequest("t", "0.1.0", notes(finished.manifest)))
+
+
+def test_altered_weights_are_refused(finished: Finished, tmp_path: Path) -> None:
+    source = finished.out / finished.plan.trials[0].name / "ce"
+    for name in ("checkpoint.json", "weights.pt"):
+        (tmp_path / name).write_bytes((source / name).read_bytes())
+    with (tmp_path / "weights.pt").open("ab") as file:
+        file.write(b"x")
+    with pytest.raises(CheckpointError, match=r"weights\.pt"):
+        read_checkpoint(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["model.onnx", "tokenizer.json", "golden.npz", "MODEL_CARD.md", "bundle.json"])
+def test_a_tampered_bundle_is_refused_by_name(finished: Finished, tmp_path: Path, name: str) -> None:
+    home = finished.out / finished.plan.trials[0].name / "ce"
+    write_bundle(
+        home, finished.out / "tokenizer.json", tmp_path / "b", BundleRequest("t", "0.1.0", notes(finished.manifest))
+    )
+    path = tmp_path / "b" / name
+    raw = bytearray(path.read_bytes())
+    raw[len(raw) // 2] ^= 0x80
+    path.write_bytes(bytes(raw))
+    with pytest.raises(BundleError, match=name.replace(".", r"\.")):
+        read_bundle(tmp_path / "b")
