@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import signal
 import sys
 from types import FrameType
+from typing import Any
 
 import uvicorn
 
 from service.app import Service, create_app
 from service.errors import StartError
-from service.logs import configure_logs
+from service.logs import FIELDS, configure_logs
 from service.settings import read_settings
+
+log = logging.getLogger("service")
 
 
 class DrainingServer(uvicorn.Server):
@@ -24,10 +28,16 @@ class DrainingServer(uvicorn.Server):
         self._drain: asyncio.Task[None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
-    async def serve(self, sockets: list[object] | None = None) -> None:  # type: ignore[override]
+    async def serve(self, sockets: list[Any] | None = None) -> None:
         self._loop = asyncio.get_running_loop()
         self._service.on_failure = self._stop
-        await super().serve()
+        await super().serve(sockets)
+
+    async def startup(self, sockets: list[Any] | None = None) -> None:
+        await super().startup(sockets)
+        for listener in (listener for server in self.servers for listener in server.sockets):
+            host, port = listener.getsockname()[:2]
+            log.info("listening", extra={FIELDS: {"host": host, "port": port, "docs": f"http://{host}:{port}/docs"}})
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """First signal: drain, then stop. Second: stop now. (The parent class would re-raise it: exit is not 0.)"""

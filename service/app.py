@@ -82,6 +82,7 @@ class Service:
             self.on_failure()
             return
         self.readiness.started = True
+        log.info("ready")
 
     async def drain(self) -> None:
         """Takes nothing new; returns when nothing is in flight and the notice has passed, or when time is up."""

@@ -28,8 +28,8 @@
     └── OperatorError               the operator acts
         ├── InferenceFailed         the model did not run                        inference_failed
         ├── Unexpected              a defect of the service                      internal_error
-        └── StartError              it must not serve; one line on stderr
-            └── SettingsInvalid     a setting is unknown or out of range
+        └── StartError              it must not serve; one line on stderr        start_failed
+            └── SettingsInvalid     a setting is unknown or out of range         settings_invalid
 
 Each code is the problem's ``code`` and the metrics' ``code`` label. ``detail`` says what to do, and never
 holds a path, a library's message or the sender's data (StartError excepted: only the operator reads it).

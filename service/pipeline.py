@@ -17,7 +17,8 @@ from service.metrics import Metrics
 from service.settings import Settings
 from service.stages.admission import Admission
 from service.stages.decision import decide_and_count
-from service.stages.decode import DecodedVideo, DecodePool
+from service.stages.decode import DecodePool
+from service.stages.decode_answer import DecodedVideo
 from service.stages.fetch import Upload, declared_bytes, fetch
 from service.stages.spool import Spool
 from service.stages.tokenisation import tokenise

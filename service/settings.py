@@ -21,6 +21,7 @@ from pydantic_settings import (
     SettingsError,
     YamlConfigSettingsSource,
 )
+from yaml import YAMLError
 
 from contract.video import DecodeLimits
 from service.errors import SettingsInvalid
@@ -216,6 +217,8 @@ def read_settings(**overrides: Any) -> Settings:
         raise SettingsInvalid(f"settings: {faults}") from error
     except (SettingsError, OSError, ValueError) as error:
         raise SettingsInvalid(f"settings: {' '.join(str(error).split())}") from error
+    except (YAMLError, TypeError) as error:
+        raise SettingsInvalid(f"{_config_file()}: not a YAML mapping: {' '.join(str(error).split())}") from error
 
 
 def _config_file() -> Path | None:

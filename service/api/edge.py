@@ -65,6 +65,8 @@ class Edge:
             self._record(scope, context, status)
 
     def _record(self, scope: Scope, context: RequestContext, status: int) -> None:
+        if status == 0 and context.code == "ok":  # cut off at the end of a drain
+            context.code = "draining"
         route = route_label(scope["path"])
         self._metrics.requests.labels(route, context.code, context.arm, outcome_of(context.code)).inc()
         self._metrics.request_duration.labels(route).observe(context.elapsed_ms() / 1000)

@@ -8,47 +8,23 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import math
 import time
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from contract.errors import InputError
 from contract.input_spec import InputSpec
 from service.context import RequestContext, deadline_exceeded
-from service.errors import DecodeCrashed, DecodeTimeout, Draining, Quarantined, ServiceError
+from service.errors import DecodeCrashed, DecodeTimeout, Draining, Quarantined, Unexpected
 from service.logs import FIELDS
 from service.metrics import Metrics
 from service.settings import DecodeSettings, available_cores
+from service.stages.decode_answer import DecodedVideo, refusal_in, video_in
 from service.stages.decode_process import DecodeProcess, WorkerDied
+from service.stages.outcome import fail, succeed, wait_for_outcome
 from service.stages.quarantine import Quarantine
 
 log = logging.getLogger(__name__)
 _BACKOFF_S = (0.1, 5.0)
-
-
-@dataclass(frozen=True)
-class DecodedVideo:
-    """A clip as the model reads it, and what the container held.
-
-    Attributes:
-        pixels: (T, S, S, 3) uint8 RGB.
-        times_ms: (T,) when each frame appears, from the clip's first picture.
-        container, codec: names.
-        width, height: of the coded picture.
-        duration_ms: of the video stream.
-    """
-
-    pixels: NDArray[np.uint8]
-    times_ms: tuple[float, ...]
-    container: str
-    codec: str
-    width: int
-    height: int
-    duration_ms: float
 
 
 @dataclass
@@ -112,17 +88,14 @@ class DecodePool:
             self._metrics.quarantine_hits.inc()
             raise Quarantined("this video ended its decoder before: send it re-encoded as H.264 in MP4")
         if self._closed:
-            raise Draining("the service is shutting down: send the request again", retry_after_s=1)
+            raise _draining()
         done: asyncio.Future[DecodedVideo] = asyncio.get_running_loop().create_future()
         self._jobs.put_nowait(_Job(descriptor, spec, digest, context, done, time.monotonic()))
         self._metrics.decode_queue_depth.set(self._jobs.qsize())
         try:
-            async with asyncio.timeout(context.remaining_s()):
-                return await done
+            return await wait_for_outcome(done, context.deadline - time.monotonic())
         except TimeoutError:
             raise deadline_exceeded() from None
-        finally:
-            done.cancel()
 
     async def close(self) -> None:
         """Ends the workers; jobs that still wait are told that the service drains."""
@@ -131,30 +104,41 @@ class DecodePool:
             supervisor.cancel()
         await asyncio.gather(*self._supervisors, return_exceptions=True)
         while not self._jobs.empty():
-            _fail(self._jobs.get_nowait(), Draining("the service is shutting down: send it again", retry_after_s=1))
+            fail(self._jobs.get_nowait().done, _draining())
 
     async def _supervise(self, index: int) -> None:
-        """Keeps one worker alive for ever."""
+        """Keeps one worker alive for ever, whatever happens to it."""
         backoff = _BACKOFF_S[0]
         while True:
-            process = DecodeProcess(self._settings, self._slot_bytes)
-            reason = "start_failed"
+            try:
+                reason = await self._one_life(index)
+                backoff = _BACKOFF_S[0]
+            except Exception:
+                log.exception("decode worker could not be started", extra={FIELDS: {"stage": "decode"}})
+                reason = "start_failed"
+            self._metrics.decode_worker_restarts.labels(reason).inc()
+            if reason == "start_failed":
+                await asyncio.sleep(backoff)
+                backoff = min(_BACKOFF_S[1], backoff * 2)
+
+    async def _one_life(self, index: int) -> str:
+        """Starts a worker, lets it serve until it must go, and buries it; says why it had to go."""
+        process = DecodeProcess(self._settings, self._slot_bytes)
+        try:
             try:
                 async with asyncio.timeout(self._settings.start_seconds):
                     await process.ready()
-                backoff = _BACKOFF_S[0]
-                self._live[index] = process
-                self._metrics.decode_workers_alive.set(len(self._live))
-                reason = await self._serve(process)
             except (WorkerDied, TimeoutError):
-                log.warning("decode worker did not start", extra={FIELDS: {"stage": "decode"}})
-                backoff = min(_BACKOFF_S[1], backoff * 2)
-                await asyncio.sleep(backoff)
-            finally:
-                self._live.pop(index, None)
-                self._metrics.decode_workers_alive.set(len(self._live))
-                await asyncio.shield(process.end())
-            self._metrics.decode_worker_restarts.labels(reason).inc()
+                fields = {"stage": "decode", "cause": process.last_words()}
+                log.error("decode worker did not start", extra={FIELDS: fields})
+                return "start_failed"
+            self._live[index] = process
+            self._metrics.decode_workers_alive.set(len(self._live))
+            return await self._serve(process)
+        finally:
+            self._live.pop(index, None)
+            self._metrics.decode_workers_alive.set(len(self._live))
+            await asyncio.shield(process.end())
 
     async def _serve(self, process: DecodeProcess) -> str:
         """Hands jobs to one worker until it must be replaced; says why."""
@@ -196,75 +180,47 @@ class DecodePool:
             return self._resolve(process, job, answer)
         except TimeoutError:
             if budget < self._settings.wall_seconds:
-                _fail(job, deadline_exceeded())
+                fail(job.done, deadline_exceeded())
                 return "deadline"
             self._quarantine.record(job.digest)
-            _fail(job, DecodeTimeout("the video takes too long to decode: send a shorter or smaller rendition"))
+            fail(job.done, DecodeTimeout("the video takes too long to decode: send a shorter or smaller rendition"))
             return "timeout"
         except WorkerDied:
             self._crashed(job, "worker_died")
             return "crashed"
         except asyncio.CancelledError:
-            _fail(job, Draining("the service is shutting down: send it again", retry_after_s=1))
+            fail(job.done, _draining())
             raise
+        except Exception:
+            fail(job.done, Unexpected("the service failed on this request; the operator was told"))
+            log.exception("decode failed", extra={FIELDS: {"request_id": job.context.request_id, "stage": "decode"}})
+            return "failed"
         finally:
             job.context.record("decode_wait", began - job.queued)
             job.context.record("decode", time.monotonic() - began)
 
     def _resolve(self, process: DecodeProcess, job: _Job, answer: dict[str, Any]) -> str | None:
-        if isinstance(answer.get("refused"), str):
-            _fail(job, _refusal(answer))
+        refusal = refusal_in(answer)
+        if refusal is not None:
+            fail(job.done, refusal)
             return None
-        decoded = None if "failed" in answer else _decoded(process.frames(job.spec), answer)
+        decoded = None if "failed" in answer else video_in(answer, process.frames(job.spec))
         if decoded is None:
             self._crashed(job, str(answer.get("failed", "bad_answer"))[:64])
             return "failed"
-        if not job.done.done():
-            job.done.set_result(decoded)
+        succeed(job.done, decoded)
         return None
 
     def _crashed(self, job: _Job, cause: str) -> None:
         self._quarantine.record(job.digest)
         fields = {"request_id": job.context.request_id, "stage": "decode", "cause": cause, "clip": job.digest}
         log.warning("a clip ended its decoder", extra={FIELDS: fields})
-        _fail(job, DecodeCrashed("the video ended its decoder: send it re-encoded as H.264 in MP4"))
+        fail(job.done, _ended_its_decoder())
 
 
-def _fail(job: _Job, error: Exception) -> None:
-    if not job.done.done():
-        job.done.set_exception(error)
+def _draining() -> Draining:
+    return Draining("the service is shutting down: send the request again", retry_after_s=1)
 
 
-def _refusal(answer: dict[str, Any]) -> InputError | ServiceError:
-    """The contract's own error again, by its code; a code it does not have counts as a crash."""
-    found = _input_errors().get(answer["refused"])
-    if found is None or not isinstance(answer.get("detail"), str):
-        return DecodeCrashed("the video ended its decoder: send it re-encoded as H.264 in MP4")
-    return found(answer["detail"])
-
-
-def _input_errors() -> dict[str, type[InputError]]:
-    found, todo = {InputError.code: InputError}, [InputError]
-    while todo:
-        for child in todo.pop().__subclasses__():
-            found.setdefault(child.code, child)
-            todo.append(child)
-    return found
-
-
-def _decoded(pixels: NDArray[np.uint8], answer: dict[str, Any]) -> DecodedVideo | None:
-    """The answer as a DecodedVideo; None where a value is not what a worker says."""
-    times = answer.get("times_ms")
-    if not isinstance(times, list) or len(times) != len(pixels) or not all(_finite(t) for t in times):
-        return None
-    names = [answer.get(key) for key in ("container", "codec")]
-    numbers = [answer.get(key) for key in ("width", "height", "duration_ms")]
-    if not all(isinstance(n, str) for n in names) or not all(_finite(n) for n in numbers):
-        return None
-    container, codec = (str(n)[:64] for n in names)
-    width, height, duration_ms = (float(n) for n in numbers if n is not None)
-    return DecodedVideo(pixels, tuple(map(float, times)), container, codec, int(width), int(height), duration_ms)
-
-
-def _finite(value: object) -> bool:
-    return isinstance(value, int | float) and math.isfinite(value)
+def _ended_its_decoder() -> DecodeCrashed:
+    return DecodeCrashed("the video ended its decoder: send it re-encoded as H.264 in MP4")

@@ -7,7 +7,6 @@ import json
 import math
 import mmap
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -39,6 +38,7 @@ class DecodeProcess:
     def __init__(self, settings: DecodeSettings, slot_bytes: int) -> None:
         self._socket, theirs = socket.socketpair()
         self._socket.setblocking(False)
+        self._words = _shared_memory(0)
         with theirs, _shared_memory(slot_bytes) as slot:
             self._slot = mmap.mmap(slot.fileno(), slot_bytes)
             arguments = (theirs.fileno(), slot.fileno(), slot_bytes, settings.memory_bytes, settings.cpu_seconds)
@@ -50,7 +50,7 @@ class DecodeProcess:
                 pass_fds=(theirs.fileno(), slot.fileno()),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
+                stderr=self._words,
                 env={"PYTHONPATH": os.pathsep.join(p or "." for p in sys.path), "OPENBLAS_NUM_THREADS": "1"},
                 start_new_session=True,
             )
@@ -97,19 +97,22 @@ class DecodeProcess:
             raise WorkerDied
         return answer
 
+    def last_words(self) -> str:
+        """The last line it wrote before it was confined: why it did not start. It has seen no clip by then."""
+        self._words.seek(0)
+        lines = self._words.read(MAX_LINE).decode("utf-8", "replace").strip().splitlines()
+        return lines[-1][:200] if lines else "none"
+
     def alive(self) -> bool:
         return self._process.poll() is None
 
-    async def end(self) -> str:
-        """Kills it if it lives, reaps it, frees the slot; says how it ended (``alive`` or a signal or ``exit``)."""
-        status = self._process.poll()
+    async def end(self) -> None:
+        """Kills it, reaps it, frees the slot."""
         self._process.kill()
         self._socket.close()
         await asyncio.to_thread(self._process.wait)
         self._slot.close()
-        if status is None:
-            return "alive"
-        return signal.Signals(-status).name if status < 0 else "exit"
+        self._words.close()
 
 
 def _shared_memory(size: int) -> Any:

@@ -5,7 +5,7 @@
 The parent sends one job at a time over the socket: a line of JSON and the clip's open file. The worker writes
 the frames into the slot (memory shared with the parent) and answers with a line of JSON. It trusts the parent;
 the parent believes nothing of it but plain values (so: no pickles). It has no name on disk to write to, no
-environment, and no output but the socket.
+environment, and no output but the socket (and stderr until it is confined).
 """
 
 from __future__ import annotations
@@ -34,7 +34,9 @@ _PR_SET_PDEATHSIG = 1
 
 
 def confine(memory_bytes: int) -> None:
-    """Bounds this process: address space, no files written, no core dumps, dies with its parent."""
+    """Bounds this process: mute, address space, no files written, no core dumps, dies with its parent."""
+    with Path(os.devnull).open("wb") as nowhere:
+        os.dup2(nowhere.fileno(), 2)  # decoders write what they read to stderr
     resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))

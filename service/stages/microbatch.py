@@ -24,6 +24,7 @@ from service.errors import Draining, InferenceFailed
 from service.logs import FIELDS
 from service.metrics import Metrics
 from service.stages.inference import Lanes
+from service.stages.outcome import fail, succeed, wait_for_outcome
 
 log = logging.getLogger(__name__)
 Infer = Callable[[Sequence[ModelInputs]], Mapping[str, NDArray[np.float32]]]
@@ -114,12 +115,9 @@ class MicroBatcher:
         self._show_depth()
         self._arrived.set()
         try:
-            async with asyncio.timeout(max(0.0, deadline - now)):
-                return await done
+            return await wait_for_outcome(done, deadline - now)
         except TimeoutError:
             raise deadline_exceeded() from None
-        finally:
-            done.cancel()
 
     async def close(self) -> None:
         """Waits for what runs, then tells those that wait that the service drains."""
@@ -168,7 +166,9 @@ class MicroBatcher:
             if item.done.done():
                 continue
             if time.monotonic() + self._expected_run_s > item.deadline:
-                item.done.set_exception(deadline_exceeded())
+                # The estimate decays with each refusal: one slow run must not refuse everybody for ever.
+                self._expected_run_s *= 1 - _SMOOTHING
+                fail(item.done, deadline_exceeded())
                 continue
             batch.append(item)
         if not self._waiting:
@@ -181,39 +181,37 @@ class MicroBatcher:
         began = time.monotonic()
         try:
             logits = await self._lanes.run(lambda: self._infer([item.inputs for item in batch]))
+            rows = [{task: values[row] for task, values in logits.items()} for row in range(len(batch))]
         except Exception:
             if len(batch) > 1:
                 for item in batch:
                     await self._run([item])
                 return
             log.exception("a batch failed", extra={FIELDS: {"arm": self._arm, "stage": "inference"}})
-            _fail(batch, _failed())
+            fail(batch[0].done, _failed())
             return
         except asyncio.CancelledError:
-            _fail(batch, _draining())
+            _fail_all(batch, _draining())
             raise
         run_s = time.monotonic() - began
         self._expected_run_s += (run_s / len(batch) - self._expected_run_s) * _SMOOTHING
         self._metrics.batch_size.labels(self._arm).observe(len(batch))
-        for row, item in enumerate(batch):
-            if not item.done.done():
-                own = {task: values[row] for task, values in logits.items()}
-                item.done.set_result(Answer(own, began - item.queued, run_s, len(batch)))
+        for item, own in zip(batch, rows, strict=True):
+            succeed(item.done, Answer(own, began - item.queued, run_s, len(batch)))
 
     def _fail_waiting(self, error: Draining | InferenceFailed) -> None:
         waiting, self._waiting = self._waiting, []
         self._arrived.clear()
         self._show_depth()
-        _fail(waiting, error)
+        _fail_all(waiting, error)
 
     def _show_depth(self) -> None:
         self._metrics.queue_depth.labels(self._arm).set(len(self._waiting))
 
 
-def _fail(items: Sequence[_Item], error: Draining | InferenceFailed) -> None:
+def _fail_all(items: Sequence[_Item], error: Draining | InferenceFailed) -> None:
     for item in items:
-        if not item.done.done():
-            item.done.set_exception(error)
+        fail(item.done, error)
 
 
 def _draining() -> Draining:

@@ -1,0 +1,64 @@
+"""The form reader: fields sorted however the bytes are cut; anything else refused."""
+
+from __future__ import annotations
+
+import pytest
+
+from service.errors import CallerError, MalformedBody, RepeatedField, TextTooLarge, UnknownField
+from service.stages.form import FormReader
+
+
+def body(*parts: tuple[str, bytes], end: bytes = b"--B--\r\n") -> bytes:
+    made = b""
+    for name, value in parts:
+        made += b'--B\r\nContent-Disposition: form-data; name="' + name.encode() + b'"\r\n\r\n' + value + b"\r\n"
+    return made + end
+
+
+def read(data: bytes, step: int = 7, kind: str = "multipart/form-data; boundary=B") -> tuple[bytes, dict[str, bytes]]:
+    video = bytearray()
+    reader = FormReader(kind, video.extend, max_text_bytes=20)
+    for start in range(0, len(data), step):
+        reader.feed(data[start : start + step])
+    reader.finish()
+    return bytes(video), {name: bytes(value) for name, value in reader.fields.items()}
+
+
+@pytest.mark.parametrize("step", [1, 2, 7, 1000])
+def test_fields_are_sorted_however_the_bytes_are_cut(step: int) -> None:
+    clip = bytes(range(256)) + b"\r\n--C is not the boundary\r\n"
+    video, fields = read(body(("title", b"a title"), ("video", clip), ("video_id", b"7")), step)
+    assert video == clip
+    assert fields == {"title": b"a title", "video": b"", "video_id": b"7"}
+
+
+@pytest.mark.parametrize(
+    ("data", "error"),
+    [
+        (body(("vidoe", b"x")), UnknownField),
+        (body(("title", b"x"), ("title", b"y")), RepeatedField),
+        (body(("video", b"x"), ("video", b"y")), RepeatedField),
+        (body(("title", b"x" * 21)), TextTooLarge),
+        (body(("title", b"x"), end=b""), MalformedBody),
+        (body(("video", b"x"))[:-8], MalformedBody),
+        (b"not a form at all", MalformedBody),
+        (b"--B\r\nContent-Type: text/plain\r\n\r\nx\r\n--B--\r\n", MalformedBody),
+        (b"--B\r\nbroken header\r\n\r\nx\r\n--B--\r\n", MalformedBody),
+    ],
+)
+def test_a_bad_form_is_refused(data: bytes, error: type[CallerError]) -> None:
+    with pytest.raises(error):
+        read(data)
+
+
+@pytest.mark.parametrize("kind", ["multipart/form-data", f"multipart/form-data; boundary={'x' * 300}"])
+def test_a_bad_boundary_is_refused(kind: str) -> None:
+    with pytest.raises(MalformedBody):
+        read(b"x", kind=kind)
+
+
+def test_an_unknown_field_is_not_quoted_back() -> None:
+    with pytest.raises(UnknownField) as refused:
+        read(body(("private_note", b"x")))
+    assert "private_note" not in refused.value.detail
+    assert "overlay_text" in refused.value.detail
