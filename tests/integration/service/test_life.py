@@ -1,0 +1,187 @@
+"""Start, overload, death of a worker, disconnect, drain."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+import numpy as np
+import pytest
+
+from contract.bundle import Golden, file_digest, read_bundle, write_golden
+from tests.integration.service.conftest import ROOT, Running, Start, environment, launch
+
+
+def until(condition: Any, seconds: float = 10) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+def post(service: Running, clip: bytes, **options: Any) -> httpx.Response:
+    return httpx.post(
+        f"{service.url}/classify", content=clip, headers={"Content-Type": "video/mp4"}, timeout=20, **options
+    )
+
+
+def inflight(service: Running) -> float:
+    lines = httpx.get(f"{service.url}/metrics").text.splitlines()
+    return float(next(line for line in lines if line.startswith("cpfd_inflight_requests")).split()[-1])
+
+
+def freeze(service: Running) -> list[int]:
+    """Stops every decode worker, so that requests stay in flight."""
+    pids = service.workers()
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+    return pids
+
+
+def thaw(pids: list[int]) -> None:
+    for pid in pids:
+        os.kill(pid, signal.SIGCONT)
+
+
+def test_neither_torch_nor_training_is_loaded() -> None:
+    code = (
+        "import service.app, service.__main__, sys;"
+        "assert not {'torch', 'transformers', 'training', 'model_export', 'onnx'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-W", "error", "-c", code], cwd=ROOT, check=True)
+
+
+def refused_start(tmp_path: Path, environ: dict[str, str]) -> str:
+    """What a service that must not serve says on stderr."""
+    process = launch(tmp_path / "log", environ)
+    assert process.wait(30) == 1
+    text = (tmp_path / "log").read_text()
+    assert "Traceback" not in text
+    return [line for line in text.splitlines() if not line.startswith("{")][-1]
+
+
+@pytest.mark.parametrize("name", ["model.onnx", "tokenizer.json", "golden.npz", "MODEL_CARD.md", "bundle.json"])
+def test_a_tampered_bundle_stops_the_start_with_one_line(tmp_path: Path, bundles: Path, name: str) -> None:
+    shutil.copytree(bundles, tmp_path / "bundles")
+    tampered = tmp_path / "bundles" / "student" / name
+    data = tampered.read_bytes()
+    tampered.write_bytes(data[:-2] + bytes([data[-2] ^ 1, data[-1]]))
+    line = refused_start(tmp_path, environment(tmp_path / "bundles"))
+    assert line.startswith("cpfd: ")
+    assert name in line
+
+
+def test_a_model_that_answers_otherwise_than_recorded_stops_the_start(tmp_path: Path, bundles: Path) -> None:
+    shutil.copytree(bundles, tmp_path / "bundles")
+    folder = tmp_path / "bundles" / "student"
+    golden = read_bundle(folder).golden
+    write_golden(folder / "golden.npz", Golden(golden.inputs, {k: v + np.float32(1) for k, v in golden.logits.items()}))
+    manifest = json.loads((folder / "bundle.json").read_text())
+    manifest["files"]["golden.npz"] = file_digest(folder / "golden.npz")
+    (folder / "bundle.json").write_text(json.dumps(manifest))
+    assert "golden examples" in refused_start(tmp_path, environment(tmp_path / "bundles"))
+
+
+def test_an_unknown_setting_stops_the_start(tmp_path: Path, bundles: Path) -> None:
+    assert "CPFD_PROT is not a setting" in refused_start(tmp_path, environment(bundles, CPFD_PROT="1"))
+
+
+def test_overload_is_told_when_to_come_back(start: Start, clip: bytes) -> None:
+    service = start(CPFD_ADMISSION__MAX_REQUESTS="2", CPFD_DECODE__WORKERS="1")
+    with ThreadPoolExecutor(2) as callers:
+        frozen = freeze(service)
+        held = [callers.submit(post, service, clip) for _ in range(2)]
+        until(lambda: inflight(service) == 2)
+        refused = post(service, clip)
+        thaw(frozen)
+        assert [reply.result().status_code for reply in held] == [200, 200]
+    assert (refused.status_code, refused.json()["code"]) == (429, "overloaded")
+    assert refused.json()["retryable"]
+    assert 1 <= int(refused.headers["retry-after"]) <= 120
+    assert inflight(service) == 0
+    assert post(service, clip).status_code == 200
+
+
+def test_a_killed_worker_costs_its_own_request_only(start: Start, clip: bytes) -> None:
+    service = start(CPFD_DECODE__WORKERS="1")
+    with ThreadPoolExecutor(1) as callers:
+        (pid,) = freeze(service)
+        doomed = callers.submit(post, service, clip)
+        until(lambda: inflight(service) == 1)
+        time.sleep(0.1)
+        os.kill(pid, signal.SIGKILL)
+        assert (doomed.result().status_code, doomed.result().json()["code"]) == (422, "decode_crashed")
+    assert post(service, clip).status_code == 200
+    assert service.workers() != [pid]
+    assert 'cpfd_decode_worker_restarts_total{reason="crashed"} 1.0' in httpx.get(f"{service.url}/metrics").text
+
+
+def test_a_deadline_is_kept_and_a_client_that_leaves_is_noticed(start: Start, clip: bytes) -> None:
+    service = start(CPFD_DECODE__WORKERS="1")
+    freeze(service)
+    began = time.monotonic()
+    late = httpx.post(
+        f"{service.url}/classify",
+        content=clip,
+        headers={"Content-Type": "video/mp4", "X-Request-Timeout-Ms": "300"},
+        timeout=20,
+    )
+    assert (late.status_code, late.json()["code"]) == (504, "deadline_exceeded")
+    assert time.monotonic() - began < 3
+
+    until(lambda: httpx.get(f"{service.url}/readyz").status_code == 200)
+    freeze(service)
+    address = urlsplit(service.url)
+    with socket.create_connection((address.hostname, address.port or 80)) as connection:
+        head = f"POST /classify HTTP/1.1\r\nHost: x\r\nContent-Type: video/mp4\r\nContent-Length: {len(clip)}\r\n\r\n"
+        connection.sendall(head.encode() + clip)
+        until(lambda: inflight(service) == 1)
+    until(lambda: inflight(service) == 0)
+    assert 'cpfd_cancelled_total{stage="decode"} 1.0' in httpx.get(f"{service.url}/metrics").text
+
+
+def test_sigterm_answers_what_is_in_flight_refuses_what_is_new_and_exits_0(start: Start, clip: bytes) -> None:
+    service = start(CPFD_DECODE__WORKERS="1")
+    with httpx.Client(base_url=service.url) as kept, ThreadPoolExecutor(1) as callers:
+        assert kept.get("/readyz").status_code == 200
+        frozen = freeze(service)
+        held = callers.submit(post, service, clip)
+        until(lambda: inflight(service) == 1)
+        service.process.send_signal(signal.SIGTERM)
+        until(lambda: kept.get("/readyz").status_code == 503)
+        assert kept.get("/readyz").json() == {"ready": False, "reasons": ["draining"]}
+        refused = post(service, clip)
+        assert (refused.status_code, refused.json()["code"]) == (503, "draining")
+        assert int(refused.headers["retry-after"]) >= 1
+        threading.Timer(0.5, thaw, [frozen]).start()
+        assert held.result().status_code == 200
+        assert service.process.wait(10) == 0
+    assert not any(Path(f"/proc/{pid}").exists() for pid in frozen)
+
+
+def test_workers_die_with_a_service_that_is_killed(start: Start) -> None:
+    service = start()
+    workers = service.workers()
+    assert workers
+    service.process.kill()
+    service.process.wait()
+    until(lambda: not any(alive(pid) for pid in workers))
+
+
+def alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False

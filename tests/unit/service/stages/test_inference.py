@@ -1,0 +1,93 @@
+"""Inference: batch equals single in every bucket, golden replay, and the refusals at start."""
+
+from __future__ import annotations
+
+import dataclasses
+from importlib import metadata
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from contract.bundle import Bundle, Golden, read_bundle
+from contract.example import ModelInputs, assemble
+from contract.video import Frames, VideoProbe
+from service.errors import StartError
+from service.settings import LaneSettings
+from service.stages.inference import ArmModel, refuse_double_runtime
+from tests.synthetic_bundle import SPEC, write_synthetic_bundle
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    return read_bundle(write_synthetic_bundle(tmp_path_factory.mktemp("inference") / "bundle"))
+
+
+def examples(bundle: Bundle, count: int) -> list[ModelInputs]:
+    rng = np.random.default_rng(3)
+    probe = VideoProbe("mp4", "h264", 64, 48, (), 1.0, 4, indexed=False)
+    made = []
+    for i in range(count):
+        frames = Frames(rng.integers(0, 256, SPEC.frames_shape, np.uint8), (0.0,) * 4, probe) if i % 3 else None
+        text = bundle.tokenizer.encode({"title": "a fight in the park " * (i % 4 + (frames is None))})
+        made.append(assemble(frames, text, SPEC))
+    return made
+
+
+def test_every_batch_equals_its_singles(bundle: Bundle) -> None:
+    model = ArmModel(bundle, LaneSettings(buckets=(1, 2, 4, 8)))
+    clips = examples(bundle, 8)
+    singles = [model.infer([clip]) for clip in clips]
+    for size in (2, 3, 5, 8):
+        batch = model.infer(clips[:size])
+        for task, logits in batch.items():
+            assert len(logits) == size
+            for row in range(size):
+                np.testing.assert_allclose(logits[row], singles[row][task][0], atol=1e-5)
+    with pytest.raises(ValueError, match="do not fit"):
+        model.infer([*clips, clips[0]])
+
+
+def test_the_answer_depends_on_the_clip_and_on_the_text(bundle: Bundle) -> None:
+    model = ArmModel(bundle, LaneSettings())
+    answers = [model.infer([clip])["clickbait"][0, 0] for clip in examples(bundle, 6)]
+    assert len({round(float(a), 4) for a in answers}) == 6
+
+
+def test_golden_examples_are_replayed_in_every_bucket(bundle: Bundle) -> None:
+    model = ArmModel(bundle, LaneSettings(buckets=(1, 2, 4)))
+    assert model.prove() < 1e-5
+    assert set(model.seconds) == {1, 2, 4}
+    model._pad_to = SPEC.max_text_tokens
+    assert model.prove() < 1e-5
+
+
+@pytest.mark.parametrize("shift", [0.01, float("nan")])
+def test_a_model_that_answers_otherwise_than_recorded_is_refused(bundle: Bundle, shift: float) -> None:
+    logits = {task: values + np.float32(shift) for task, values in bundle.golden.logits.items()}
+    altered = dataclasses.replace(bundle, golden=Golden(bundle.golden.inputs, logits))
+    with pytest.raises(StartError, match="golden"):
+        ArmModel(altered, LaneSettings()).prove()
+
+
+def test_a_model_that_cannot_be_loaded_is_refused(bundle: Bundle, tmp_path: Path) -> None:
+    (tmp_path / "model.onnx").write_bytes(b"not a model")
+    with pytest.raises(StartError, match=r"model\.onnx"):
+        ArmModel(dataclasses.replace(bundle, directory=tmp_path), LaneSettings())
+
+
+def test_cuda_asked_for_but_not_given_is_refused(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    class OnCpu:
+        def get_providers(self) -> list[str]:
+            return ["CPUExecutionProvider"]
+
+    monkeypatch.setattr("onnxruntime.InferenceSession", lambda *_, **__: OnCpu())
+    monkeypatch.setattr("onnxruntime.preload_dlls", lambda: None, raising=False)
+    with pytest.raises(StartError, match="serve-gpu"):
+        ArmModel(bundle, LaneSettings(provider="cuda"))
+
+
+def test_both_runtimes_at_once_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(metadata, "version", lambda name: "1.31.1")
+    with pytest.raises(StartError, match="both installed"):
+        refuse_double_runtime()
