@@ -1,0 +1,70 @@
+# Everything a user or CI runs. `make` alone lists the targets.
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+HOST ?= 127.0.0.1
+PORT ?= 8000
+DATA ?= ../shared/data
+SERVE := .venv-serve
+DEV := .venv-dev
+PIP_FLAGS := --disable-pip-version-check --quiet
+
+export PORT HOST
+
+.PHONY: help serve test lint retrain bundles report bench-serve docs clean
+
+help: ## List the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | expand -t 16
+
+serve: $(SERVE)/.done ## Set up and run the service on CPU with the committed bundles (PORT, HOST)
+	exec $(SERVE)/bin/python -m service
+
+test: $(DEV)/.done $(SERVE)/.done ## Set up and run every check: lint, types, layers, tests, the torch-free serving set
+	$(MAKE) lint
+	$(SERVE)/bin/python -c "import service.app, sys; assert 'torch' not in sys.modules"
+	$(DEV)/bin/python -m pytest -q
+
+lint: $(DEV)/.done ## Ruff, mypy and the layer rules
+	$(DEV)/bin/ruff check .
+	$(DEV)/bin/ruff format --check .
+	$(DEV)/bin/mypy
+	$(DEV)/bin/lint-imports
+
+retrain: $(DEV)/.done ## Rebuild the default bundles and their report from DATA: hours on two cores; resumes where it was
+	$(DEV)/bin/python -m training build-manifest --data $(DATA) --out data/default --max-clickbait-train 12000
+	$(DEV)/bin/python -m training run --manifest data/default --out runs/default --jobs 2 \
+	  --vocabulary $(DATA)/vocab/bert-base-uncased-vocab.txt
+	$(MAKE) report bundles
+
+report: $(DEV)/.done ## Write runs/default/report.json and report.md
+	$(DEV)/bin/python -m training report --manifest data/default --runs runs/default
+
+bundles: $(DEV)/.done ## Export seed 0 of runs/default to bundles/
+	$(DEV)/bin/python -m model_export --checkpoint runs/default/seed0-fold0/ce --name xvlm-baseline \
+	  --tokenizer runs/default/tokenizer.json --notes configs/default_card.yaml \
+	  --report runs/default/report.json --out bundles/xvlm-baseline
+	$(DEV)/bin/python -m model_export --checkpoint runs/default/seed0-fold0/cpfd --name cpfd-student \
+	  --tokenizer runs/default/tokenizer.json --notes configs/default_card.yaml \
+	  --report runs/default/report.json --out bundles/cpfd-student
+
+bench-serve: $(DEV)/.done ## Closed loop at 1, 8 and 32 callers beside a plain in-process loop
+	$(DEV)/bin/python -m benchmarks.serve
+
+docs: $(DEV)/.done ## Regenerate docs/configuration.md and docs/metrics.md
+	$(DEV)/bin/python -m service.settings --markdown > docs/configuration.md
+	$(DEV)/bin/python -m service.metrics --markdown > docs/metrics.md
+
+clean: ## Remove environments and caches, not data or runs
+	rm -rf $(SERVE) $(DEV) .cache *.egg-info .mypy_cache .ruff_cache .pytest_cache
+
+$(SERVE)/.done: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(SERVE)
+	$(SERVE)/bin/python -m pip install $(PIP_FLAGS) -c constraints.txt -e '.[serve]'
+	@touch $@
+
+# torch first and by itself: `torch==2.13.0` must be settled before another package asks for it.
+$(DEV)/.done: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(DEV)
+	$(DEV)/bin/python -m pip install $(PIP_FLAGS) torch==2.13.0
+	$(DEV)/bin/python -m pip install $(PIP_FLAGS) -c constraints.txt -e '.[dev]'
+	@touch $@

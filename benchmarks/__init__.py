@@ -1,0 +1,1 @@
+"""Benchmarks: figures as ratios within one run, because the machines they run on are noisy."""
