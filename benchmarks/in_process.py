@@ -1,6 +1,8 @@
 """What the same work costs without a service: decode, tokenise, ``session.run``, in a plain loop.
 
-Run as a process of its own, so that its memory is its own: ``python -m benchmarks.in_process BUNDLE CLIP THREADS CLIPS``.
+Run as a process of its own, so that its memory is its own:
+
+    python -m benchmarks.in_process BUNDLE CLIP THREADS CLIPS
 """
 
 from __future__ import annotations
