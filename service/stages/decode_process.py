@@ -41,7 +41,15 @@ class DecodeProcess:
         self._words = _shared_memory(0)
         with theirs, _shared_memory(slot_bytes) as slot:
             self._slot = mmap.mmap(slot.fileno(), slot_bytes)
-            arguments = (theirs.fileno(), slot.fileno(), slot_bytes, settings.memory_bytes, settings.cpu_seconds)
+            backend = settings.limits.backend.value
+            arguments = (
+                backend,
+                theirs.fileno(),
+                slot.fileno(),
+                slot_bytes,
+                settings.memory_bytes,
+                settings.cpu_seconds,
+            )
             # Started on the loop's own thread on purpose: the worker dies with the thread that started it
             # (PR_SET_PDEATHSIG), and a start is a vfork of a millisecond or two. Its own session keeps a
             # Ctrl-C or a SIGTERM for the whole group away from it until requests in flight are answered.
@@ -51,7 +59,7 @@ class DecodeProcess:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=self._words,
-                env={"PYTHONPATH": os.pathsep.join(p or "." for p in sys.path), "OPENBLAS_NUM_THREADS": "1"},
+                env=_environment(),
                 start_new_session=True,
             )
 
@@ -113,6 +121,12 @@ class DecodeProcess:
         await asyncio.to_thread(self._process.wait)
         self._slot.close()
         self._words.close()
+
+
+def _environment() -> dict[str, str]:
+    """All that a worker gets: nothing of the service's own, which may hold secrets. decord insists on a PATH."""
+    path = os.pathsep.join(p or "." for p in sys.path)
+    return {"PYTHONPATH": path, "PATH": os.defpath, "OPENBLAS_NUM_THREADS": "1"}
 
 
 def _shared_memory(size: int) -> Any:

@@ -1,6 +1,6 @@
 """A decode worker: the process in which native code meets hostile bytes. It may die; that is what it is for.
 
-    python -m service.stages.decode_worker SOCKET_FD SLOT_FD SLOT_BYTES MEMORY_BYTES CPU_SECONDS
+    python -m service.stages.decode_worker BACKEND SOCKET_FD SLOT_FD SLOT_BYTES MEMORY_BYTES CPU_SECONDS
 
 The parent sends one job at a time over the socket: a line of JSON and the clip's open file. The worker writes
 the frames into the slot (memory shared with the parent) and answers with a line of JSON. It trusts the parent;
@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import array
 import ctypes
+import importlib
 import json
 import mmap
 import os
@@ -31,6 +32,12 @@ from contract.video import Backend, DecodeLimits, Frames, decode
 READY = {"ready": True}
 MAX_LINE = 65_536
 _PR_SET_PDEATHSIG = 1
+
+
+def load(backend: Backend) -> None:
+    """Loads what would else be loaded by the first clip: where that fails, no clip may be blamed."""
+    if backend is Backend.DECORD:
+        importlib.import_module("decord")
 
 
 def confine(memory_bytes: int) -> None:
@@ -94,7 +101,8 @@ def _described(frames: Frames) -> dict[str, Any]:
 
 def main(arguments: list[str]) -> None:
     """Serves jobs until the parent closes the socket."""
-    socket_fd, slot_fd, slot_bytes, memory_bytes, cpu_seconds = map(int, arguments)
+    socket_fd, slot_fd, slot_bytes, memory_bytes, cpu_seconds = map(int, arguments[1:])
+    load(Backend(arguments[0]))
     confine(memory_bytes)
     slot = mmap.mmap(slot_fd, slot_bytes)
     with socket.socket(fileno=socket_fd) as connection:
@@ -105,8 +113,6 @@ def main(arguments: list[str]) -> None:
             if received is None:
                 return
             job, descriptor = received
-            if job["limits"]["backend"] == Backend.DECORD:
-                import decord  # noqa: F401  outside the job's CPU time
             allow_cpu(cpu_seconds)
             try:
                 answer = run_job(job, descriptor, slot)
