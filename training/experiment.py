@@ -186,6 +186,7 @@ def _record_confidence(
 
 def _run_in_worker(manifest: Manifest, plan: ExperimentPlan, trial: Trial, place: Workplace) -> None:
     torch.set_num_threads(1)
+    logging.basicConfig(level=logging.INFO, format=f"%(asctime)s {trial.name} %(message)s")
     run_trial(manifest, plan, trial, place)
 
 

@@ -110,7 +110,10 @@ def test_bundle_answers_as_the_checkpoint_does(finished: Finished, tmp_path: Pat
     bundle = write_bundle(home, finished.out / "tokenizer.json", tmp_path / "bundle", request)
     assert bundle.manifest.parity_max_abs_difference < 1e-4
     assert bundle.manifest.provenance.teacher_digest == read_card(home).teacher_digest
-    assert bundle.manifest.provenance.metrics["shape"]["f1"] == report["tasks"]["shape"]["methods"]["cpfd"]["f1"]["trials"][0]
+    assert (
+        bundle.manifest.provenance.metrics["shape"]["f1"]
+        == report["tasks"]["shape"]["methods"]["cpfd"]["f1"]["trials"][0]
+    )
 
     model, card = read_checkpoint(home)
     spec = bundle.manifest.input_spec

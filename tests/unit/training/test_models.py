@@ -30,7 +30,7 @@ def inputs(config: RunConfig, batch: int = 4, length: int = 7, seed: int = 0) ->
     }
 
 
-@pytest.fixture()
+@pytest.fixture
 def student(tiny_config: RunConfig) -> XVLM:
     torch.manual_seed(0)
     return XVLM(tiny_config.model, tiny_config.input_spec, TASKS).eval()

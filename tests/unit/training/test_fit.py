@@ -1,0 +1,100 @@
+"""Training: what is killed and resumed equals what ran through; what was made of other inputs is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+import training.fit as fit_module
+from tests.unit.training.conftest import Toy
+from training.batches import with_soft_targets
+from training.checkpoint import read_checkpoint
+from training.config import RunConfig
+from training.fit import fit
+from training.privileged import PrivilegedStatistics
+from training.soft_targets import SoftTargetsError, read_soft_targets, write_soft_targets
+
+
+class Killed(Exception):
+    """Stands for a kill at an arbitrary moment."""
+
+
+def weights(directory: Path) -> dict[str, torch.Tensor]:
+    return dict(read_checkpoint(directory)[0].state_dict())
+
+
+def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
+    return all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_killed_and_resumed_equals_uninterrupted(
+    toy: Toy, tiny_config: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = fit(tmp_path / "whole", toy.data, tiny_config, method="ce", seed=5)
+    real, calls = fit_module.train_epoch, []
+
+    def dies_in_the_second_epoch(*args: object, **kwargs: object) -> float:
+        calls.append(1)
+        if len(calls) == 2:
+            raise Killed
+        return real(*args, **kwargs)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(fit_module, "train_epoch", dies_in_the_second_epoch)
+    with pytest.raises(Killed):
+        fit(tmp_path / "killed", toy.data, tiny_config, method="ce", seed=5)
+    torch.rand(17)  # a resumed process does not find the generator where the killed one left it
+    monkeypatch.setattr(fit_module, "train_epoch", real)
+    resumed = fit(tmp_path / "killed", toy.data, tiny_config, method="ce", seed=5)
+    assert resumed.losses == whole.losses
+    assert same(weights(tmp_path / "whole"), weights(tmp_path / "killed"))
+
+
+def test_a_seed_decides_the_weights(toy: Toy, tiny_config: RunConfig, tmp_path: Path) -> None:
+    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
+        fit(tmp_path / name, toy.data, tiny_config, method="ce", seed=seed)
+    assert same(weights(tmp_path / "a"), weights(tmp_path / "b"))
+    assert not same(weights(tmp_path / "a"), weights(tmp_path / "c"))
+
+
+def test_a_checkpoint_of_other_inputs_is_not_taken_for_this_one(
+    toy: Toy, tiny_config: RunConfig, tmp_path: Path
+) -> None:
+    fit(tmp_path / "a", toy.data, tiny_config, method="ce", seed=1)
+    with pytest.raises(ValueError, match="another seed"):
+        fit(tmp_path / "a", toy.data, tiny_config, method="ce", seed=2)
+
+
+def test_divergence_is_an_error(toy: Toy, tiny_config: RunConfig, tmp_path: Path) -> None:
+    wild = tiny_config.model_copy(update={"optimiser": tiny_config.optimiser.model_copy(update={"lr": 1e30})})
+    with pytest.raises(FloatingPointError, match="learning rate"):
+        fit(tmp_path / "a", toy.data, wild, method="ce", seed=1)
+
+
+def test_soft_targets_of_another_teacher_are_refused(toy: Toy, tiny_config: RunConfig, tmp_path: Path) -> None:
+    statistics = PrivilegedStatistics.fit(toy.parts["train"].rows, toy.manifest.privileged_groups)
+    one, other = (
+        fit(tmp_path / name, toy.data, tiny_config, method="ce", seed=seed, statistics=statistics)
+        for name, seed in (("t1", 1), ("t2", 2))
+    )
+    train = toy.parts["train"]
+    path = write_soft_targets(tmp_path / "soft", tmp_path / "t1", train)
+    soft = read_soft_targets(path, one, train)
+    assert {name: value.shape[0] for name, value in soft.items()} == {
+        t.name: len(train.rows) for t in toy.manifest.tasks
+    }
+    with pytest.raises(SoftTargetsError, match="another teacher"):
+        read_soft_targets(path, other, train)
+    student = fit(
+        tmp_path / "s",
+        fit_module.FitData(**(vars(toy.data) | {"train": with_soft_targets(train, soft)})),
+        tiny_config,
+        method="cpfd",
+        seed=1,
+        teacher=one,
+    )
+    assert student.teacher_digest == one.digest()
+    fit(tmp_path / "ce", toy.data, tiny_config, method="ce", seed=1)
+    with pytest.raises(SoftTargetsError, match="not a teacher"):
+        write_soft_targets(tmp_path / "soft2", tmp_path / "ce", train)
