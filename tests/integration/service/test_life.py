@@ -152,6 +152,25 @@ def test_a_deadline_is_kept_and_a_client_that_leaves_is_noticed(start: Start, cl
     assert 'cpfd_cancelled_total{stage="decode"} 1.0' in httpx.get(f"{service.url}/metrics").text
 
 
+def test_a_body_that_stalls_is_given_up(start: Start, clip: bytes) -> None:
+    service = start(CPFD_BODY__STALL_SECONDS="0.3")
+    address = urlsplit(service.url)
+    with socket.create_connection((address.hostname, address.port or 80), timeout=10) as connection:
+        head = f"POST /classify HTTP/1.1\r\nHost: x\r\nContent-Type: video/mp4\r\nContent-Length: {len(clip)}\r\n\r\n"
+        connection.sendall(head.encode() + clip[:100])
+        answer = connection.recv(4096)
+    assert answer.startswith(b"HTTP/1.1 408")
+    assert b"upload_stalled" in answer
+    assert inflight(service) == 0
+
+
+def test_decord_gives_the_same_verdict(start: Start, clip: bytes) -> None:
+    pytest.importorskip("decord")
+    tasks = [post(start(CPFD_DECODE__LIMITS__BACKEND=backend), clip).json()["tasks"] for backend in ("pyav", "decord")]
+    for task, verdict in tasks[0].items():
+        assert verdict["scores"] == pytest.approx(tasks[1][task]["scores"], abs=0.02)
+
+
 def test_sigterm_answers_what_is_in_flight_refuses_what_is_new_and_exits_0(start: Start, clip: bytes) -> None:
     service = start(CPFD_DECODE__WORKERS="1")
     with httpx.Client(base_url=service.url) as kept, ThreadPoolExecutor(1) as callers:
