@@ -9,20 +9,18 @@ SERVE := .venv-serve
 DEV := .venv-dev
 PIP_FLAGS := --disable-pip-version-check --quiet
 
-export PORT HOST
-
 .PHONY: help serve test lint retrain bundles report bench-serve docs clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | expand -t 16
 
 serve: $(SERVE)/.done ## Set up and run the service on CPU with the committed bundles (PORT, HOST)
-	exec $(SERVE)/bin/python -m service
+	PORT=$(PORT) HOST=$(HOST) exec $(SERVE)/bin/python -m service
 
 test: $(DEV)/.done $(SERVE)/.done ## Set up and run every check: lint, types, layers, tests, the torch-free serving set
 	$(MAKE) lint
 	$(SERVE)/bin/python -c "import service.app, sys; assert 'torch' not in sys.modules"
-	$(DEV)/bin/python -m pytest -q
+	env -u PORT -u HOST $(DEV)/bin/python -m pytest -q
 
 lint: $(DEV)/.done ## Ruff, mypy and the layer rules
 	$(DEV)/bin/ruff check .
