@@ -12,6 +12,7 @@
 from __future__ import annotations
 
 import hashlib
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -169,7 +170,7 @@ def _read_golden(path: Path, manifest: BundleManifest) -> Golden:
         with np.load(path, allow_pickle=False) as arrays:
             inputs = {name: arrays[f"input_{name}"] for name in manifest.input_names}
             logits = {task.name: arrays[task.output_name] for task in manifest.tasks}
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise BundleError(f"{path}: not the golden examples of this bundle: {error}") from error
     return Golden(inputs, logits)
 

@@ -129,11 +129,13 @@ class TaskDecision:
 
 def probabilities(logits_BK: NDArray[Any], kind: TaskKind, temperature: float = 1.0) -> NDArray[np.float64]:
     """Calibrated probabilities (B, K): sigmoid for binary and multilabel tasks, softmax for multiclass ones."""
-    scaled_BK = np.asarray(logits_BK, np.float64) / temperature
-    if kind is TaskKind.MULTICLASS:
-        shifted_BK = np.exp(scaled_BK - scaled_BK.max(axis=-1, keepdims=True))
-        return np.asarray(shifted_BK / shifted_BK.sum(axis=-1, keepdims=True))
-    return np.asarray(0.5 * (1.0 + np.tanh(0.5 * scaled_BK)))
+    logits_BK = np.asarray(logits_BK, np.float64)
+    # A tiny temperature may divide to infinity, which tanh and exp take; the maximum goes first: no inf - inf.
+    with np.errstate(over="ignore"):
+        if kind is TaskKind.MULTICLASS:
+            shifted_BK = np.exp((logits_BK - logits_BK.max(axis=-1, keepdims=True)) / temperature)
+            return np.asarray(shifted_BK / shifted_BK.sum(axis=-1, keepdims=True))
+        return np.asarray(0.5 * (1.0 + np.tanh(0.5 * (logits_BK / temperature))))
 
 
 def decide_task(
@@ -158,7 +160,9 @@ def decide_task(
         flag_score, threshold = scores[nearest], policy.thresholds[nearest]
         over = tuple(name for name, margin in margins.items() if margin >= 0)
     else:
-        flag_score, threshold = sum(scores[name] for name in task.flagged_by), policy.thresholds["flag"]
+        # Rounding may carry a sum of probabilities past 1.
+        flag_score = min(1.0, sum(scores[name] for name in task.flagged_by))
+        threshold = policy.thresholds["flag"]
         likeliest = max(task.flagged_by, key=lambda name: scores[name])
         over = (likeliest,) if flag_score >= threshold else ()
     if task.kind is TaskKind.BINARY:

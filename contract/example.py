@@ -61,7 +61,10 @@ def assemble(frames: Frames | None, text: TokenisedText, spec: InputSpec) -> Mod
 
     Raises:
         NoInput: neither a video nor any text.
+        ValueError: frames of another shape than the spec's, which would break the whole batch.
     """
+    if frames is not None and frames.pixels.shape != spec.frames_shape:
+        raise ValueError(f"frames are {frames.pixels.shape}, the input spec says {spec.frames_shape}")
     if frames is None and not text.present:
         raise NoInput("send a video, a text, or both: this request has neither")
     pixels = np.zeros(spec.frames_shape, np.uint8) if frames is None else frames.pixels

@@ -63,6 +63,8 @@ class TextTokenizer:
         self._spec = spec
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
+        # "[SEP]" typed into a title is text: as a token of its own it would move the border between the fields.
+        self._tokenizer.encode_special_tokens = True
         self.cls_id, self.sep_id, self.pad_id = (self._special(t) for t in ("[CLS]", "[SEP]", "[PAD]"))
         self.vocab_size = self._tokenizer.get_vocab_size()
 
@@ -102,6 +104,7 @@ class TextTokenizer:
             text.encode("utf-8")
         except UnicodeEncodeError:
             raise InvalidText(f"{name} is not valid Unicode text") from None
+        text = text.strip()
         readable = max_tokens * _MAX_CHARS_PER_TOKEN
         ids = self._tokenizer.encode(clean(text[:readable], self._spec.text_cleaning), add_special_tokens=False).ids
         return ids[:max_tokens], len(ids) > max_tokens or len(text) > readable

@@ -58,13 +58,14 @@ def decode(
     if pixels.shape != spec.frames_shape or pixels.dtype != np.uint8:
         raise ValueError(f"out must be {spec.frames_shape} uint8")
     with open_container(path) as container:
-        index = index_packets(container, limits)
+        index = index_packets(path, container, limits)
         targets_s = _targets(index.probe, spec, window_ms)
         if limits.backend is Backend.DECORD:
-            pictures = _by_decord(path, index, targets_s, limits)
+            pictures = _by_decord(path, index, targets_s, spec, limits)
         else:
-            pictures = _by_pyav(path, container, index, targets_s, limits)
-        _resize_into(pixels, pictures, spec)
+            pictures = _by_pyav(path, container, index, targets_s, spec, limits)
+    for row, (_, picture) in enumerate(pictures):
+        pixels[row] = picture
     return Frames(pixels, tuple(round(time_s * 1000, 3) for time_s, _ in pictures), index.probe)
 
 
@@ -78,33 +79,32 @@ def _targets(probe: VideoProbe, spec: InputSpec, window_ms: tuple[float, float] 
 
 
 def _by_pyav(
-    path: Path, container: object, index: PacketIndex, targets_s: list[float], limits: DecodeLimits
+    path: Path, container: object, index: PacketIndex, targets_s: list[float], spec: InputSpec, limits: DecodeLimits
 ) -> Pictures:
+    def shrink(frame: object) -> NDArray[np.uint8]:
+        return pyav_backend.shrunk(frame, spec)
+
     if index.probe.indexed:
-        wanted = [index.pts[i] for i in on_screen(index.probe.times_s, targets_s)]
-        got = pyav_backend.pick(container, index, wanted, limits)
-        if all(pts in got for pts in wanted):
-            base = float(index.time_base)
-            upright = {pts: pyav_backend.rgb(got[pts]) for pts in set(wanted)}
-            return [((pts - index.pts[0]) * base, upright[pts]) for pts in wanted]
+        wanted = on_screen(index.probe.times_s, targets_s)
+        got = pyav_backend.pick(container, index, [index.pts[i] for i in wanted], limits, shrink)
+        if all(index.pts[i] in got for i in wanted):
+            return [(index.probe.times_s[i], got[index.pts[i]]) for i in wanted]
     # A decoder that met damage may stay confused: read on with a fresh one.
     with open_container(path) as fresh:
-        return pyav_backend.read_on(fresh, index_packets(fresh, limits), targets_s, limits)
+        return pyav_backend.read_on(fresh, index, targets_s, limits, shrink)
 
 
-def _by_decord(path: Path, index: PacketIndex, targets_s: list[float], limits: DecodeLimits) -> Pictures:
+def _by_decord(
+    path: Path, index: PacketIndex, targets_s: list[float], spec: InputSpec, limits: DecodeLimits
+) -> Pictures:
     if not index.probe.indexed:
         raise CorruptMedia("the video's pictures carry no timestamps")
-    wanted = [index.probe.times_s[i] for i in on_screen(index.probe.times_s, targets_s)]
     pyav_backend.check_budget(index, len(index.packets), limits)
-    return list(zip(wanted, decord_backend.pick(path, index, wanted, limits.decoder_threads), strict=True))
-
-
-def _resize_into(pixels: NDArray[np.uint8], pictures: Pictures, spec: InputSpec) -> None:
-    done: dict[int, int] = {}
-    for row, (_, picture) in enumerate(pictures):
-        if id(picture) in done:
-            pixels[row] = pixels[done[id(picture)]]
-            continue
-        pixels[row] = pyav_backend.resize(picture, spec.frame_size, spec.interpolation)
-        done[id(picture)] = row
+    wanted = on_screen(index.probe.times_s, targets_s)
+    ranks = sorted(set(wanted))
+    large = decord_backend.pick(path, [index.probe.times_s[i] for i in ranks], limits)
+    small = {
+        i: pyav_backend.resize(picture, spec.frame_size, spec.interpolation)
+        for i, picture in zip(ranks, large, strict=True)
+    }
+    return [(index.probe.times_s[i], small[i]) for i in wanted]

@@ -1,6 +1,6 @@
 """Wanted pictures through decord, the selectable second backend.
 
-decord reads by path only here: from a buffer, a truncated AVI ends the process (``docs/adr/0003``). Even so
+decord reads by path only here: from a buffer, a truncated AVI ends the process (``docs/adr/0003-decoders.md``). Even so
 call it only in a process that may be killed. Which pictures are wanted is decided by the same index as
 for PyAV, so both backends give the same ones.
 """
@@ -8,43 +8,56 @@ for PyAV, so both backends give the same ones.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from contract.errors import CorruptMedia, UnsupportedMedia
-from contract.video.probe import PacketIndex
+from contract.errors import CorruptMedia, FrameTooLarge, UnsupportedMedia
+from contract.video.limits import DecodeLimits
 
 # Read once, when the library loads: by default it tries 10240 times before it gives a damaged file up.
 os.environ.setdefault("DECORD_EOF_RETRY_MAX", "128")
 
+_MAX_DRIFT_S = 0.005
+"""How far decord's word on when a picture starts may lie from the container's (it keeps it as a 32-bit float)."""
 
-def pick(path: Path, index: PacketIndex, wanted_s: Sequence[float], threads: int) -> list[NDArray[np.uint8]]:
-    """The wanted pictures as (H, W, 3) uint8, upright.
+
+def pick(path: Path, wanted_s: Sequence[float], limits: DecodeLimits) -> Iterator[NDArray[np.uint8]]:
+    """The wanted pictures as (H, W, 3) uint8, upright, one at a time.
 
     Args:
         path: the file.
-        index: of the file; its timestamps must be usable (``indexed``).
-        wanted_s: picture starts relative to the first one, as in ``VideoProbe.times_s``.
-        threads: of the decoder.
+        wanted_s: picture starts relative to the first one, ascending, as in ``VideoProbe.times_s``.
+        limits: how large a picture may be, and how many threads decode.
 
     Raises:
-        UnsupportedMedia: decord's old FFmpeg does not know the codec, or decord is not installed.
+        UnsupportedMedia: decord's old FFmpeg does not know the codec or places pictures elsewhere, or decord is
+            not installed.
         CorruptMedia: it fails on the way.
+        FrameTooLarge: the bitstream holds larger pictures than the header said.
     """
     try:
         import decord
     except ImportError:
         raise UnsupportedMedia("this service was set to decode with decord, which is not installed") from None
+    damage = (decord.DECORDError, decord.DECORDLimitReachedError, RuntimeError)
     try:
-        reader = decord.VideoReader(str(path), ctx=decord.cpu(0), num_threads=threads)
+        reader = decord.VideoReader(str(path), ctx=decord.cpu(0), num_threads=limits.decoder_threads)
         starts = np.asarray(reader.get_frame_timestamp(range(len(reader))))[:, 0]
-    except (decord.DECORDError, RuntimeError, IndexError):
+    except (*damage, IndexError):
         raise UnsupportedMedia("decord cannot open this container or codec: send H.264 in MP4") from None
-    try:
-        ranks = [int(np.abs(starts - starts[0] - wanted).argmin()) for wanted in wanted_s]
-        return list(reader.get_batch(ranks).asnumpy())
-    except (decord.DECORDError, RuntimeError):
-        raise CorruptMedia("too little of the video can be decoded: send an undamaged file") from None
+    ranks = [int(np.abs(starts - starts[0] - wanted).argmin()) for wanted in wanted_s]
+    if any(abs(starts[r] - starts[0] - wanted) > _MAX_DRIFT_S for r, wanted in zip(ranks, wanted_s, strict=True)):
+        raise UnsupportedMedia(
+            "decord does not place this video's pictures where the container does: send H.264 in MP4"
+        )
+    for rank in ranks:
+        try:
+            picture: NDArray[np.uint8] = reader.get_batch([rank]).asnumpy()[0]
+        except damage:
+            raise CorruptMedia("too little of the video can be decoded: send an undamaged file") from None
+        if picture.shape[0] * picture.shape[1] > limits.max_frame_pixels:
+            raise FrameTooLarge(f"a picture inside the video is over the limit of {limits.max_frame_pixels} pixels")
+        yield picture

@@ -13,6 +13,7 @@ from typing import Any
 
 import av
 import av.error
+from av.stream import Discard
 
 from contract.errors import (
     CorruptMedia,
@@ -24,6 +25,7 @@ from contract.errors import (
     UnsupportedMedia,
     VideoTooLong,
 )
+from contract.video.envelope import looks_like_media, missing_share, names_encryption
 from contract.video.limits import DecodeLimits
 
 # Only formats that are self-contained files. Playlists and scripts (HLS, DASH, concat, SDP) name other
@@ -37,6 +39,10 @@ _OPEN_OPTIONS = {"format_whitelist": _DEMUXERS, "protocol_whitelist": "file"}
 _ATTACHED_PICTURE = 0x400  # AV_DISPOSITION_ATTACHED_PIC: cover art, not a video
 _PROMISE_KEPT = 0.9
 """A file that holds less than this share of the pictures or seconds it declares counts as truncated."""
+_MAX_INFLATION = 2
+_INFLATION_FLOOR = 1 << 20
+"""Packets may hold so many times the file's bytes, and so many more: headers that demuxers put back. An index
+that names the same bytes again and again would fill the memory from a small file."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +51,7 @@ class VideoProbe:
 
     Attributes:
         container: the demuxer's name.
-        codec: the codec's name.
+        codec: the codec's name, whichever decoder reads it.
         width, height: of the coded picture, in pixels, before rotation.
         times_s: when each picture appears, ascending, relative to the first; empty if the container has no
             timestamps.
@@ -86,7 +92,9 @@ def open_container(path: Path) -> Iterator[Any]:
     try:
         container = av.open(str(path), options=_OPEN_OPTIONS, metadata_errors="replace")
     except (av.error.FFmpegError, OSError, ValueError):
-        if _looks_like_media(path):
+        if names_encryption(path):
+            raise _encrypted() from None
+        if looks_like_media(path):
             raise CorruptMedia("the container's index is missing or damaged: send the whole file") from None
         raise UnsupportedMedia(
             "not a video container this service reads: send MP4, MOV, MKV, WebM, AVI, MPEG-TS, FLV, OGG or GIF"
@@ -121,15 +129,16 @@ def probe(path: Path, limits: DecodeLimits) -> VideoProbe:
         MediaError: see ``contract.errors``.
     """
     with open_container(path) as container:
-        return index_packets(container, limits).probe
+        return index_packets(path, container, limits).probe
 
 
-def index_packets(container: Any, limits: DecodeLimits) -> PacketIndex:
+def index_packets(path: Path, container: Any, limits: DecodeLimits) -> PacketIndex:
     """Demuxes the whole video stream once and checks size, length and completeness.
 
     Raises:
         FrameTooLarge, VideoTooLong: over the limits.
         NoFrames, TruncatedMedia, CorruptMedia: not what it says it is.
+        NoVideoStream, UnsupportedMedia: nothing in it to decode, no decoder for it, or encrypted.
     """
     stream = video_stream(container)
     context = stream.codec_context
@@ -147,19 +156,18 @@ def index_packets(container: Any, limits: DecodeLimits) -> PacketIndex:
         if not whole or (stream.frames or 0) > 0:
             raise TruncatedMedia("the file ends before its first picture: send the whole file")
         raise NoFrames("the video stream holds no pictures")
-    if width * height == 0:
-        raise CorruptMedia("the video stream does not say how large its pictures are")
+    if width * height == 0 or stream.time_base is None:
+        raise CorruptMedia("the video stream does not say how large its pictures are, or when they are shown")
     pts = sorted({p.pts for p in shown if p.pts is not None})
     indexed = len(pts) == len(shown)
     times_s, end_s = _timeline(pts, shown, stream)
     if end_s > limits.max_duration_s:
         raise _too_long(limits)
-    # stream.frames is a promise of the header only where an index of samples was written (MP4, AVI).
-    if not whole or _fell_short(len(packets), stream, container, end_s):
+    if not whole or _fell_short(len(packets), stream, container, end_s) or missing_share(path) > 1 - _PROMISE_KEPT:
         raise TruncatedMedia("the file ends before the end that it declares: send the whole file")
     found = VideoProbe(
         container.format.name,
-        context.name,
+        context.codec.canonical_name,
         width,
         height,
         times_s if indexed else (),
@@ -171,17 +179,32 @@ def index_packets(container: Any, limits: DecodeLimits) -> PacketIndex:
 
 
 def _demux(container: Any, stream: Any, limits: DecodeLimits) -> tuple[list[Any], bool]:
-    """The stream's packets, and whether the demuxer reached the end without an error."""
+    """The stream's packets, and whether the demuxer reached the end without an error.
+
+    Raises:
+        VideoTooLong, UnsupportedMedia, CorruptMedia: too many packets, encrypted ones, more bytes than there are.
+    """
+    if "enc_key_id" in stream.metadata:
+        raise _encrypted()
+    for other in container.streams:
+        if other.index != stream.index:
+            other.discard = Discard.all
     packets: list[Any] = []
+    held_bytes, most_bytes = 0, _MAX_INFLATION * int(container.size) + _INFLATION_FLOOR
     try:
         for packet in container.demux(stream):
             if packet.size == 0:
                 continue
             if packet.is_corrupt and not packets:
                 continue
+            if packet.has_sidedata("encryption_info"):
+                raise _encrypted()
             packets.append(packet)
+            held_bytes += packet.size
             if len(packets) > limits.max_packets:
                 raise _too_long(limits)
+            if held_bytes > most_bytes:
+                raise CorruptMedia("the container's index names the same bytes again and again: send an undamaged file")
     except (av.error.FFmpegError, OSError):
         return packets, False
     return packets, True
@@ -195,7 +218,7 @@ def _timeline(pts: list[int], shown: list[Any], stream: Any) -> tuple[tuple[floa
         return (), len(shown) / rate
     times = tuple((p - pts[0]) * base for p in pts)
     gaps = [b - a for a, b in itertools.pairwise(times)]
-    last_duration = next((p.duration for p in shown if p.pts == pts[-1]), 0) or 0
+    last_duration = max(0, next((p.duration for p in shown if p.pts == pts[-1]), 0) or 0)
     last = last_duration * base or (median(gaps) if gaps else 1 / float(stream.average_rate or 25))
     return times, times[-1] + last
 
@@ -216,24 +239,23 @@ def _declared_seconds(container: Any) -> float | None:
 
 
 def _fell_short(packets: int, stream: Any, container: Any, end_s: float) -> bool:
-    """Whether the header promises more pictures or seconds than the file holds."""
-    if container.format.name.startswith(("mov", "avi")) and stream.frames:
-        return bool(packets < _PROMISE_KEPT * stream.frames)
-    if container.format.name.startswith("matroska") and len(container.streams) == 1:
-        declared = _declared_seconds(container)
-        return declared is not None and end_s < _PROMISE_KEPT * declared and declared - end_s > 1.0
-    return False
+    """Whether the header promises more pictures (MP4, AVI) or seconds (Matroska) than the file holds."""
+    name = container.format.name
+    if name.startswith("matroska"):
+        declared_s = _declared_seconds(container) if len(container.streams) == 1 else None
+        return declared_s is not None and end_s < _PROMISE_KEPT * declared_s and declared_s - end_s > 1.0
+    if not name.startswith(("mov", "avi")):
+        return False
+    promised = stream.frames or 0
+    if name.startswith("mov"):
+        # An edit list may show a part only; the demuxer then drops the other samples from its own index.
+        promised = min(promised, len(stream.index_entries))
+    return bool(packets < _PROMISE_KEPT * promised)
+
+
+def _encrypted() -> UnsupportedMedia:
+    return UnsupportedMedia("the video is encrypted: send it without digital rights management")
 
 
 def _too_long(limits: DecodeLimits) -> VideoTooLong:
     return VideoTooLong(f"the video is over the limit of {limits.max_duration_s:g} s or {limits.max_packets} pictures")
-
-
-def _looks_like_media(path: Path) -> bool:
-    """Whether the file starts like MP4, Matroska or AVI."""
-    with path.open("rb") as file:
-        head = file.read(16)
-    return head[4:8] in (b"ftyp", b"moov", b"mdat", b"free", b"wide") or head[:4] in (
-        b"\x1aE\xdf\xa3",
-        b"RIFF",
-    )
