@@ -9,11 +9,13 @@ import signal
 import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from contract.errors import NoVideoStream
+from contract.input_spec import InputSpec
 from contract.video import DecodeLimits, decode
 from service.context import RequestContext
 from service.errors import DeadlineExceeded, DecodeCrashed, DecodeTimeout, Draining, Quarantined
@@ -21,6 +23,7 @@ from service.metrics import Metrics
 from service.settings import DecodeSettings
 from service.stages.decode import DecodePool
 from service.stages.decode_answer import DecodedVideo
+from service.stages.decode_process import DecodeProcess
 from tests.synthetic_bundle import SPEC, write_audio_only, write_clip
 
 SLOT = int(np.prod(SPEC.frames_shape))
@@ -108,10 +111,12 @@ def test_a_hanging_worker_is_killed_at_the_wall_clock(clip: Path) -> None:
     metrics = Metrics()
 
     async def scenario() -> None:
-        async with pool_of(metrics, wall_seconds=0.2) as pool:
+        async with pool_of(metrics, wall_seconds=0.2, quarantine_after=1) as pool:
             (pid,) = pool.pids()
             os.kill(pid, signal.SIGSTOP)
             with pytest.raises(DecodeTimeout):
+                await ask(pool, clip, "slow")
+            with pytest.raises(Quarantined):
                 await ask(pool, clip, "slow")
             assert (await ask(pool, clip, "innocent")).codec == "h264"
             with contextlib.suppress(ProcessLookupError):
@@ -164,6 +169,30 @@ def test_a_cancelled_job_is_skipped_and_a_drain_tells_those_that_wait(clip: Path
         assert gone.cancelled()
         with pytest.raises(Draining):
             await ask(pool, clip)
+
+    asyncio.run(scenario())
+
+
+def test_a_worker_never_sees_a_clip_whose_caller_left(clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[int] = []
+    decode_really = DecodeProcess.decode
+
+    async def noted(self: DecodeProcess, descriptor: int, spec: InputSpec, limits: DecodeLimits) -> dict[str, Any]:
+        seen.append(self.pid)
+        return await decode_really(self, descriptor, spec, limits)
+
+    monkeypatch.setattr(DecodeProcess, "decode", noted)
+
+    async def scenario() -> None:
+        async with pool_of(Metrics()) as pool:
+            (pid,) = pool.pids()
+            os.kill(pid, signal.SIGSTOP)
+            running, gone, waits = (asyncio.create_task(ask(pool, clip, digest)) for digest in "abc")
+            await until(lambda: seen == [pid])
+            gone.cancel()
+            os.kill(pid, signal.SIGCONT)
+            await asyncio.gather(running, waits)
+            assert seen == [pid, pid]
 
     asyncio.run(scenario())
 
