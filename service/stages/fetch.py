@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import re
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
+from urllib.parse import parse_qsl
 
 from starlette.requests import ClientDisconnect, Request
 
@@ -86,11 +87,11 @@ async def fetch(request: Request, context: RequestContext, spool: Spool, setting
         raise EmptyBody("the body is empty: send a form with video, title or overlay_text, or the video's bytes")
     chunks = _body(request, context, settings)
     if kind == "multipart/form-data":
-        if request.query_params:
+        if request.scope["query_string"]:
             raise UnknownField("a form carries every field in its body: send no query parameters with it")
         fields, has_video, size = await _read_form(request, chunks, spool, settings)
     elif kind.startswith("video/") or kind == "application/octet-stream":
-        fields = _query_fields(request.query_params.multi_items(), settings)
+        fields = _query_fields(request.scope["query_string"], settings)
         has_video, size = True, await _read_raw(chunks, spool)
     else:
         raise UnsupportedContentType(
@@ -110,6 +111,7 @@ async def _body(request: Request, context: RequestContext, settings: BodySetting
             async with asyncio.timeout(patience):
                 chunk = await anext(stream, None)
         except TimeoutError:
+            context.remaining_s()
             raise UploadStalled("the body stopped coming: send it again over a faster connection") from None
         except ClientDisconnect:
             raise ClientGone("the client closed the connection") from None
@@ -147,12 +149,13 @@ async def _read_raw(chunks: AsyncIterator[bytes], spool: Spool) -> int:
     return spool.size
 
 
-def _query_fields(items: Sequence[tuple[str, str]], settings: BodySettings) -> dict[str, bytes]:
+def _query_fields(query: bytes, settings: BodySettings) -> dict[str, bytes]:
     fields: dict[str, bytes] = {}
-    for name, value in items:
+    # Bytes that are no UTF-8 must reach the same refusal as in a form, so they are carried through, not replaced.
+    for name, value in parse_qsl(query.decode("latin-1"), keep_blank_values=True, errors="surrogateescape"):
         if known_field(name, QUERY_FIELDS) in fields:
             raise RepeatedField(f"the query holds {name} more than once: send it once")
-        fields[name] = value.encode("utf-8", "surrogatepass")
+        fields[name] = value.encode("utf-8", "surrogateescape")
         if len(fields[name]) > settings.max_text_bytes:
             raise TextTooLarge(f"{name} is over the limit of {settings.max_text_bytes} bytes: send less of it")
     return fields

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -65,6 +66,16 @@ def environment(bundles: Path, **settings: str) -> dict[str, str]:
 def launch(log: Path, environ: dict[str, str]) -> subprocess.Popen[bytes]:
     with log.open("wb") as stderr:
         return subprocess.Popen([sys.executable, "-m", "service"], cwd=ROOT, env=environ, stderr=stderr)
+
+
+def read_answer(connection: socket.socket) -> bytes:
+    """An HTTP answer with a JSON body, however many packets it came in."""
+    answer = b""
+    while not answer.endswith(b"}"):
+        more = connection.recv(65_536)
+        assert more, f"the connection was closed after {answer!r}"
+        answer += more
+    return answer
 
 
 Start = Callable[..., Running]

@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from service.api.schemas import Problem
-from tests.integration.service.conftest import Running
+from tests.integration.service.conftest import Running, read_answer
 from tests.synthetic_bundle import (
     write_audio_only,
     write_clip,
@@ -112,6 +112,8 @@ def test_bodies_that_are_not_what_they_say(client: httpx.Client, clip: bytes) ->
 def test_text_that_is_not_text_or_too_long(client: httpx.Client) -> None:
     problem(client.post("/classify", files={"title": (None, b"\xff\xfe")}), 422, "invalid_text")
     problem(client.post("/classify", files={"title": (None, b"x" * 70_000)}), 413, "text_too_large")
+    raw = {"Content-Type": "video/mp4"}
+    problem(client.post("/classify?title=%FF%FE", content=b"x", headers=raw), 422, "invalid_text")
 
 
 def test_a_body_over_the_limit_is_refused_before_it_is_all_read(service: Running, client: httpx.Client) -> None:
@@ -119,7 +121,7 @@ def test_a_body_over_the_limit_is_refused_before_it_is_all_read(service: Running
     with socket.create_connection((address.hostname, address.port or 80), timeout=10) as connection:
         head = "POST /classify HTTP/1.1\r\nHost: x\r\nContent-Type: video/mp4\r\nContent-Length: 900000000000\r\n\r\n"
         connection.sendall(head.encode() + b"x" * 1000)
-        answer = connection.recv(4096)
+        answer = read_answer(connection)
     assert answer.startswith(b"HTTP/1.1 413")
     assert b"body_too_large" in answer
 
@@ -134,6 +136,16 @@ def test_a_body_over_the_limit_is_refused_before_it_is_all_read(service: Running
     refused = client.post("/classify", content=chunks(), headers={"Content-Type": "video/mp4"})
     problem(refused, 413, "body_too_large")
     assert "cpfd_inflight_bytes 0.0" in client.get("/metrics").text
+
+
+def test_a_form_padded_without_end_is_refused(client: httpx.Client) -> None:
+    def chunks() -> Any:
+        yield b'--B\r\nContent-Disposition: form-data; name="title"\r\n\r\na cat\r\n--B--\r\n'
+        for _ in range(100):
+            yield b"\r\n" * 32_768
+
+    headers = {"Content-Type": "multipart/form-data; boundary=B"}
+    problem(client.post("/classify", content=chunks(), headers=headers), 413, "body_too_large")
 
 
 def test_paths_and_methods(client: httpx.Client) -> None:

@@ -21,7 +21,7 @@ import numpy as np
 import pytest
 
 from contract.bundle import Golden, file_digest, read_bundle, write_golden
-from tests.integration.service.conftest import ROOT, Running, Start, environment, launch
+from tests.integration.service.conftest import ROOT, Running, Start, environment, launch, read_answer
 
 
 def until(condition: Any, seconds: float = 10) -> None:
@@ -158,10 +158,26 @@ def test_a_body_that_stalls_is_given_up(start: Start, clip: bytes) -> None:
     with socket.create_connection((address.hostname, address.port or 80), timeout=10) as connection:
         head = f"POST /classify HTTP/1.1\r\nHost: x\r\nContent-Type: video/mp4\r\nContent-Length: {len(clip)}\r\n\r\n"
         connection.sendall(head.encode() + clip[:100])
-        answer = connection.recv(4096)
+        answer = read_answer(connection)
     assert answer.startswith(b"HTTP/1.1 408")
     assert b"upload_stalled" in answer
     assert inflight(service) == 0
+
+
+def test_strangers_in_one_batch_get_what_they_would_get_alone(start: Start, clip: bytes) -> None:
+    service = start(CPFD_LANES__BUCKETS="[1, 2, 4]", CPFD_LANES__COUNT="1", CPFD_DECODE__WORKERS="1")
+    titles = ["a fight", "the park", "news in the park", "you won't believe this cat", ""] * 6
+
+    def scores(title: str) -> Any:
+        reply = post(service, clip, params={"title": title, "video_id": "one arm"})
+        return {name: task["scores"] for name, task in reply.json()["tasks"].items()}
+
+    alone = {title: scores(title) for title in set(titles)}
+    with ThreadPoolExecutor(len(titles)) as callers:
+        for title, together in zip(titles, callers.map(scores, titles), strict=True):
+            for name, expected in alone[title].items():
+                assert together[name] == pytest.approx(expected, abs=1e-5)
+    assert alone["a fight"] != alone["the park"]
 
 
 def test_decord_gives_the_same_verdict(start: Start, clip: bytes) -> None:
@@ -192,7 +208,7 @@ def test_sigterm_answers_what_is_in_flight_refuses_what_is_new_and_exits_0(start
 
 def test_workers_die_with_a_service_that_is_killed(start: Start) -> None:
     service = start()
-    workers = service.workers()
+    workers = freeze(service)  # a stopped worker cannot notice by itself
     assert workers
     service.process.kill()
     service.process.wait()
