@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from contract.errors import CorruptMedia
+from contract.errors import CorruptMedia, UnsupportedMedia
 from contract.input_spec import InputSpec
 from contract.video import decord_backend, pyav_backend
 from contract.video.limits import Backend, DecodeLimits
@@ -99,6 +99,9 @@ def _by_decord(
 ) -> Pictures:
     if not index.probe.indexed:
         raise CorruptMedia("the video's pictures carry no timestamps")
+    if index.probe.container in ("mpegts", "mpeg"):
+        # It loses the first pictures of some streams without a word, and every later one is then another.
+        raise UnsupportedMedia("decord does not number the pictures of a transport stream reliably: send H.264 in MP4")
     pyav_backend.check_budget(index, len(index.packets), limits)
     wanted = on_screen(index.probe.times_s, targets_s)
     ranks = sorted(set(wanted))

@@ -18,7 +18,7 @@ from contract.errors import CorruptMedia, FrameTooLarge, UnsupportedMedia
 from contract.video.limits import DecodeLimits
 
 # Read once, when the library loads: by default it tries 10240 times before it gives a damaged file up.
-os.environ.setdefault("DECORD_EOF_RETRY_MAX", "128")
+os.environ.setdefault("DECORD_EOF_RETRY_MAX", "2048")
 
 _MAX_DRIFT_S = 0.005
 """How far decord's word on when a picture starts may lie from the container's (it keeps it as a 32-bit float)."""
@@ -53,11 +53,18 @@ def pick(path: Path, wanted_s: Sequence[float], limits: DecodeLimits) -> Iterato
         raise UnsupportedMedia(
             "decord does not place this video's pictures where the container does: send H.264 in MP4"
         )
+    at = 0
     for rank in ranks:
         try:
-            picture: NDArray[np.uint8] = reader.get_batch([rank]).asnumpy()[0]
-        except damage:
+            # One after the other: after a seek or a skip decord gives wrong pictures on some streams.
+            for _ in range(at, rank):
+                reader.next()
+            picture: NDArray[np.uint8] = reader.next().asnumpy()
+            at = rank + 1
+        except (*damage, StopIteration):
             raise CorruptMedia("too little of the video can be decoded: send an undamaged file") from None
+        if picture.ndim != 3 or picture.shape[2] != 3:
+            raise UnsupportedMedia("decord cannot convert this video's pictures: send H.264 in MP4")
         if picture.shape[0] * picture.shape[1] > limits.max_frame_pixels:
             raise FrameTooLarge(f"a picture inside the video is over the limit of {limits.max_frame_pixels} pixels")
         yield picture
