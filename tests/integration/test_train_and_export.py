@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+import httpx
 import numpy as np
 import onnxruntime
 import pytest
 import torch
 
 from contract.bundle import read_bundle
+from contract.decision import Modality, decide
 from contract.errors import BundleError
 from contract.example import RawExample, collate, read_example
 from contract.video import DecodeLimits
 from model_export.errors import ExportError, ForbiddenInputError
 from model_export.model_card import CardNotes, TaskNotes
 from model_export.write_bundle import BundleRequest, write_bundle
+from tests.integration.service.conftest import environment, launch, wait_until_ready
 from training.checkpoint import CheckpointError, read_card, read_checkpoint
 from training.config import RunConfig
 from training.experiment import ExperimentPlan, Workplace, plan_trials, run
@@ -47,6 +51,18 @@ def finished(tmp_path_factory: pytest.TempPathFactory, tiny_config: RunConfig) -
     place = Workplace(home / "runs", home / "cache", vocabulary=None)
     run(manifest, plan, place)
     return Finished(manifest, home / "runs", plan, place)
+
+
+@pytest.fixture(scope="module")
+def exported(finished: Finished, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the bundles ``baseline`` (without a report) and ``student`` (with one) of the first trial."""
+    folder = tmp_path_factory.mktemp("exported")
+    home, tokenizer = finished.out / finished.plan.trials[0].name, finished.out / "tokenizer.json"
+    report = build_report(finished.out, finished.manifest, replicates=50)
+    words = notes(finished.manifest)
+    write_bundle(home / "ce", tokenizer, folder / "baseline", BundleRequest("tiny-baseline", "0.1.0", words))
+    write_bundle(home / "cpfd", tokenizer, folder / "student", BundleRequest("tiny-student", "0.1.0", words, report))
+    return folder
 
 
 def notes(manifest: Manifest) -> CardNotes:
@@ -103,17 +119,14 @@ def test_report_holds_every_method_and_control(finished: Finished) -> None:
     assert "CPFD student" in text
 
 
-def test_bundle_answers_as_the_checkpoint_does(finished: Finished, tmp_path: Path) -> None:
+def test_bundle_answers_as_the_checkpoint_does(finished: Finished, exported: Path) -> None:
     home = finished.out / finished.plan.trials[0].name / "cpfd"
     report = build_report(finished.out, finished.manifest, replicates=50)
-    request = BundleRequest("tiny-student", "0.1.0", notes(finished.manifest), report)
-    bundle = write_bundle(home, finished.out / "tokenizer.json", tmp_path / "bundle", request)
+    bundle = read_bundle(exported / "student")
     assert bundle.manifest.parity_max_abs_difference < 1e-4
     assert bundle.manifest.provenance.teacher_digest == read_card(home).teacher_digest
-    assert (
-        bundle.manifest.provenance.metrics["shape"]["f1"]
-        == report["tasks"]["shape"]["methods"]["cpfd"]["f1"]["trials"][0]
-    )
+    own = report["tasks"]["shape"]["methods"]["cpfd"]["f1"]["trials"][0]
+    assert bundle.manifest.provenance.metrics["shape"]["f1"] == own
 
     model, card = read_checkpoint(home)
     spec = bundle.manifest.input_spec
@@ -163,14 +176,39 @@ def test_altered_weights_are_refused(finished: Finished, tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("name", ["model.onnx", "tokenizer.json", "golden.npz", "MODEL_CARD.md", "bundle.json"])
-def test_a_tampered_bundle_is_refused_by_name(finished: Finished, tmp_path: Path, name: str) -> None:
-    home = finished.out / finished.plan.trials[0].name / "ce"
-    write_bundle(
-        home, finished.out / "tokenizer.json", tmp_path / "b", BundleRequest("t", "0.1.0", notes(finished.manifest))
-    )
+def test_a_tampered_bundle_is_refused_by_name(exported: Path, tmp_path: Path, name: str) -> None:
+    shutil.copytree(exported / "baseline", tmp_path / "b")
     path = tmp_path / "b" / name
     raw = bytearray(path.read_bytes())
     raw[len(raw) // 2] ^= 0x80
     path.write_bytes(bytes(raw))
     with pytest.raises(BundleError, match=name.replace(".", r"\.")):
         read_bundle(tmp_path / "b")
+
+
+def test_what_was_trained_is_served(finished: Finished, exported: Path, tmp_path: Path) -> None:
+    """The whole road: the exported arm answers a clip of the manifest with the scores its checkpoint gives it."""
+    home = finished.out / finished.plan.trials[0].name
+    row = next(r for r in finished.manifest.rows if r.video and r.texts)
+    path = finished.manifest.video_path(row)
+    assert path is not None
+    running = wait_until_ready(launch(tmp_path / "log", environment(exported)), tmp_path / "log")
+    try:
+        form = {"title": row.texts["title"], "video_id": "v1"}
+        reply = httpx.post(f"{running.url}/classify", data=form, files={"video": path.read_bytes()}, timeout=30)
+    finally:
+        assert running.stop() == 0
+    assert reply.status_code == 200, reply.text
+    verdict = reply.json()
+    model, card = read_checkpoint(home / {"baseline": "ce", "student": "cpfd"}[verdict["arm"]])
+    bundle = read_bundle(exported / verdict["arm"])
+    example = read_example(RawExample(path, dict(row.texts)), card.config.input_spec, bundle.tokenizer, DecodeLimits())
+    arrays = collate([example], bundle.tokenizer.pad_id)
+    with torch.no_grad():
+        logits = model(**{name: torch.from_numpy(array) for name, array in arrays.items()})
+    numbers = {name: value[0].numpy() for name, value in logits.items()}
+    expected = decide(numbers, card.tasks, card.policy, frozenset(Modality))
+    assert set(verdict["tasks"]) == set(expected)
+    for name, decision in expected.items():
+        assert verdict["tasks"][name]["scores"] == pytest.approx(decision.scores, abs=1e-4)
+        assert verdict["tasks"][name]["threshold"] == pytest.approx(decision.threshold)
