@@ -167,7 +167,8 @@ def _digest_of(path: Path) -> str:
 
 def _read_golden(path: Path, manifest: BundleManifest) -> Golden:
     try:
-        with np.load(path, allow_pickle=False) as arrays:
+        # numpy leaves a file open that it opened itself and then cannot read.
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             inputs = {name: arrays[f"input_{name}"] for name in manifest.input_names}
             logits = {task.name: arrays[task.output_name] for task in manifest.tasks}
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:

@@ -104,10 +104,10 @@ def _by_decord(
         raise UnsupportedMedia("decord does not number the pictures of a transport stream reliably: send H.264 in MP4")
     pyav_backend.check_budget(index, len(index.packets), limits)
     wanted = on_screen(index.probe.times_s, targets_s)
-    ranks = sorted(set(wanted))
-    large = decord_backend.pick(path, [index.probe.times_s[i] for i in ranks], limits)
+    distinct = sorted(set(wanted))
+    large = decord_backend.pick(path, index.probe.times_s, distinct, limits)
     small = {
         i: pyav_backend.resize(picture, spec.frame_size, spec.interpolation)
-        for i, picture in zip(ranks, large, strict=True)
+        for i, picture in zip(distinct, large, strict=True)
     }
     return [(index.probe.times_s[i], small[i]) for i in wanted]

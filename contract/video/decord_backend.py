@@ -22,14 +22,18 @@ os.environ.setdefault("DECORD_EOF_RETRY_MAX", "2048")
 
 _MAX_DRIFT_S = 0.005
 """How far decord's word on when a picture starts may lie from the container's (it keeps it as a 32-bit float)."""
+_MAX_START_S = 1e9
 
 
-def pick(path: Path, wanted_s: Sequence[float], limits: DecodeLimits) -> Iterator[NDArray[np.uint8]]:
+def pick(
+    path: Path, times_s: Sequence[float], wanted: Sequence[int], limits: DecodeLimits
+) -> Iterator[NDArray[np.uint8]]:
     """The wanted pictures as (H, W, 3) uint8, upright, one at a time.
 
     Args:
         path: the file.
-        wanted_s: picture starts relative to the first one, ascending, as in ``VideoProbe.times_s``.
+        times_s: when each picture appears, as in ``VideoProbe.times_s``.
+        wanted: which of them, ascending.
         limits: how large a picture may be, and how many threads decode.
 
     Raises:
@@ -48,11 +52,7 @@ def pick(path: Path, wanted_s: Sequence[float], limits: DecodeLimits) -> Iterato
         starts = np.asarray(reader.get_frame_timestamp(range(len(reader))))[:, 0]
     except (*damage, IndexError):
         raise UnsupportedMedia("decord cannot open this container or codec: send H.264 in MP4") from None
-    ranks = [int(np.abs(starts - starts[0] - wanted).argmin()) for wanted in wanted_s]
-    if any(abs(starts[r] - starts[0] - wanted) > _MAX_DRIFT_S for r, wanted in zip(ranks, wanted_s, strict=True)):
-        raise UnsupportedMedia(
-            "decord does not place this video's pictures where the container does: send H.264 in MP4"
-        )
+    ranks = _ranks(starts, times_s, wanted)
     at = 0
     for rank in ranks:
         try:
@@ -68,3 +68,24 @@ def pick(path: Path, wanted_s: Sequence[float], limits: DecodeLimits) -> Iterato
         if picture.shape[0] * picture.shape[1] > limits.max_frame_pixels:
             raise FrameTooLarge(f"a picture inside the video is over the limit of {limits.max_frame_pixels} pixels")
         yield picture
+
+
+def _ranks(starts_s: NDArray[np.float64], times_s: Sequence[float], wanted: Sequence[int]) -> list[int]:
+    """Where decord keeps the wanted pictures.
+
+    Raises:
+        UnsupportedMedia: not at the times that the container gives, for instance because it reads another stream.
+    """
+    if np.abs(starts_s).max() > _MAX_START_S:  # it found no start time, as in a Matroska of few pictures
+        if len(starts_s) != len(times_s):
+            raise _placed_elsewhere()
+        return list(wanted)
+    starts_s = starts_s - starts_s[0]
+    ranks = [int(np.abs(starts_s - times_s[i]).argmin()) for i in wanted]
+    if any(abs(starts_s[rank] - times_s[i]) > _MAX_DRIFT_S for rank, i in zip(ranks, wanted, strict=True)):
+        raise _placed_elsewhere()
+    return ranks
+
+
+def _placed_elsewhere() -> UnsupportedMedia:
+    return UnsupportedMedia("decord does not place this video's pictures where the container does: send H.264 in MP4")

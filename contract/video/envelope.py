@@ -32,7 +32,7 @@ def names_encryption(path: Path) -> bool:
 
 
 def missing_share(path: Path) -> float:
-    """The share, in [0, 1), of the bytes declared by the container that the file does not hold; 0 where none is."""
+    """The share, in [0, 1], of the bytes declared by the container that the file does not hold; 0 where none is."""
     with path.open("rb") as file:
         size = file.seek(0, os.SEEK_END)
         file.seek(0)
