@@ -33,6 +33,7 @@ from training.engine import predict
 from training.fit import FitData, fit
 from training.frame_cache import FrameCache
 from training.manifest import Manifest
+from training.paired import write_paired_predictions
 from training.privileged import PrivilegedStatistics
 from training.soft_targets import (
     DEGENERATE_CONFIDENCE,
@@ -125,7 +126,7 @@ def run_trial(manifest: Manifest, plan: ExperimentPlan, trial: Trial, place: Wor
     )
     statistics = PrivilegedStatistics.fit(parts["train"].rows, manifest.privileged_groups)
     teacher = fit(home / "teacher", data, plan.config, method="ce", seed=trial.seed, statistics=statistics)
-    write_predictions(home / "teacher", with_privileged(parts["test"], statistics))
+    _predict_test_rows(home / "teacher", with_privileged(parts["test"], statistics))
     soft_path = write_soft_targets(home / "soft_targets", home / "teacher", parts["train"])
     soft = read_soft_targets(soft_path, teacher, parts["train"])
     _record_confidence(home, soft, parts, teacher, plan)
@@ -140,9 +141,14 @@ def run_trial(manifest: Manifest, plan: ExperimentPlan, trial: Trial, place: Wor
             seed=trial.seed,
             teacher=teacher if distils else None,
         )
-        write_predictions(home / method, parts["test"])
+        _predict_test_rows(home / method, parts["test"])
     by_split = {str(split): part.rows for split, part in parts.items()}
     write_control_predictions(home / "controls", manifest, by_split, cache, trial.seed)
+
+
+def _predict_test_rows(directory: Path, test: RowSet) -> None:
+    write_predictions(directory, test)
+    write_paired_predictions(directory, test)
 
 
 def write_predictions(directory: Path, test: RowSet) -> None:

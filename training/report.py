@@ -23,6 +23,7 @@ from training.control_predictions import CONTROLS, read_control
 from training.experiment import CONFIDENCE_FILE, EXPERIMENT_FILE, PREDICTIONS_FILE, ExperimentPlan
 from training.manifest import Manifest, Row
 from training.metrics import METRICS, Array, Scored, group_weights
+from training.paired import read_paired
 from training.targets import flag_targets, task_targets
 
 REPLICATES = 1000
@@ -72,6 +73,7 @@ def build_report(out: Path, manifest: Manifest, *, replicates: int = REPLICATES,
         table = _table(out, plan, task, rows)
         weights = group_weights([r.group for trial in table[TEACHER] for r in trial.rows], replicates, seed)
         tasks[task.name] = _task_report(task, table, weights)
+        tasks[task.name]["paired"] = _paired_report(out, plan, task, rows, weights)
     return {
         "manifest": {"name": manifest.name, "digest": plan.manifest_digest, "rows": len(manifest.rows)},
         "config_digest": plan.config.digest(),
@@ -98,18 +100,42 @@ def _table(out: Path, plan: ExperimentPlan, task: TaskSpec, rows: Mapping[str, R
 
 
 def _method_scores(directory: Path, task: TaskSpec, rows: Mapping[str, Row]) -> TrialScores:
-    policy = read_card(directory).policy.tasks[task.name]
     with np.load(directory / PREDICTIONS_FILE, allow_pickle=False) as arrays:
         found = [rows[str(i)] for i in arrays["row_ids"]]
         labelled = np.asarray([task.name in row.labels for row in found])
         logits_NK = arrays[task.output_name][labelled]
     kept = [row for row, use in zip(found, labelled, strict=True) if use]
+    return _decided(directory, task, kept, logits_NK)
+
+
+def _decided(directory: Path, task: TaskSpec, kept: list[Row], logits_NK: NDArray[np.float32]) -> TrialScores:
+    """The rows as the checkpoint's own policy decides them."""
+    policy = read_card(directory).policy.tasks[task.name]
     scores = flag_scores(logits_NK, task, policy.temperature)
     if task.kind is TaskKind.MULTILABEL:
         cuts = np.asarray([policy.thresholds.get(label, np.inf) for label in task.labels])
     else:
         cuts = np.asarray(policy.thresholds["flag"])
     return _scored(task, kept, scores, scores >= cuts)
+
+
+def _paired_report(
+    out: Path, plan: ExperimentPlan, task: TaskSpec, rows: Mapping[str, Row], weights: Mapping[str, Array]
+) -> dict[str, Any]:
+    """Method -> F1 and PR-AUC where each row shares its request with an unrelated one of the other modality."""
+    labelled = {row_id for row_id, row in rows.items() if task.name in row.labels}
+    report = {}
+    for method in (TEACHER, *plan.methods):
+        trials = []
+        for trial in plan.trials:
+            directory = out / trial.name / method
+            found = read_paired(directory, task.output_name, labelled)
+            if found is not None:
+                trials.append(_decided(directory, task, [rows[i] for i in found[0]], found[1]))
+        if len(trials) == len(plan.trials):
+            samples = _samples(trials, weights)
+            report[method] = _summary({metric: samples[metric] for metric in ("f1", "pr_auc")})
+    return report
 
 
 def _scored(task: TaskSpec, rows: list[Row], scores: Array, flagged: NDArray[np.bool_]) -> TrialScores:

@@ -38,7 +38,7 @@ def _task(name: str, task: Mapping[str, Any]) -> list[str]:
     for method, summary in task["methods"].items():
         cells = [_cell(summary[metric]) for metric in _COLUMNS]
         lines.append(f"| {TITLES.get(method, method)} | " + " | ".join(cells) + " |")
-    lines += ["", *_comparisons(task), *_slices(task)]
+    lines += ["", *_comparisons(task), *_paired(task), *_slices(task)]
     return lines
 
 
@@ -65,6 +65,14 @@ def _comparisons(task: Mapping[str, Any]) -> list[str]:
                 share = f"{100 * gap['share']:.0f} % [{100 * low:.0f}, {100 * high:.0f}]"
                 lines.append(f"- gap closed by `{method}` ({metric}): {share}.")
     return lines
+
+
+def _paired(task: Mapping[str, Any]) -> list[str]:
+    """How the methods do on requests that hold an unrelated row of the other modality too."""
+    if not task["paired"]:
+        return []
+    cells = "; ".join(f"`{method}` {_cell(values['pr_auc'])}" for method, values in task["paired"].items())
+    return [f"- PR-AUC where the request also holds an unrelated row of the other modality: {cells}."]
 
 
 def _slices(task: Mapping[str, Any]) -> list[str]:
