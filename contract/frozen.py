@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict
 class FrozenDocument(BaseModel):
     """An immutable document that refuses unknown fields and has a content digest."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
 
     def digest(self) -> str:
         """SHA-256, in hex, of the document as canonical JSON (sorted keys, no spaces)."""
