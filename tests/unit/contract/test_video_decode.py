@@ -5,15 +5,18 @@ from __future__ import annotations
 import random
 import subprocess
 import sys
+from fractions import Fraction
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from contract.errors import CorruptMedia, DecodeBudget, FrameTooLarge, InputError, UnsupportedMedia
 from contract.input_spec import InputSpec
-from contract.video import Backend, DecodeLimits, Frames, decode
-from contract.video.pyav_backend import resize
+from contract.video import Backend, DecodeLimits, Frames, VideoProbe, decode
+from contract.video.probe import PacketIndex
+from contract.video.pyav_backend import plan_segments, resize
 from tests.unit.contract.clips import (
     cut,
     expected_numbers,
@@ -141,9 +144,33 @@ def test_pictures_larger_than_the_header_said_are_not_decoded(tmp_path: Path, su
     path = tmp_path / f"a{suffix}"
     path.write_bytes(raw) if suffix == ".h264" else wrapped_h264(path, raw)
     limits = DecodeLimits(max_frame_pixels=640 * 360)
-    with pytest.raises((CorruptMedia, FrameTooLarge)):
+    # The decoder itself refuses to make room for them; had it made one, FrameTooLarge would tell.
+    with pytest.raises(CorruptMedia):
         decode(path, SPEC, limits)
     assert decode(path, SPEC, PYAV).probe.width == 128
+
+
+def test_a_picture_over_the_limit_that_alignment_lets_through_is_refused(tmp_path: Path) -> None:
+    # 120x56 rounds up to 128x128, which has room for 160x64: only a look at the picture can tell.
+    path = wrapped_h264(tmp_path / "a.mkv", raw_h264(10, (120, 56)) + raw_h264(10, (160, 64), first=10))
+    with pytest.raises(FrameTooLarge):
+        decode(path, SPEC, DecodeLimits(max_frame_pixels=120 * 56))
+
+
+def test_a_picture_before_its_key_picture_is_reached_from_the_key_before() -> None:
+    shown = [(0, True), (3, False), (1, False), (2, False), (6, True), (4, False), (5, False), (9, False)]
+    packets = [SimpleNamespace(pts=pts, is_keyframe=key, is_discard=False) for pts, key in shown]
+    index = PacketIndex(VideoProbe("mp4", "h264", 16, 16, (), 1.0, 8, True), packets, (), Fraction(1))
+    assert plan_segments(index, [5]) == [(0, 7)]
+    assert plan_segments(index, [6, 9]) == [(4, 8)]
+    assert plan_segments(index, [1, 9]) == [(0, 3), (4, 8)]
+
+
+def test_keys_without_a_timestamp_and_dropped_packets_do_not_confuse_the_plan() -> None:
+    fields = [(None, True, True), (5, True, True), (0, True, False), (5, False, False)]
+    packets = [SimpleNamespace(pts=p, is_keyframe=k, is_discard=d) for p, k, d in fields]
+    index = PacketIndex(VideoProbe("mp4", "h264", 16, 16, (), 1.0, 4, True), packets, (), Fraction(1))
+    assert plan_segments(index, [5]) == [(2, 4)]
 
 
 def test_the_budget_holds_against_the_bitstream_too(tmp_path: Path) -> None:
