@@ -196,6 +196,15 @@ def test_a_clip_of_which_most_pictures_do_not_decode_is_corrupt(tmp_path: Path, 
         decode(clip, SPEC, PYAV)
 
 
+def test_a_clip_whose_wanted_picture_does_not_decode_is_not_answered_with_another(tmp_path: Path) -> None:
+    broken = raw_h264(16, (1280, 720), first=20)  # over the limit below, so none of them decodes
+    path = wrapped_h264(tmp_path / "a.mkv", raw_h264(20, (128, 64)) + broken + raw_h264(20, (128, 64), first=36))
+    limits = DecodeLimits(max_frame_pixels=640 * 360)
+    with pytest.raises(CorruptMedia):
+        decode(path, InputSpec(frames=1, frame_size=64), limits)
+    assert numbers(decode(path, SPEC, limits))[0] == 3
+
+
 def test_one_damaged_picture_does_not_condemn_a_clip(tmp_path: Path) -> None:
     clip = write_numbered(tmp_path / "a.mp4", 60, gop=6, b_frames=0)
     data = bytearray(clip.read_bytes())
