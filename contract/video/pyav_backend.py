@@ -240,7 +240,7 @@ def shrunk(frame: Any, spec: InputSpec) -> Picture:
 
 def rgb(frame: Any) -> NDArray[np.uint8]:
     """The picture as (H, W, 3) uint8, turned upright by the container's display matrix."""
-    pixels: NDArray[np.uint8] = frame.to_ndarray(format="rgb24")
+    pixels: NDArray[np.uint8] = frame.to_ndarray(format="rgb24", threads=1)
     turns = round((frame.rotation or 0) / 90) % 4
     return np.rot90(pixels, turns) if turns else pixels
 
@@ -248,5 +248,5 @@ def rgb(frame: Any) -> NDArray[np.uint8]:
 def resize(pixels: NDArray[np.uint8], side: int, interpolation: str) -> NDArray[np.uint8]:
     """The picture as (side, side, 3) uint8, through FFmpeg's scaler; the aspect ratio is not kept."""
     frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24")
-    scaled = frame.reformat(width=side, height=side, format="rgb24", interpolation=interpolation.upper())
+    scaled = frame.reformat(width=side, height=side, format="rgb24", interpolation=interpolation.upper(), threads=1)
     return np.asarray(scaled.to_ndarray(), np.uint8)
