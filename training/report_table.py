@@ -18,6 +18,7 @@ def render(report: Mapping[str, Any]) -> str:
     lines = [
         f"Model `{report['model']}`; trials: {trials}. Values are means over trials; brackets hold the 95 %",
         f"interval of a bootstrap over groups ({report['bootstrap']['replicates']} replicates, paired by method).",
+        "ECE's interval may lie above its estimate: leaving groups out adds miscalibration of its own.",
         "",
     ]
     for name, task in report["tasks"].items():
