@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.serve import table as speed_table
 from service.api.schemas import Verdict
 from training.report_table import render_summary
 
@@ -39,6 +40,14 @@ def test_the_reply_shown_is_a_reply() -> None:
 @pytest.mark.parametrize("metric", ["f1", "pr_auc"])
 def test_the_results_are_the_reports(metric: str) -> None:
     assert render_summary(json.loads(REPORT.read_text()), metric) in README
+
+
+def test_the_speed_table_is_the_benchmarks() -> None:
+    text = (ROOT / "docs" / "benchmarks" / "2026-11-20-serve.md").read_text()
+    table = [line for line in text.splitlines() if line.startswith("|")]
+    assert "\n".join(table) in README
+    measured = json.loads((ROOT / "docs" / "benchmarks" / "2026-11-20-serve.json").read_text())
+    assert table == [line for line in speed_table(measured).splitlines() if line.startswith("|")]
 
 
 def test_the_committed_bundles_are_of_the_committed_report() -> None:
