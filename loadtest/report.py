@@ -189,10 +189,10 @@ def _table(
     marked = [" class=words" if index in words else "" for index in range(len(heads))]
     head = "".join(f"<th{mark}>{escape(text)}</th>" for mark, text in zip(marked, heads, strict=True))
     body = []
-    for number, row in enumerate(rows):
+    for index_of_row, row in enumerate(rows):
         cells = "".join(
             f"<td{mark}>{text if index in trusted else escape(text)}</td>"
             for index, (mark, text) in enumerate(zip(marked, row, strict=True))
         )
-        body.append(f"<tr{' class=unjudged' if number < len(dim) and dim[number] else ''}>{cells}</tr>")
+        body.append(f"<tr{' class=unjudged' if index_of_row < len(dim) and dim[index_of_row] else ''}>{cells}</tr>")
     return f"<div class=scroll><table><thead><tr>{head}</tr></thead><tbody>{''.join(body)}</tbody></table></div>"
