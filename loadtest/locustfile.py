@@ -45,5 +45,6 @@ def _wire(environment: Environment, **_: Any) -> None:
         return
     collector = Collector(run, session)
     Shape.collector = collector
+    environment.events.test_start.add_listener(lambda **_: collector.begin())
     environment.events.worker_report.add_listener(collector.on_report)
     environment.events.quitting.add_listener(lambda **_: collector.write())

@@ -67,7 +67,7 @@ def make_results(plan: Plan, objectives: Objectives, record: Record, about: dict
         figures(here, **span),
         by_arm(here, **span),
         by_kind(here, **span),
-        judge(objectives, stages, samples, beats),
+        judge(objectives, stages, samples, beats, record.ended_s),
         about | {"generator processes": str(record.processes)},
         samples,
         beats,

@@ -6,10 +6,12 @@ import datetime
 import ipaddress
 import os
 import platform
+import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -56,7 +58,22 @@ def run_locust(run: RunFile, out: Path, extra: Sequence[str] = ()) -> int:
     paths = [str(LOCUSTFILE.parent.parent), os.environ.get("PYTHONPATH", "")]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, paths))}
     with (out / "locust.log").open("wb") as log:
-        return subprocess.run(command, env=environment, stdout=log, stderr=subprocess.STDOUT, check=False).returncode
+        process = subprocess.Popen(
+            command, env=environment, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+        )
+    with _passing_signals_to(process):
+        return process.wait()
+
+
+@contextmanager
+def _passing_signals_to(process: subprocess.Popen[bytes]) -> Iterator[None]:
+    """Told to stop, we tell Locust, which writes what it has; then that is judged."""
+    kept = {sig: signal.signal(sig, lambda *_: process.terminate()) for sig in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for sig, handler in kept.items():
+            signal.signal(sig, handler)
 
 
 def run_and_judge(

@@ -49,6 +49,8 @@ class Record(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     processes: int
+    ended_s: float
+    """How far the plan got: less than all of it if someone stopped it."""
     samples: list[list[Any]]
     beats: list[list[Any]]
 

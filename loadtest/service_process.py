@@ -32,7 +32,9 @@ def running_service(log: Path, *, patience_s: float = 120.0) -> Iterator[str]:
     environment = {name: value for name, value in os.environ.items() if name not in ("PORT", "HOST", "CPFD_LOG_LEVEL")}
     environment |= {"HOST": "127.0.0.1", "CPFD_HOST": "127.0.0.1", "CPFD_PORT": "0", "PORT": "0"}
     with log.open("wb") as stderr:
-        process = subprocess.Popen([sys.executable, "-m", "service"], env=environment, stderr=stderr)
+        process = subprocess.Popen(
+            [sys.executable, "-m", "service"], env=environment, stderr=stderr, start_new_session=True
+        )
     try:
         yield _wait_until_ready(process, log, time.monotonic() + patience_s)
     finally:

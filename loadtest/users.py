@@ -21,7 +21,7 @@ from loadtest.exchange import Exchange, Reply
 from loadtest.generator import UNSENT, Pulse
 from loadtest.mix import PATH, Message, Mix
 from loadtest.outcomes import Judge
-from loadtest.run_file import RunFile
+from loadtest.run_file import Record, RunFile
 from loadtest.samples import NO_ARM, Beat, Outcome, Sample
 
 _OVERDUE_S = 1.0
@@ -160,9 +160,14 @@ class Collector:
     def __init__(self, run: RunFile, session: Session | None) -> None:
         self.run = run
         self._session = session
+        self._began: float | None = None
         self._done: dict[str, bool] = {}
         self._samples: list[list[Any]] = []
         self._beats: list[list[Any]] = []
+
+    def begin(self) -> None:
+        """The plan begins now."""
+        self._began = time.monotonic()
 
     def on_report(self, client_id: str, data: dict[str, Any]) -> None:
         """A worker's report."""
@@ -181,9 +186,8 @@ class Collector:
         """Writes the record."""
         if self._session is not None:
             self.on_report("here", {"cpfd": report_of(self._session)})
-        from loadtest.run_file import Record
-
-        record = Record(processes=max(1, len(self._done)), samples=self._samples, beats=self._beats)
+        ended_s = 0.0 if self._began is None else min(self.run.the_plan.total_s, time.monotonic() - self._began)
+        record = Record(processes=max(1, len(self._done)), ended_s=ended_s, samples=self._samples, beats=self._beats)
         self.run.record.write_text(record.model_dump_json(), encoding="utf-8")
 
 

@@ -89,21 +89,27 @@ def number(value: float) -> str:
 
 
 def judge(
-    objectives: Objectives, stages: Sequence[StageSummary], samples: Sequence[Sample], beats: Sequence[Beat]
+    objectives: Objectives,
+    stages: Sequence[StageSummary],
+    samples: Sequence[Sample],
+    beats: Sequence[Beat],
+    ended_s: float,
 ) -> Verdict:
-    """The verdict over the judged stages taken together."""
+    """The verdict over the judged stages taken together. A plan that was cut short has not passed."""
     indices = {index for index, stage in enumerate(stages) if stage.judged}
     here = [sample for sample in samples if sample.stage in indices]
     pulse = [beat for beat in beats if beat.stage in indices]
     seconds = sum(stages[index].stage.seconds for index in indices)
     reasons = headroom(pulse, here, objectives.generator).reasons
-    checks = _checks(objectives, here, seconds)
+    planned_s = round(sum(stage.stage.seconds for stage in stages), 1)
+    checks = [Check(EVERYONE, "planned_seconds", round(ended_s, 1), planned_s, True)]
+    checks += _checks(objectives, here, seconds)
     capacity = _capacity(objectives.limits, stages)
     if objectives.min_capacity_per_s is not None:
         checks.append(Check(EVERYONE, "capacity_per_s", capacity, objectives.min_capacity_per_s, True))
     forgiven = _forgive(here, max((beat.lag_s for beat in pulse), default=0.0))
     fastest = _medians(by_arm(here, seconds=seconds, within_ms=objectives.within_ms), objectives.min_requests)
-    stands = not all(check.passed for check in _checks(objectives, forgiven, seconds, fastest))
+    stands = not all(check.passed for check in (checks[0], *_checks(objectives, forgiven, seconds, fastest)))
     return Verdict(tuple(checks), capacity, reasons, stands)
 
 

@@ -33,6 +33,8 @@ limits: {error_rate: 0.0, shed_rate: 0.0, goodput_share: 1.0}
 arms: {baseline: {}, student: {}}
 generator: {max_lag_p95_ms: 5000, max_late_p99_ms: 5000, max_cpu_share: 1.0}
 """
+# The stub reads no clips, so none of them is hostile to it.
+STUB = ("--mix", "hostile=0")
 STRICT = PATIENT + "max_arm_ratio: 3\n"
 
 
@@ -98,7 +100,7 @@ def test_a_service_that_it_starts_meets_patient_objectives(tmp_path: Path, corpu
 def test_a_slowed_arm_fails_the_test_by_name(tmp_path: Path, corpus: Path) -> None:
     with stub_service(delay_s={"baseline": 0.02, "student": 0.6}) as stub:
         command = arguments(tmp_path, corpus, STRICT, "run", "--shape", "soak", "--rate", "40", "--seconds", "3")
-        ran = run([*command, "--host", stub.url, "--mix", "leave_waiting=0,leave_uploading=0"])
+        ran = run([*command, "--host", stub.url, *STUB])
     assert ran.returncode == 1, ran.stderr
     assert [line.partition(":")[0] for line in json.loads(ran.stdout)["failed"]] == ["arm student"]
     cases = ElementTree.parse(tmp_path / "out" / "junit.xml").getroot()[0]
@@ -109,7 +111,7 @@ def test_a_slowed_arm_fails_the_test_by_name(tmp_path: Path, corpus: Path) -> No
 def test_a_plan_can_steer_an_arms_share(tmp_path: Path, corpus: Path) -> None:
     with stub_service() as stub:
         command = arguments(tmp_path, corpus, PATIENT, "run", "--shape", "ramp-arm", "--arm", "student")
-        ran = run([*command, "--host", stub.url, "--rate", "120", "--seconds", "5", "--mix", "hostile=0"])
+        ran = run([*command, "--host", stub.url, "--rate", "120", "--seconds", "5", *STUB])
     assert ran.returncode == 0, ran.stderr
     shares = [stage["arms"]["student"]["answered"] / stage["overall"]["answered"] for stage in read(tmp_path)["stages"]]
     assert shares == sorted(shares)
@@ -147,7 +149,8 @@ def test_sigterm_under_load_loses_no_request(tmp_path: Path, corpus: Path, two_s
 def test_a_master_gathers_from_its_workers(tmp_path: Path, corpus: Path) -> None:
     with stub_service() as stub:
         port = str(free_port())
-        common = ["run", "--shape", "soak", "--rate", "60", "--seconds", "4", "--host", stub.url, "--master-port", port]
+        common = ["run", "--shape", "soak", "--rate", "60", "--seconds", "4", "--host", stub.url, *STUB]
+        common += ["--master-port", port]
         workers = []
         for name in ("one", "two"):
             (tmp_path / name).mkdir()
@@ -186,12 +189,13 @@ def test_a_service_that_does_not_start_is_told_in_its_own_words(tmp_path: Path, 
 def test_a_run_that_is_told_to_stop_still_judges_what_it_has(tmp_path: Path, corpus: Path) -> None:
     with stub_service() as stub:
         command = arguments(tmp_path, corpus, PATIENT, "run", "--shape", "soak", "--rate", "60", "--seconds", "60")
-        process = subprocess.Popen([*command, "--host", stub.url], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+        process = subprocess.Popen([*command, "--host", stub.url, *STUB], cwd=ROOT, stdout=subprocess.PIPE, text=True)
         while len(stub.bodies) < 40:
             assert process.poll() is None
             time.sleep(0.05)
         process.send_signal(signal.SIGTERM)
         told, _ = process.communicate(timeout=30)
     assert process.returncode == 1
-    assert json.loads(told)["outcome"] == "failed"
+    (failed,) = json.loads(told)["failed"]
+    assert "planned_seconds" in failed
     assert total(read(tmp_path), "answered") >= 20

@@ -29,4 +29,4 @@ def make_record(
         made = Sample(due.at_s, due.stage, "form", arm, Outcome.ANSWERED, "ok", 200, latency_s, 0.001)
         samples.append(change(made).row())
     beats = [Beat(0.5 * i, plan.stage_at(0.5 * i), lag_s, cpu_share, 3).row() for i in range(int(2 * plan.total_s))]
-    return Record(processes=1, samples=samples, beats=beats)
+    return Record(processes=1, ended_s=plan.total_s, samples=samples, beats=beats)

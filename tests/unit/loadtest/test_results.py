@@ -84,6 +84,6 @@ def test_the_page_stands_alone(tmp_path: Path, shape: str) -> None:
 
 
 def test_a_run_without_a_single_answer_still_has_a_page(tmp_path: Path) -> None:
-    write_results(make_results(STEPS, ASKED, Record(processes=1, samples=[], beats=[]), {}), tmp_path)
+    write_results(make_results(STEPS, ASKED, Record(processes=1, ended_s=0, samples=[], beats=[]), {}), tmp_path)
     assert "Nothing was measured" in (tmp_path / REPORT).read_text()
     assert json.loads((tmp_path / RESULTS).read_text())["judged"]["overall"]["p50_ms"] is None
