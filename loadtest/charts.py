@@ -58,7 +58,7 @@ class Axis:
             found = [
                 mantissa * 10.0**exponent
                 for exponent in range(math.floor(math.log10(self.low)), math.ceil(math.log10(self.high)) + 1)
-                for mantissa in ((1, 2, 5) if self.high / self.low < 300 else (1,))
+                for mantissa in ((1, 2, 5) if self.high / self.low < 3000 else (1,))
             ]
         else:
             step = _round_step((self.high - self.low) / 7)

@@ -95,15 +95,21 @@ def _over_time(results: Results) -> list[str]:
         rate("failed", RED, Outcome.FAILED),
     ]
     latency = [quantile("p50", BLUE, 0.5), quantile("p95", ORANGE, 0.95), quantile("slowest", RED, 1.0)]
-    generator = [
-        Line("loop lag, ms", [(beat.at_s, 1000 * beat.lag_s) for beat in results.beats], BLUE),
-        Line("CPU, % of a core", [(beat.at_s, 100 * beat.cpu_share) for beat in results.beats], ORANGE),
+    asked = results.objectives.generator
+    lag = [
+        Line("longest in each half second", [(beat.at_s, 1000 * beat.lag_s) for beat in results.beats], BLUE),
+        Line("limit of its p95", [(0, asked.max_lag_p95_ms), (total_s, asked.max_lag_p95_ms)], GREY, dashed=True),
+    ]
+    cpu = [
+        Line("of each process", [(beat.at_s, 100 * beat.cpu_share) for beat in results.beats], ORANGE),
+        Line("limit", [(0, 100 * asked.max_cpu_share), (total_s, 100 * asked.max_cpu_share)], GREY, dashed=True),
     ]
     x = "seconds since the plan began (requests by when they were due)"
     return [
         chart("Rates over time", x, "requests/s", rates, bands=bands, x_high=total_s),
         chart("Latency over time", x, "ms, log scale", latency, logarithmic=True, bands=bands, x_high=total_s),
-        chart("The generator's own headroom", x, "ms and %", generator, bands=bands, x_high=total_s),
+        chart("The generator: how late its loop ran", x, "ms", lag, bands=bands, x_high=total_s),
+        chart("The generator: CPU", x, "% of a core", cpu, bands=bands, x_high=total_s),
     ]
 
 

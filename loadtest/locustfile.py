@@ -5,9 +5,11 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 from typing import Any
 
+import gevent
 from locust import events
 from locust.argument_parser import LocustArgumentParser
 from locust.env import Environment
@@ -33,6 +35,9 @@ def _arguments(parser: LocustArgumentParser) -> None:
 @events.init.add_listener
 def _wire(environment: Environment, **_: Any) -> None:
     assert environment.parsed_options is not None
+    assert environment.runner is not None
+    # Without a UI, Locust comes to its own SIGTERM handler only after the shape has ended.
+    gevent.signal_handler(signal.SIGTERM, environment.runner.quit)
     run = RunFile.model_validate_json(Path(environment.parsed_options.run_file).read_text(encoding="utf-8"))
     session = None if isinstance(environment.runner, MasterRunner) else Session(run, environment)
     if session is not None:

@@ -174,7 +174,7 @@ def _figures(found: Figures) -> tuple[str, ...]:
     counts = (found.requests, found.answered, found.refused, found.shed, found.failed, found.gone)
     times = (found.p50_ms, found.p95_ms, found.p99_ms)
     shares = (found.error_rate, found.shed_rate, found.goodput_share)
-    return (*map(str, counts), *map(number, times), *(f"{share:.1%}" for share in shares))
+    return (*map(str, counts), *map(number, times), *(f"{share:.1%}" if found.requests else "-" for share in shares))
 
 
 def _table(

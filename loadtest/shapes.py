@@ -17,8 +17,10 @@ SHAPES = ("steps", "spike", "soak", "ramp-arm")
 MAX_TOTAL_S = 12 * 3600.0
 MAX_PER_S = 10_000.0
 
+# shape -> (relative length, multiple of the reference rate) of each stage
 _LOADS = {
-    "steps": tuple((1.0, load) for load in (0.25, 0.5, 0.75, 1.0, 1.25, 1.5)),
+    # The lower steps, which objectives are asked of, are longer: fewer requests come in a second.
+    "steps": ((1.5, 0.25), (2.5, 0.5), (1.0, 0.75), (1.0, 1.0), (1.0, 1.25), (1.0, 1.5)),
     "spike": ((2.0, 0.3), (1.0, 2.0), (2.0, 0.3)),
     "soak": ((1.0, 0.5),) * 6,
     "ramp-arm": ((1.0, 0.5),) * 5,

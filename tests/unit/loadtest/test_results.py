@@ -79,7 +79,7 @@ def test_the_page_stands_alone(tmp_path: Path, shape: str) -> None:
     assert parser.open == []
     assert parser.fetched == []
     assert not re.search(r"https?://|url\(|@import|<script", page)
-    assert page.count("<svg") == (7 if shape == "steps" else 3)
+    assert page.count("<svg") == (8 if shape == "steps" else 4)
     assert "nan" not in page
 
 
