@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from loadtest.charts import Band, Line, chart
 from loadtest.results import Results
 from loadtest.samples import Outcome, Sample, percentile
-from loadtest.summary import Figures
+from loadtest.summary import Figures, StageSummary
 
 BLUE, ORANGE, RED, GREEN, GREY, PURPLE = "#2563eb", "#d97706", "#dc2626", "#16a34a", "#6b7280", "#7c3aed"
 ARM_COLOURS = (PURPLE, GREEN, ORANGE, BLUE, RED)
@@ -22,13 +22,13 @@ def curves(results: Results) -> list[str]:
 
 
 def _against_load(results: Results) -> list[str]:
-    stages = sorted(results.stages, key=lambda stage: stage.stage.per_s)
-    x_high = 1.05 * stages[-1].stage.per_s
-    judged = [stage.stage.per_s for stage in stages if stage.judged]
-    bands = [Band(0, min(x_high, max(judged) + 0.02 * x_high), "judged")] if judged else []
+    stages = sorted(results.stages, key=_came_per_s)
+    x_high = 1.05 * max(_came_per_s(stages[-1]), 1e-3)
+    judged = max(_came_per_s(stage) for stage in stages if stage.judged)
+    bands = [Band(0, min(x_high, judged + 0.02 * x_high), "judged")]
 
     def line(name: str, colour: str, of: Callable[[Figures], float], arm: str | None = None) -> Line:
-        found = [(s.stage.per_s, s.overall if arm is None else s.arms.get(arm)) for s in stages]
+        found = [(_came_per_s(s), s.overall if arm is None else s.arms.get(arm)) for s in stages]
         return Line(name, [(x, of(f) if f else math.nan) for x, f in found], colour)
 
     latency = [
@@ -61,6 +61,11 @@ def _against_load(results: Results) -> list[str]:
         chart("What was not good", x, "% of requests", losses, bands=bands, x_high=x_high),
         chart("Arms beside each other", x, "ms, log scale", arms, logarithmic=True, bands=bands, x_high=x_high),
     ]
+
+
+def _came_per_s(stage: StageSummary) -> float:
+    """The rate that there was, without those who left: a Poisson process is not exactly its mean."""
+    return stage.overall.requests / stage.stage.seconds
 
 
 def _late_share(found: Figures) -> float:
