@@ -48,6 +48,7 @@ class Flights:
 
     @property
     def full(self) -> bool:
+        """Whether another one would be too many."""
         return self.now >= self.limit
 
 

@@ -48,12 +48,14 @@ class Axis:
     logarithmic: bool = False
 
     def pixel(self, value: float) -> float:
+        """Where ``value`` is drawn; at the end if it lies beyond."""
         low, high, at = self.low, self.high, min(max(value, self.low), self.high)
         if self.logarithmic:
             low, high, at = math.log10(low), math.log10(high), math.log10(at)
         return self.begin_px + (at - low) / (high - low) * (self.end_px - self.begin_px)
 
     def ticks(self) -> list[float]:
+        """Round values within, about seven of them."""
         if self.logarithmic:
             found = [
                 mantissa * 10.0**exponent

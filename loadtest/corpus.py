@@ -35,6 +35,8 @@ class Expect(StrEnum):
 
 
 class Frozen(BaseModel):
+    """Refuses what it does not know."""
+
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
 
@@ -67,6 +69,8 @@ class Clip(Frozen):
 
 
 class Manifest(Frozen):
+    """``manifest.json``."""
+
     recipe: Recipe | None = None
     clips: tuple[Clip, ...] = Field(min_length=1)
 
@@ -94,6 +98,7 @@ class Corpus:
         self._bytes = {clip.file: (directory / clip.file).read_bytes() for clip in manifest.clips}
 
     def read(self, clip: Clip) -> bytes:
+        """The clip's bytes."""
         return self._bytes[clip.file]
 
 

@@ -16,6 +16,8 @@ class ObjectivesError(ValueError):
 
 
 class Frozen(BaseModel):
+    """Refuses what it does not know, typos above all."""
+
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
 

@@ -40,6 +40,7 @@ class RunFile(BaseModel):
 
     @property
     def the_plan(self) -> Plan:
+        """``plan``, read."""
         return Plan.from_json(self.plan)
 
 

@@ -178,6 +178,7 @@ class Collector:
             self._beats += found["beats"]
 
     def all_done(self) -> bool:
+        """Whether every process has said that nothing is outstanding."""
         if self._session is not None:
             return self._session.done
         return bool(self._done) and all(self._done.values())

@@ -43,6 +43,7 @@ class Check:
 
     @property
     def passed(self) -> bool:
+        """Whether it held; what was not measured did not."""
         if math.isnan(self.measured):
             return False
         return self.measured >= self.limit if self.at_least else self.measured <= self.limit
