@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import sys
+import warnings
 from pathlib import Path
 from typing import Annotated
 
@@ -50,6 +51,9 @@ def export(
 def main() -> None:
     """Runs the export; an expected failure is one line on stderr and exit 1."""
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it names operators of libraries that are not used here
+    warnings.filterwarnings("ignore", message=".*LeafSpec.*", category=FutureWarning)
+    warnings.filterwarnings("ignore", message="# The axis name", category=UserWarning)
     try:
         typer.run(export)
     except (ExportError, CheckpointError, ContractError, OSError, ValueError) as error:

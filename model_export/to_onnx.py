@@ -70,8 +70,22 @@ def export_onnx(model: nn.Module, card: CheckpointCard, path: Path) -> None:
     )
     if program is None:
         raise ExportError("the exporter returned nothing")
-    program.save(str(path))
-    check_graph(onnx.load(str(path)), [task.output_name for task in card.tasks])
+    graph = program.model_proto
+    strip_notes(graph)
+    check_graph(graph, [task.output_name for task in card.tasks])
+    onnx.save(graph, str(path))
+
+
+def strip_notes(model: Any) -> None:
+    """Removes what the exporter noted beside the graph: stack traces with this machine's paths, inferred shapes."""
+    for node in model.graph.node:
+        del node.metadata_props[:]
+        node.doc_string = ""
+    del model.graph.metadata_props[:]
+    del model.graph.value_info[:]
+    del model.metadata_props[:]
+    for value in (*model.graph.input, *model.graph.output, *model.graph.initializer):
+        del value.metadata_props[:]
 
 
 def example_inputs(spec: InputSpec, *, batch: int, length: int) -> dict[str, Tensor]:

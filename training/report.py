@@ -217,13 +217,14 @@ def _gap_closed(samples: Mapping[str, Mapping[str, Array]], method: str, metric:
 
 
 def _slices(table: Table, weights: Mapping[str, Array]) -> dict[str, Any]:
-    """Slice -> value -> method -> PR-AUC and F1 with intervals, for the slices that the rows name."""
+    """Slice -> value -> method -> PR-AUC and F1, over the trials whose held-out rows hold a positive of the slice."""
     names = sorted({(k, v) for trial in table[TEACHER] for row in trial.rows for k, v in row.slices.items()})
     result: dict[str, Any] = {}
     for name, value in names:
         for method, trials in table.items():
-            parts = [_restrict(trial, name, value) for trial in trials]
-            if any(len(p.rows) == 0 or not p.scored.positive.any() for p in parts):
+            restricted = [_restrict(trial, name, value) for trial in trials]
+            parts = [part for part in restricted if part.scored.positive.any()]
+            if not parts:
                 continue
             summary = _summary({m: s for m, s in _samples(parts, weights).items() if m in ("f1", "pr_auc")})
             entry = result.setdefault(name, {}).setdefault(value, {"rows": len({r.id for p in parts for r in p.rows})})

@@ -25,6 +25,23 @@ def render(report: Mapping[str, Any]) -> str:
     return "\n".join(lines).rstrip() + "\n"
 
 
+def render_summary(report: Mapping[str, Any], metric: str = "f1") -> str:
+    """One line a task: a metric of every method and control, and what CPFD did against the baseline and PFD."""
+    methods = report["methods"]
+    lines = ["| task | " + " | ".join([*methods, "control", "cpfd - ce", "cpfd - pfd"]) + " |"]
+    lines.append("|---" * (4 + len(methods)) + "|")
+    for name, task in report["tasks"].items():
+        cells = [_cell(task["methods"][method][metric]) for method in methods]
+        controls = [
+            f"{control.removesuffix('_only')} {values[metric]['mean']:.3f}"
+            for control, values in task["methods"].items()
+            if control not in methods
+        ]
+        verdicts = [task["comparisons"][pair][metric]["verdict"] for pair in ("cpfd - ce", "cpfd - pfd")]
+        lines.append("| " + " | ".join([name, *cells, ", ".join(controls) or "-", *verdicts]) + " |")
+    return "\n".join(lines) + "\n"
+
+
 def _task(name: str, task: Mapping[str, Any]) -> list[str]:
     lines = [
         f"### {name}",

@@ -145,6 +145,12 @@ def test_bundle_answers_as_the_checkpoint_does(finished: Finished, exported: Pat
     assert "tiny-student 0.1.0" in card_text
 
 
+def test_a_model_file_tells_nothing_of_the_machine_it_was_made_on(exported: Path) -> None:
+    raw = (exported / "student" / "model.onnx").read_bytes()
+    for trace in (str(Path(__file__).parents[2]), "site-packages", 'File "'):
+        assert trace.encode() not in raw
+
+
 def test_a_teacher_is_not_exported(finished: Finished, tmp_path: Path) -> None:
     home = finished.out / finished.plan.trials[0].name / "teacher"
     with pytest.raises(ForbiddenInputError, match="privileged"):

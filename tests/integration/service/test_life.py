@@ -37,13 +37,18 @@ def post(service: Running, clip: bytes, **options: Any) -> httpx.Response:
     )
 
 
-def inflight(service: Running) -> float:
+def gauge(service: Running, name: str) -> float:
     lines = httpx.get(f"{service.url}/metrics").text.splitlines()
-    return float(next(line for line in lines if line.startswith("cpfd_inflight_requests")).split()[-1])
+    return float(next(line for line in lines if line.startswith(name)).split()[-1])
+
+
+def inflight(service: Running) -> float:
+    return gauge(service, "cpfd_inflight_requests")
 
 
 def freeze(service: Running) -> list[int]:
-    """Stops every decode worker, so that requests stay in flight."""
+    """Stops every decode worker, so that requests stay in flight. One that still starts is waited for."""
+    until(lambda: gauge(service, "cpfd_decode_workers_alive") == len(service.workers()), seconds=30)
     pids = service.workers()
     for pid in pids:
         os.kill(pid, signal.SIGSTOP)

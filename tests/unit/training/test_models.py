@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 from torch import Tensor
 
 from contract.decision import TaskKind, TaskSpec
-from training.config import RunConfig, TeacherConfig
+from training.config import RunConfig, TeacherConfig, read_config
 from training.models.df_xvlm import DFXVLM
 from training.models.xvlm import XVLM
 
@@ -121,3 +123,17 @@ def test_every_parameter_of_a_student_learns(student: XVLM, tiny_config: RunConf
     torch.stack([value.square().sum() for value in student(**batch).values()]).sum().backward()
     unused = [name for name, p in student.named_parameters() if p.grad is None]
     assert unused == []
+
+
+def test_the_base_preset_has_the_published_sizes() -> None:
+    """Method note 3.1: Swin-B's 86.743 M and BERT-base with six cross layers, built without weights."""
+    config = read_config(Path(__file__).resolve().parents[3] / "configs" / "base.yaml")
+    with torch.device("meta"):
+        student = XVLM(config.model, config.input_spec, TASKS)
+
+    def count(module: torch.nn.Module) -> int:
+        return sum(p.numel() for p in module.parameters())
+
+    assert count(student.vision_encoder.swin) == pytest.approx(86.743e6, abs=500)
+    text = count(student.text_encoder) + count(student.cross_encoder)
+    assert text == pytest.approx(125.434e6, abs=500)
