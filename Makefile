@@ -9,7 +9,7 @@ SERVE := .venv-serve
 DEV := .venv-dev
 PIP_FLAGS := --disable-pip-version-check --quiet
 
-.PHONY: help serve test lint retrain bundles report bench-serve docs clean
+.PHONY: help serve test lint retrain bundles report bench-serve docs clean loadtest
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | expand -t 16
@@ -66,3 +66,6 @@ $(DEV)/.done: pyproject.toml constraints.txt
 	$(DEV)/bin/python -m pip install $(PIP_FLAGS) torch==2.13.0
 	$(DEV)/bin/python -m pip install $(PIP_FLAGS) -c constraints.txt -e '.[dev]'
 	@touch $@
+
+loadtest: $(DEV)/.done ## Start the service, find its capacity in about a minute, judge it: docs/loadtest.md
+	$(DEV)/bin/python -m loadtest demo

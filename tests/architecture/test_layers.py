@@ -34,6 +34,11 @@ def test_a_default_decoder_does_not_load_the_other() -> None:
     assert "decord" not in loaded_by("contract.video")
 
 
+def test_the_load_test_keeps_gevent_in_locusts_process_and_knows_no_other_package() -> None:
+    others = {"contract", "service", "training", "model_export", "torch"}
+    assert loaded_by("loadtest.__main__") & ({"gevent", "locust"} | others) == set()
+
+
 def test_serving_extra_declares_no_training_library() -> None:
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
     wanted = " ".join(extras["serve"] + extras["http"] + extras["serve-gpu"])

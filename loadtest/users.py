@@ -1,0 +1,199 @@
+"""Locust's side: sources of arrivals, the shape that ends them, and the way of samples to the master.
+
+A Locust user is one of a fixed number of Poisson processes, not a person who waits for answers: the plan varies
+their rate, Locust spreads them over its workers, and each request runs in a greenlet of its own.
+"""
+
+from __future__ import annotations
+
+import itertools
+import random
+import time
+from typing import Any, ClassVar
+
+import gevent
+from locust import LoadTestShape, User, constant, task
+from locust.env import Environment
+
+from loadtest.arrivals import Arrival, Flights, arrivals, send_all
+from loadtest.corpus import load_corpus
+from loadtest.exchange import Exchange, Reply
+from loadtest.generator import UNSENT, Pulse
+from loadtest.mix import PATH, Message, Mix
+from loadtest.outcomes import Judge
+from loadtest.run_file import Record, RunFile
+from loadtest.samples import NO_ARM, Beat, Outcome, Sample
+
+_OVERDUE_S = 1.0
+
+
+class Session:
+    """What the sources of one process share, and what they recorded.
+
+    Args:
+        run: the run.
+        environment: Locust's, for its own statistics.
+    """
+
+    def __init__(self, run: RunFile, environment: Environment) -> None:
+        self.run, self.plan = run, run.the_plan
+        self._environment = environment
+        self._mix = Mix(load_corpus(run.corpus), random.Random(run.seed), run.weights, run.ids_by_arm)
+        self._exchange = Exchange(run.hosts, timeout_s=run.timeout_s)
+        self._judge = Judge()
+        self._flights = Flights(run.max_in_flight)
+        self._samples: list[Sample] = []
+        self._beats: list[Beat] = []
+        self._began: float | None = None
+        self._sources = 0
+
+    def begin(self) -> None:
+        """The plan begins now."""
+        self._began = time.monotonic()
+        gevent.spawn(self._take_pulse)
+
+    def now_s(self) -> float:
+        """Seconds since the plan began; below 0 before."""
+        return -1.0 if self._began is None else time.monotonic() - self._began
+
+    @property
+    def done(self) -> bool:
+        """Whether the plan is over and every answer is here."""
+        return self.now_s() >= self.plan.total_s and self._flights.now == 0
+
+    def take(self) -> tuple[list[Sample], list[Beat]]:
+        """What was recorded since the last call."""
+        taken = self._samples, self._beats
+        self._samples, self._beats = [], []
+        return taken
+
+    def emit(self) -> None:
+        """One source: sends its share of the plan. One that begins late does not make up for what it missed."""
+        self._sources += 1
+        rng = random.Random(None if self.run.seed is None else f"{self.run.seed}/{self._sources}")
+        due = arrivals(self.plan, rng, sources=self.run.sources)
+        began_s = self.now_s()
+        send_all(
+            itertools.dropwhile(lambda arrival: arrival.at_s < began_s - _OVERDUE_S, due),
+            send=self._send,
+            spawn=gevent.spawn,
+            flights=self._flights,
+            unsent=self._unsent,
+            now_s=self.now_s,
+            sleep=gevent.sleep,
+        )
+
+    def _send(self, arrival: Arrival) -> None:
+        message = self._mix.draw(self.plan.arm, self.plan.stages[arrival.stage].arm_share)
+        late_s = max(0.0, self.now_s() - arrival.at_s)
+        reply = self._exchange.send(message)
+        self._record(arrival, message, reply, late_s)
+
+    def _record(self, arrival: Arrival, message: Message, reply: Reply, late_s: float) -> None:
+        latency_s = max(0.0, self.now_s() - arrival.at_s)
+        outcome, code, arm = self._judge.judge(message, reply)
+        self._samples.append(
+            Sample(
+                arrival.at_s,
+                arrival.stage,
+                message.kind,
+                arm,
+                outcome,
+                code,
+                reply.status,
+                latency_s,
+                late_s,
+                reply.retries,
+            )
+        )
+        self._environment.events.request.fire(
+            request_type=message.kind.value,
+            name=f"{PATH} {arm} {outcome.value}",
+            response_time=1000 * latency_s,
+            response_length=len(reply.body),
+            exception=RuntimeError(code) if outcome is Outcome.FAILED else None,
+            context={},
+        )
+
+    def _unsent(self, arrival: Arrival) -> None:
+        late_s = max(0.0, self.now_s() - arrival.at_s)
+        self._samples.append(
+            Sample(arrival.at_s, arrival.stage, "unsent", NO_ARM, Outcome.FAILED, UNSENT, 0, late_s, late_s)
+        )
+
+    def _take_pulse(self) -> None:
+        pulse = Pulse(self.now_s, gevent.sleep)
+        while self.now_s() < self.plan.total_s:
+            self._beats.append(pulse.beat(self.plan.stage_at, lambda: self._flights.now))
+
+
+class Source(User):
+    """A Locust user: one of the run's Poisson processes."""
+
+    wait_time = constant(1)
+    session: ClassVar[Session]
+
+    @task
+    def emit(self) -> None:
+        """Sends its share until the plan is over, then idles until Locust ends it."""
+        self.session.emit()
+        gevent.sleep(3600)
+
+
+class Shape(LoadTestShape):
+    """All sources at once, until every process has every answer, or the time for that is up."""
+
+    collector: ClassVar[Collector]
+
+    def tick(self) -> tuple[int, float] | None:
+        """The number of sources; None: it is over."""
+        run = self.collector.run
+        over_s = self.get_run_time() - run.the_plan.total_s
+        if over_s > run.timeout_s + 5 or (over_s >= 0 and self.collector.all_done()):
+            return None
+        return (run.sources, float(run.sources))
+
+
+class Collector:
+    """Gathers what each process recorded; lives in the master, or in the only process."""
+
+    def __init__(self, run: RunFile, session: Session | None) -> None:
+        self.run = run
+        self._session = session
+        self._began: float | None = None
+        self._done: dict[str, bool] = {}
+        self._samples: list[list[Any]] = []
+        self._beats: list[list[Any]] = []
+
+    def begin(self) -> None:
+        """The plan begins now."""
+        self._began = time.monotonic()
+
+    def on_report(self, client_id: str, data: dict[str, Any]) -> None:
+        """A worker's report."""
+        found = data.get("cpfd")
+        if found:
+            self._done[client_id] = found["done"]
+            self._samples += found["samples"]
+            self._beats += found["beats"]
+
+    def all_done(self) -> bool:
+        """Whether every process has said that nothing is outstanding."""
+        if self._session is not None:
+            return self._session.done
+        return bool(self._done) and all(self._done.values())
+
+    def write(self) -> None:
+        """Writes the record."""
+        if self._session is not None:
+            self.on_report("here", {"cpfd": report_of(self._session)})
+        ended_s = 0.0 if self._began is None else min(self.run.the_plan.total_s, time.monotonic() - self._began)
+        record = Record(processes=max(1, len(self._done)), ended_s=ended_s, samples=self._samples, beats=self._beats)
+        self.run.record.write_text(record.model_dump_json(), encoding="utf-8")
+
+
+def report_of(session: Session) -> dict[str, Any]:
+    """What a process says of itself. ``done`` first: then nothing is missing from the samples."""
+    done = session.done
+    samples, beats = session.take()
+    return {"done": done, "samples": [s.row() for s in samples], "beats": [b.row() for b in beats]}
