@@ -66,3 +66,22 @@ $(DEV)/.done: pyproject.toml constraints.txt
 	$(DEV)/bin/python -m pip install $(PIP_FLAGS) torch==2.13.0
 	$(DEV)/bin/python -m pip install $(PIP_FLAGS) -c constraints.txt -e '.[dev]'
 	@touch $@
+
+.PHONY: chart image
+
+chart: $(DEV)/.deploy-done ## Check chart, rules, dashboards, runbook and Dockerfile (promtool: where it is installed)
+	$(DEV)/bin/hadolint Dockerfile
+	$(DEV)/bin/python helm/generate.py --check
+	$(DEV)/bin/python -m pytest -q tests/helm
+
+$(DEV)/.deploy-done: $(DEV)/.done
+	$(DEV)/bin/python -m pip install $(PIP_FLAGS) -c constraints.txt -e '.[deploy]'
+	@touch $@
+
+IMAGE ?= cpfd
+TARGET ?= cpu
+BUILD ?= docker build
+
+image: ## Build the image (IMAGE, TARGET=cpu|cuda, BUILD='docker build')
+	$(BUILD) --target $(TARGET) -t $(IMAGE) \
+	  --build-arg REVISION=$$(git rev-parse HEAD) --build-arg CREATED=$$(date -u +%Y-%m-%dT%H:%M:%SZ) .
