@@ -111,6 +111,10 @@ def _copy(source: str, name: str, directory: Path, max_bytes: int, wait_s: float
             if attempt == _ATTEMPTS or not _may_pass(error):
                 raise StartError(f"{_shown(source)}: {name} cannot be fetched: {_reason(error)}") from error
             time.sleep(wait_s * 2 ** (attempt - 1))
+        except StartError:
+            raise
+        except Exception as error:  # a store's library raises types of its own, and has tried again by itself
+            raise StartError(f"{_shown(source)}: {name} cannot be fetched: {type(error).__name__}") from error
 
 
 def _pour(incoming: BinaryIO, file: BinaryIO, max_bytes: int, name: str) -> None:
@@ -136,7 +140,9 @@ def _opened(source: str, name: str) -> Iterator[BinaryIO]:
         try:
             import fsspec
         except ImportError as error:
-            raise StartError(f"{url.scheme}://: needs fsspec, which is not installed: build the image with STORE=s3") from error
+            raise StartError(
+                f"{url.scheme}://: needs fsspec, which is not installed: build the image with STORE=s3"
+            ) from error
         try:
             opened = fsspec.open(_below(url, name), "rb")
         except (ImportError, ValueError) as error:

@@ -98,6 +98,20 @@ def test_a_scheme_that_nothing_opens_is_refused(tmp_path: Path, digest: str) -> 
         fetch_bundle("nosuch://models/student", digest, tmp_path / "b")
 
 
+def test_an_error_of_a_stores_library_is_one_line(
+    tmp_path: Path, digest: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class NoCredentialsError(Exception):
+        pass
+
+    def refusing(*_: object, **__: object) -> None:
+        raise NoCredentialsError("Unable to locate credentials")
+
+    monkeypatch.setattr(pytest.importorskip("fsspec"), "open", refusing)
+    assert main(["--source", "s3://user:word@models/x", "--digest", digest, "--into", str(tmp_path / "b")]) == 1
+    assert capsys.readouterr().err == "cpfd: s3://models/x: bundle.json cannot be fetched: NoCredentialsError\n"
+
+
 def test_what_is_there_already_is_kept(tmp_path: Path, source: Path, digest: str) -> None:
     into = tmp_path / "b"
     fetch_bundle(str(source), digest, into)
