@@ -202,7 +202,7 @@ def _arm() -> Json:
                 ("{{arm}} {{task}}", f"job_arm_task:cpfd_score:shift1h{{{OWN}}}"),
                 text="Largest gap between two cumulative distributions; the alert is at 0.2.",
             ),
-            panel("Failed requests of each arm", "percentunit", ("{{arm}}", f"{failed} / {of_arm}")),
+            panel("Failed requests of each arm", "percentunit", ("{{arm}}", f"({failed} or 0 * {of_arm}) / {of_arm}")),
             panel("Verdicts of each arm", "reqps", ("{{arm}}", of_arm)),
         ],
     )
