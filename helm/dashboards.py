@@ -1,0 +1,263 @@
+"""Grafana dashboards, one for each question. helm/generate.py writes them; every metric is one of docs/metrics.md."""
+
+from __future__ import annotations
+
+from typing import Any
+
+Json = dict[str, Any]
+
+CLASSIFY = 'route="/classify",namespace=~"$namespace",job=~"$job"'
+OWN = 'namespace=~"$namespace",job=~"$job"'
+WINDOW = "$__rate_interval"
+
+
+def rate(metric: str, by: str, labels: str = OWN) -> str:
+    """Per-second rate, summed ``by`` labels."""
+    grouped = f" by ({by})" if by else ""
+    return f"sum{grouped} (rate({metric}{{{labels}}}[{WINDOW}]))"
+
+
+def quantile(q: float, metric: str, by: str = "", labels: str = OWN) -> str:
+    grouped = f"le, {by}" if by else "le"
+    return f"histogram_quantile({q}, {rate(f'{metric}_bucket', grouped, labels)})"
+
+
+def panel(title: str, unit: str, *series: tuple[str, str], kind: str = "timeseries", text: str = "") -> Json:
+    """A panel of (legend, expression) series."""
+    targets = [
+        {"refId": chr(65 + i), "expr": expression, "legendFormat": legend, "instant": kind in ("stat", "table")}
+        for i, (legend, expression) in enumerate(series)
+    ]
+    if kind == "table":
+        for target in targets:
+            target["format"] = "table"
+    return {
+        "title": title,
+        "type": kind,
+        "description": text,
+        "datasource": {"type": "prometheus", "uid": "${datasource}"},
+        "fieldConfig": {"defaults": {"unit": unit, "min": 0}, "overrides": []},
+        "options": {"legend": {"displayMode": "list", "placement": "bottom"}} if kind == "timeseries" else {},
+        "targets": targets,
+    }
+
+
+def dashboard(uid: str, title: str, panels: list[Json], extra: list[Json] | None = None) -> Json:
+    """Panels, two in a row, below pickers of data source, namespace and job."""
+    for i, made in enumerate(panels):
+        made |= {"id": i + 1, "gridPos": {"h": 8, "w": 12, "x": 12 * (i % 2), "y": 8 * (i // 2)}}
+    pickers: list[Json] = [{"name": "datasource", "type": "datasource", "query": "prometheus"}]
+    source = {"type": "prometheus", "uid": "${datasource}"}
+    for name in ("namespace", "job"):
+        query = f"label_values(cpfd_build_info, {name})"
+        pickers.append(
+            {
+                "name": name,
+                "type": "query",
+                "datasource": source,
+                "query": query,
+                "includeAll": True,
+                "allValue": ".*",
+                "multi": True,
+                "refresh": 2,
+                "current": {"text": "All", "value": "$__all"},
+            }
+        )
+    return {
+        "uid": uid,
+        "title": title,
+        "tags": ["cpfd"],
+        "schemaVersion": 39,
+        "editable": True,
+        "refresh": "30s",
+        "time": {"from": "now-6h", "to": "now"},
+        "templating": {"list": pickers + (extra or [])},
+        "links": [{"type": "dashboards", "tags": ["cpfd"], "title": "cpfd", "asDropdown": True}],
+        "panels": panels,
+    }
+
+
+def _up() -> Json:
+    failed = rate("cpfd_requests_total", "", f'{CLASSIFY},outcome="failed"')
+    everything = rate("cpfd_requests_total", "", CLASSIFY)
+    return dashboard(
+        "cpfd-up",
+        "cpfd: is it up?",
+        [
+            panel("Pods ready", "none", ("ready", f"sum(cpfd_ready{{{OWN}}})"), kind="stat"),
+            panel(
+                "Failed requests",
+                "percentunit",
+                ("failed", f"({failed} or 0 * {everything}) / {everything}"),
+                ("objective", "vector(0.005)"),
+                text="5xx but 503. The objective allows 0.5 %.",
+            ),
+            panel("Requests by outcome", "reqps", ("{{outcome}}", rate("cpfd_requests_total", "outcome", CLASSIFY))),
+            panel(
+                "Requests that were not answered, by code",
+                "reqps",
+                ("{{code}}", rate("cpfd_requests_total", "code", f'{CLASSIFY},code!="ok"')),
+            ),
+            panel("Turned away at admission, by reason", "reqps", ("{{reason}}", rate("cpfd_shed_total", "reason"))),
+            panel("Decode workers alive", "none", ("{{pod}}", f"cpfd_decode_workers_alive{{{OWN}}}")),
+            panel(
+                "Decode workers replaced, by reason",
+                "ops",
+                ("{{reason}}", rate("cpfd_decode_worker_restarts_total", "reason")),
+                text="recycled is planned; every other reason is not.",
+            ),
+            panel(
+                "Quarantine and batcher restarts",
+                "ops",
+                ("quarantined clips", rate("cpfd_quarantine_hits_total", "")),
+                ("batcher of {{arm}}", rate("cpfd_batcher_restarts_total", "arm")),
+            ),
+            panel("Versions", "none", ("{{version}}, onnxruntime {{onnxruntime}}", _versions()), kind="table"),
+            panel("Requests in flight", "none", ("{{pod}}", f"cpfd_inflight_requests{{{OWN}}}")),
+        ],
+    )
+
+
+def _versions() -> str:
+    return f"count by (version, onnxruntime) (cpfd_build_info{{{OWN}}})"
+
+
+def _fast() -> Json:
+    duration, stage = "cpfd_request_duration_seconds", "cpfd_stage_duration_seconds"
+    in_time = rate(f"{duration}_bucket", "", f'{CLASSIFY},le="2.5"')
+    return dashboard(
+        "cpfd-fast",
+        "cpfd: is it fast?",
+        [
+            panel(
+                "Time of a request",
+                "s",
+                *[(f"p{q * 100:.0f}", quantile(q, duration, labels=CLASSIFY)) for q in (0.5, 0.95, 0.99)],
+            ),
+            panel(
+                "Requests over 2.5 s",
+                "percentunit",
+                ("slow", f"1 - {in_time} / {rate(f'{duration}_count', '', CLASSIFY)}"),
+                ("objective", "vector(0.05)"),
+            ),
+            panel("p95 of each stage", "s", ("{{stage}}", quantile(0.95, stage, "stage"))),
+            panel(
+                "Mean time of each stage",
+                "s",
+                ("{{stage}}", f"{rate(f'{stage}_sum', 'stage')} / {rate(f'{stage}_count', 'stage')}"),
+            ),
+            panel(
+                "Seconds of work in flight, each pod",
+                "s",
+                ("{{pod}}", f"cpfd_queue_seconds_of_work{{{OWN}}}"),
+                text="What autoscaling reads.",
+            ),
+            panel(
+                "Clips that wait",
+                "none",
+                ("for a lane, {{arm}}", f"sum by (arm) (cpfd_queue_depth{{{OWN}}})"),
+                ("for a decoder", f"sum(cpfd_decode_queue_depth{{{OWN}}})"),
+            ),
+            panel("Body bytes in flight", "bytes", ("{{pod}}", f"cpfd_inflight_bytes{{{OWN}}}")),
+            panel("Callers that left, by stage", "reqps", ("{{stage}}", rate("cpfd_cancelled_total", "stage"))),
+        ],
+    )
+
+
+def _arm() -> Json:
+    flagged, scored = rate("cpfd_flagged_total", "arm, task"), rate("cpfd_score_count", "arm, task")
+    assigned = rate("cpfd_arm_assignments_total", "arm")
+    failed = rate("cpfd_requests_total", "arm", f'{CLASSIFY},outcome="failed",arm!="none"')
+    of_arm = rate("cpfd_requests_total", "arm", f'{CLASSIFY},arm!="none"')
+    return dashboard(
+        "cpfd-arm",
+        "cpfd: which arm?",
+        [
+            panel(
+                "Share of the units",
+                "percentunit",
+                ("{{arm}}", f"{assigned} / ignoring (arm) group_left {rate('cpfd_arm_assignments_total', '')}"),
+                text="Compare it with the weights: a share off its weight is a sample ratio mismatch.",
+            ),
+            panel(
+                "Bundles at work",
+                "none",
+                ("{{arm}}", f"count by (arm, name, version, digest, provider) (cpfd_model_info{{{OWN}}})"),
+                kind="table",
+            ),
+            panel("Share of verdicts that raise a flag", "percentunit", ("{{arm}} {{task}}", f"{flagged} / {scored}")),
+            panel(
+                "Mean flag score",
+                "percentunit",
+                ("{{arm}} {{task}}", f"{rate('cpfd_score_sum', 'arm, task')} / {scored}"),
+            ),
+            panel(
+                "Median flag score",
+                "percentunit",
+                ("{{arm}} {{task}}", quantile(0.5, "cpfd_score", "arm, task")),
+            ),
+            panel(
+                "Shift of the scores against the day before",
+                "percentunit",
+                ("{{arm}} {{task}}", f"job_arm_task:cpfd_score:shift1h{{{OWN}}}"),
+                text="Largest gap between two cumulative distributions; the alert is at 0.2.",
+            ),
+            panel("Failed requests of each arm", "percentunit", ("{{arm}}", f"({failed} or 0 * {of_arm}) / {of_arm}")),
+            panel("Verdicts of each arm", "reqps", ("{{arm}}", of_arm)),
+        ],
+    )
+
+
+def _cost() -> Json:
+    work = rate("cpfd_stage_duration_seconds_sum", "", f'{OWN},stage=~"decode|tokenisation|inference"')
+    answered = rate("cpfd_requests_total", "", f'{CLASSIFY},outcome="answered"')
+    everything = rate("cpfd_requests_total", "", CLASSIFY)
+    by_stage = rate("cpfd_stage_duration_seconds_sum", "stage", f'{OWN},stage=~"decode|tokenisation|inference"')
+    clips = rate("cpfd_batch_size_sum", "arm")
+    price = {
+        "name": "core_hour",
+        "label": "price of a core-hour",
+        "type": "textbox",
+        "query": "0.04",
+        "current": {"text": "0.04", "value": "0.04"},
+    }
+    return dashboard(
+        "cpfd-cost",
+        "cpfd: what does a verdict cost?",
+        [
+            panel(
+                "Core-seconds for each verdict",
+                "s",
+                ("work", f"{work} / {answered}"),
+                text="Decoding, tokenisation and inference, waits excluded. On a GPU, inference is the time of a lane.",
+            ),
+            panel(
+                "Price of 1000 verdicts",
+                "none",
+                ("at the price above", f"1000 * {work} / {answered} / 3600 * $core_hour"),
+            ),
+            panel("Where the work goes", "s", ("{{stage}}", f"{by_stage} / ignoring (stage) group_left {answered}")),
+            panel("Cores at work", "none", ("busy", work)),
+            panel("Verdicts", "reqps", ("answered", answered)),
+            panel(
+                "Verdicts for each pod",
+                "reqps",
+                ("answered", f"{answered} / sum(cpfd_ready{{{OWN}}})"),
+            ),
+            panel(
+                "Work without a verdict",
+                "percentunit",
+                ("not answered", f"1 - {answered} / {everything}"),
+                text="Refused, shed, failed, or nobody waited.",
+            ),
+            panel(
+                "Clips in a batch, mean",
+                "none",
+                ("{{arm}}", f"{clips} / {rate('cpfd_batch_size_count', 'arm')}"),
+            ),
+        ],
+        [price],
+    )
+
+
+DASHBOARDS: dict[str, Json] = {"up": _up(), "fast": _fast(), "arm": _arm(), "cost": _cost()}

@@ -1,0 +1,64 @@
+"""The Dockerfile: clean, buildable by old builders, and holding nothing but what serves."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.helm.conftest import ROOT, run
+
+DOCKERFILE = ROOT / "Dockerfile"
+INSTRUCTIONS = DOCKERFILE.read_text().replace("\\\n", " ").splitlines()
+
+
+def copied() -> set[str]:
+    """What it copies out of the checkout."""
+    lines = [line.split()[1:-1] for line in INSTRUCTIONS if line.startswith("COPY ") and "--from" not in line]
+    return {name for line in lines for name in line}
+
+
+def test_hadolint_is_content() -> None:
+    hadolint = shutil.which("hadolint") or shutil.which("hadolint", path=str(Path(sys.executable).parent))
+    if hadolint is None:
+        pytest.skip("hadolint is absent: the extra 'deploy'")
+    done = run(hadolint, str(DOCKERFILE))
+    assert done.returncode == 0, done.stdout
+
+
+def test_it_takes_what_serves_and_nothing_else() -> None:
+    allowed = {line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")}
+    assert copied() == allowed
+    assert all((ROOT / name).exists() for name in allowed)
+    assert not [name for name in allowed if re.match("training|model_export|bundles|tests", name)]
+
+
+def test_old_builders_can_build_it() -> None:
+    assert not [line for line in INSTRUCTIONS if "--link" in line or "<<" in line]
+
+
+def test_the_default_target_is_the_last() -> None:
+    stages = re.findall(r"(?m)^FROM \S+ AS (\S+)$", DOCKERFILE.read_text())
+    assert stages[-1] == "cpu"
+    assert "cuda" in stages
+
+
+def test_it_runs_as_a_number_and_hands_signals_to_python() -> None:
+    (user,) = [line for line in INSTRUCTIONS if line.startswith("USER ")]
+    assert re.fullmatch(r"USER [1-9]\d+:[1-9]\d+", user)
+    assert 'ENTRYPOINT ["python", "-m", "service"]' in INSTRUCTIONS
+
+
+@pytest.mark.parametrize("name", ["constraints-gpu.txt", "requirements-s3.txt"])
+def test_versions_agree_with_the_constraints(name: str) -> None:
+    def pins(path: Path) -> dict[str, str]:
+        return dict(line.split("==") for line in path.read_text().splitlines() if "==" in line and line[0] != "#")
+
+    common, own = pins(ROOT / "constraints.txt"), pins(ROOT / name)
+    assert own
+    # botocore wants an older one than the training side has, which is not in the image.
+    differing = {package for package in common.keys() & own.keys() if common[package] != own[package]}
+    assert differing <= {"python-dateutil"}
