@@ -17,7 +17,8 @@ from contract.errors import ContractError
 from training.builders.tasks import build_default
 from training.checkpoint import CheckpointError, write_json
 from training.config import ConfigError, read_config
-from training.experiment import ExperimentPlan, Workplace, plan_trials
+from training.distillation.registry import METHODS
+from training.experiment import DEFAULT_METHODS, ExperimentPlan, Workplace, plan_trials
 from training.experiment import run as run_experiment
 from training.manifest import Manifest
 from training.manifest_io import read_manifest, write_manifest
@@ -82,15 +83,23 @@ def run(
     seed: Annotated[int | None, typer.Option(help="Run this one seed only.")] = None,
     cache: Annotated[Path, typer.Option(help="Where decoded frames are kept.")] = Path(".cache/frames"),
     jobs: Annotated[int, typer.Option(min=1, help="Trials at a time.")] = 1,
+    methods: Annotated[
+        str, typer.Option(help=f"What is compared, by commas. There are: {', '.join(METHODS)}.")
+    ] = ",".join(DEFAULT_METHODS),
 ) -> None:
-    """Trains teacher, baseline, PFD and CPFD students over seeds; resumes where it was.
+    """Trains the teachers that the methods need, and a student by each method, over seeds; resumes where it was.
 
     `python -m training run --manifest data/default --out runs/default --jobs 2`
     """
     found = read_manifest(manifest)
     _warn(found)
     trials = plan_trials(found, seeds) if seed is None else (plan_trials(found, seed + 1)[seed],)
-    plan = ExperimentPlan(trials=trials, config=read_config(config), manifest_digest=found.digest())
+    plan = ExperimentPlan(
+        trials=trials,
+        methods=tuple(name.strip() for name in methods.split(",")),
+        config=read_config(config),
+        manifest_digest=found.digest(),
+    )
     run_experiment(found, plan, Workplace(out, cache, vocabulary), jobs=jobs)
     _print({"out": str(out), "trials": [trial.name for trial in trials]})
 

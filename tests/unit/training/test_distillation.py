@@ -11,7 +11,8 @@ import torch.nn.functional as F
 from contract.decision import TaskKind
 from training.config import DistillationConfig
 from training.distillation.confidence import teacher_confidence
-from training.distillation.methods import METHODS, TaskBatch
+from training.distillation.registry import METHODS
+from training.distillation.task_batch import TaskBatch
 from training.distillation.task_losses import cross_entropy, distillation
 
 ROWS = 7
