@@ -26,6 +26,8 @@ from training.report import build_report
 from training.report_table import render
 from training.soft_targets import SoftTargetsError
 from training.synthetic import generate
+from training.synthetic_benchmark.benchmark import run_benchmark
+from training.synthetic_benchmark.table import render as render_benchmark
 from training.validation import ManifestError, check, validate
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
@@ -115,6 +117,20 @@ def report(
     write_json(runs / "report.json", document)
     (runs / "report.md").write_text(render(document))
     _print({"report": str(runs / "report.json"), "table": str(runs / "report.md")})
+
+
+@app.command()
+def synthetic_benchmark(
+    out: Out,
+    quick: Annotated[bool, typer.Option("--quick", help="12 seeds and 3 points of the curve.")] = False,
+) -> None:
+    """Checks every method where the answer is known: `python -m training synthetic-benchmark --out runs/synthetic`."""
+    out.mkdir(parents=True, exist_ok=True)
+    document = run_benchmark(quick=quick)
+    write_json(out / "synthetic.json", document)
+    (out / "synthetic.md").write_text(render_benchmark(document))
+    held = [one["held"] for study in document["studies"].values() for one in study["expectations"]]
+    _print({"table": str(out / "synthetic.md"), "expectations": len(held), "held": sum(held)})
 
 
 def _warn(manifest: Manifest) -> None:

@@ -13,6 +13,7 @@ from training.distillation.task_losses import cross_entropy, distillation
 
 WeightingFunction = Callable[[Tensor, Tensor, Tensor, float], Tensor]
 _SMALLEST_MEAN = 1e-12
+_SMALLEST_LAMBDA = 1e-6
 
 
 def scale(hard_N: Tensor, soft_N: Tensor, weight_N: Tensor, lam: float) -> Tensor:
@@ -26,8 +27,7 @@ def mix(hard_N: Tensor, soft_N: Tensor, weight_N: Tensor, lam: float) -> Tensor:
     Written as `scale` plus lambda mean((1 - c_i) CE_i), so that c_i = 1 is PFD bit for bit. Weights above 1 / lambda
     (possible with ``per_class_norm``) count as 1 / lambda: the label's share is never negative.
     """
-    if lam > 0:
-        weight_N = weight_N.clamp(max=1 / lam)
+    weight_N = weight_N.clamp(max=1 / max(lam, _SMALLEST_LAMBDA))
     return scale(hard_N, soft_N, weight_N, lam) + lam * ((1 - weight_N) * hard_N).mean()
 
 

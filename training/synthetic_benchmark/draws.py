@@ -105,13 +105,11 @@ def predictive(knob: float) -> Callable[[np.random.Generator], Draw]:
     return draw
 
 
-def by_scenario(
-    corruption: Corruption, scenarios: int, label_noise: float
-) -> Callable[[np.random.Generator], Draw]:
+def by_scenario(corruption: Corruption, scenarios: int, label_noise: float) -> Callable[[np.random.Generator], Draw]:
     """Rows of four scenarios, in some of which the teacher's privileged feature has broken since it was trained.
 
-    x* = s + a little noise, y = 1[s + ``label_noise`` e > 0]. In the first ``scenarios`` of four the feature is dealt
-    out to other rows of the scenario (``shuffled``) or has its sign changed (``flipped``) when soft targets are written.
+    x* = s + a little noise, y = 1[s + ``label_noise`` e > 0]. When soft targets are written, the feature
+    of the first ``scenarios`` of four is dealt out to other rows (``shuffled``) or has its sign changed (``flipped``).
     """
 
     def draw(rng: np.random.Generator) -> Draw:

@@ -22,7 +22,7 @@ from training.distillation.shaping import class_means
 from training.distillation.task_batch import TaskBatch, TrainingContext
 from training.synthetic_benchmark.draws import Array, Draw
 
-STEPS = 300
+STEPS = 200
 LEARNING_RATE = 0.05
 RIDGE = 1e-3
 """Of the squared weights, in every teacher and student: without it separable rows have no best weights."""
@@ -92,8 +92,7 @@ def train_teacher(draw: Draw, role: TeacherRole) -> Soft:
     weights = _train(ce, options, inputs(draw.regular, draw.privileged), _tensor(draw.labels), None, None)
     validation = _logits(weights, inputs(draw.validation_regular, draw.validation_privileged))
     temperatures = [
-        _temperature(logits, labels)
-        for logits, labels in zip(validation, _tensor(draw.validation_labels), strict=True)
+        _temperature(logits, labels) for logits, labels in zip(validation, _tensor(draw.validation_labels), strict=True)
     ]
     held_out = _scores(_logits(weights, inputs(draw.test_regular, draw.test_privileged)), draw.test_labels)
     return Soft(_logits(weights, inputs(draw.regular, draw.shown)), torch.tensor(temperatures), held_out)
@@ -115,7 +114,7 @@ def loss_of_each_seed(
         logits_NK: Tensor, targets: Tensor, teacher_NK: Tensor | None, temperature: Tensor | float, mean: Tensor | None
     ) -> Tensor:
         own = TrainingContext(context.seed, context.epoch, context.step, context.total_steps, mean)
-        batch = TaskBatch(TaskKind.BINARY, logits_NK, targets, teacher_NK, temperature, own)  # type: ignore[arg-type]
+        batch = TaskBatch(TaskKind.BINARY, logits_NK, targets, teacher_NK, temperature, own)
         return method(batch, options)
 
     given = (logits, labels, teacher, 1.0 if temperatures is None else temperatures, means)
