@@ -47,7 +47,8 @@ def export_onnx(model: nn.Module, card: CheckpointCard, path: Path) -> None:
     """
     if card.role != "student" or not isinstance(model, XVLM):
         raise ForbiddenInputError(
-            f"this checkpoint is a {card.role}: it reads privileged features, which are not there at upload time"
+            f"this checkpoint is a {card.role}, not a student: what teachers read may hold privileged features, which "
+            "are not there at upload time"
         )
     inputs = example_inputs(card.config.input_spec, batch=2, length=12)
     batch, length = Dim("batch", min=1, max=1024), Dim("text_length", min=3, max=card.config.input_spec.max_text_tokens)

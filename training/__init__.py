@@ -4,10 +4,12 @@
     privileged                                  standardised privileged features with a presence mask
     frame_cache, batches                        rows -> padded batches, decoded once through ``contract``
     models                                      xvlm (student and baseline) and df_xvlm (teacher)
-    distillation                                cross-entropy, PFD, CPFD: one registry
+    distillation                                cross-entropy, PFD, CPFD, rivals and controls: one registry
     engine                                      one epoch of training, one pass of prediction; knows no config
     fit, soft_targets, calibrate, evaluate      the stages of a run, each with its artefact
+    batch_loss, teachers                        a method's loss of a batch; the teachers that methods ask for
     experiment, report                          all methods over seeds, and what came of it
+    synthetic_benchmark                         every method where the right answer is known
 
 Each artefact names the digest of the one before it. Only the teacher ever reads a privileged feature.
 """

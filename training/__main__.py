@@ -17,7 +17,8 @@ from contract.errors import ContractError
 from training.builders.tasks import build_default
 from training.checkpoint import CheckpointError, write_json
 from training.config import ConfigError, read_config
-from training.experiment import ExperimentPlan, Workplace, plan_trials
+from training.distillation.registry import METHODS
+from training.experiment import DEFAULT_METHODS, ExperimentPlan, Workplace, plan_trials
 from training.experiment import run as run_experiment
 from training.manifest import Manifest
 from training.manifest_io import read_manifest, write_manifest
@@ -25,6 +26,8 @@ from training.report import build_report
 from training.report_table import render
 from training.soft_targets import SoftTargetsError
 from training.synthetic import generate
+from training.synthetic_benchmark.benchmark import run_benchmark
+from training.synthetic_benchmark.table import render as render_benchmark
 from training.validation import ManifestError, check, validate
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
@@ -82,15 +85,23 @@ def run(
     seed: Annotated[int | None, typer.Option(help="Run this one seed only.")] = None,
     cache: Annotated[Path, typer.Option(help="Where decoded frames are kept.")] = Path(".cache/frames"),
     jobs: Annotated[int, typer.Option(min=1, help="Trials at a time.")] = 1,
+    methods: Annotated[
+        str, typer.Option(help=f"What is compared, by commas. There are: {', '.join(METHODS)}.")
+    ] = ",".join(DEFAULT_METHODS),
 ) -> None:
-    """Trains teacher, baseline, PFD and CPFD students over seeds; resumes where it was.
+    """Trains the teachers that the methods need, and a student by each method, over seeds; resumes where it was.
 
     `python -m training run --manifest data/default --out runs/default --jobs 2`
     """
     found = read_manifest(manifest)
     _warn(found)
     trials = plan_trials(found, seeds) if seed is None else (plan_trials(found, seed + 1)[seed],)
-    plan = ExperimentPlan(trials=trials, config=read_config(config), manifest_digest=found.digest())
+    plan = ExperimentPlan(
+        trials=trials,
+        methods=tuple(name.strip() for name in methods.split(",")),
+        config=read_config(config),
+        manifest_digest=found.digest(),
+    )
     run_experiment(found, plan, Workplace(out, cache, vocabulary), jobs=jobs)
     _print({"out": str(out), "trials": [trial.name for trial in trials]})
 
@@ -106,6 +117,20 @@ def report(
     write_json(runs / "report.json", document)
     (runs / "report.md").write_text(render(document))
     _print({"report": str(runs / "report.json"), "table": str(runs / "report.md")})
+
+
+@app.command()
+def synthetic_benchmark(
+    out: Out,
+    quick: Annotated[bool, typer.Option("--quick", help="12 seeds and 3 points of the curve.")] = False,
+) -> None:
+    """Checks every method where the answer is known: `python -m training synthetic-benchmark --out runs/synthetic`."""
+    out.mkdir(parents=True, exist_ok=True)
+    document = run_benchmark(quick=quick)
+    write_json(out / "synthetic.json", document)
+    (out / "synthetic.md").write_text(render_benchmark(document))
+    held = [one["held"] for study in document["studies"].values() for one in study["expectations"]]
+    _print({"table": str(out / "synthetic.md"), "expectations": len(held), "held": sum(held)})
 
 
 def _warn(manifest: Manifest) -> None:

@@ -15,12 +15,16 @@ from contract.bundle import file_digest
 from contract.decision import DecisionPolicy, TaskSpec
 from contract.frozen import FrozenDocument
 from training.config import RunConfig
-from training.models.df_xvlm import DFXVLM
+from training.models.df_xvlm import DFXVLM, PrivilegedOnly
 from training.models.xvlm import XVLM
 from training.privileged import PrivilegedStatistics
 
 WEIGHTS_FILE = "weights.pt"
 CARD_FILE = "checkpoint.json"
+
+
+Role = Literal["teacher", "student", "plain_teacher", "privileged_only_teacher"]
+"""A ``teacher`` reads everything, a ``plain_teacher`` what the student reads, the last privileged features alone."""
 
 
 class CheckpointError(Exception):
@@ -30,7 +34,7 @@ class CheckpointError(Exception):
 class CheckpointCard(FrozenDocument):
     """What a checkpoint is and where it came from."""
 
-    role: Literal["teacher", "student"]
+    role: Role
     method: str
     config: RunConfig
     tasks: tuple[TaskSpec, ...]
@@ -64,11 +68,21 @@ def save_tensors(path: Path, state: dict[str, Any]) -> None:
     os.replace(partial, path)  # noqa: PTH105
 
 
-def build_model(config: RunConfig, tasks: tuple[TaskSpec, ...], statistics: PrivilegedStatistics | None) -> nn.Module:
-    """A fresh model: a teacher where there are privileged statistics, else a student."""
+def build_model(
+    config: RunConfig, tasks: tuple[TaskSpec, ...], statistics: PrivilegedStatistics | None, role: Role = "teacher"
+) -> nn.Module:
+    """A fresh model: a teacher where there are privileged statistics, else a student or a teacher like one.
+
+    Raises:
+        ValueError: a teacher that reads privileged features alone, where there are none.
+    """
     spec = config.input_spec
     if statistics is None:
         return XVLM(config.model, spec, tasks)
+    if role == "privileged_only_teacher":
+        if not statistics.groups:
+            raise ValueError("a teacher of privileged features alone needs some, and there are none")
+        return PrivilegedOnly(config.model, config.teacher, tasks, statistics.widths)
     return DFXVLM(config.model, config.teacher, spec, tasks, statistics.widths)
 
 
@@ -103,7 +117,7 @@ def read_checkpoint(directory: Path) -> tuple[nn.Module, CheckpointCard]:
     path = directory / WEIGHTS_FILE
     if not path.is_file() or file_digest(path) != card.weights_digest:
         raise CheckpointError(f"{path}: missing, or not the weights that {CARD_FILE} names")
-    model = build_model(card.config, card.tasks, card.privileged)
+    model = build_model(card.config, card.tasks, card.privileged, card.role)
     try:
         model.load_state_dict(torch.load(path, weights_only=True))
     except RuntimeError as error:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import yaml
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, ValidationError, model_serializer, model_validator
 
 from contract.frozen import FrozenDocument
 from contract.input_spec import InputSpec
@@ -102,14 +102,48 @@ class OptimiserConfig(FrozenDocument):
     task_weights: dict[str, float] = Field(default_factory=dict)
 
 
+ConfidenceName = Literal["true_prob", "max_prob", "max_prob_norm", "entropy", "correct", "margin", "uniform"]
+WeightingName = Literal["scale", "mix", "norm"]
+
+
 class DistillationConfig(FrozenDocument):
-    """L = (1 - lambda) mean CE_i + lambda mean c_i KD_i (method note 1.5)."""
+    """L = (1 - lambda) mean CE_i + lambda mean c_i KD_i (method note 1.5), and the options of its rivals."""
 
     lam: float = Field(default=0.5, ge=0, le=1)
     temperature: float = Field(default=2.0, gt=0)
     """T: both logits are divided by it in the distillation term, which is multiplied by T^2."""
-    confidence: str = "true_prob"
-    weighting: str = "scale"
+    confidence: ConfidenceName = "true_prob"
+    """c_i: what the teacher's certainty in a row is taken to be."""
+    weighting: WeightingName = "scale"
+    """How c_i enters: on the distillation term alone, as the row's own lambda, or with the batch's mean kept at 1."""
+    gamma: float = Field(default=1.0, ge=0)
+    """The power c_i is raised to; 0 is PFD."""
+    floor: float = Field(default=0.0, ge=0, le=1)
+    """The least weight a row gets, before ``per_class_norm``."""
+    per_class_norm: bool = False
+    """Divides the weights by their mean over the training rows of the same class, so that rare positives, which a
+    teacher is less sure of, are not distilled less. Weights can then exceed 1."""
+    swap_share: float = Field(default=0.25, ge=0, le=1)
+    """``pfd_joint``: lambda is 0 for this share of the steps, while the teacher is no good yet."""
+    preview_delta: float = Field(default=1.0, ge=0)
+    """``pckd_preview``: weight of the distillation term."""
+    wsld_alpha: float = Field(default=2.5, ge=0)
+    """``wsld``: weight of the distillation term."""
+    ea_temperature: float = Field(default=3.0, gt=0)
+    """``ea_kd``: T' of the entropies."""
+    tpd_beta: float = Field(default=0.5, ge=0)
+    """``tpd``: how much it is worth to differ from a teacher that is wrong."""
+    tpd_clip: float = Field(default=2.0, gt=0)
+    """``tpd``: nats beyond which differing more is worth no more."""
+    mtl_beta: float = Field(default=0.5, ge=0)
+    """``mtl``: weight of predicting the privileged features."""
+
+    @model_serializer(mode="wrap")
+    def _without_later_defaults(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Fields that came later are left out at their defaults: digests of older artefacts stay what they were."""
+        first = {"lam", "temperature", "confidence", "weighting"}
+        fields = type(self).model_fields
+        return {k: v for k, v in handler(self).items() if k in first or v != fields[k].default}
 
 
 class RunConfig(FrozenDocument):
@@ -120,12 +154,27 @@ class RunConfig(FrozenDocument):
     teacher: TeacherConfig = TeacherConfig()
     optimiser: OptimiserConfig = OptimiserConfig()
     distillation: DistillationConfig = DistillationConfig()
+    kd_teacher: ModelConfig | None = None
+    """Architecture of vanilla KD's teacher, larger than ``model``; without one it is ``model``."""
+
+    @model_serializer(mode="wrap")
+    def _without_absent_teacher(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without ``kd_teacher`` the document is what it was before there was one, and so is its digest."""
+        document: dict[str, Any] = handler(self)
+        if self.kd_teacher is None:
+            document.pop("kd_teacher", None)
+        return document
 
     @model_validator(mode="after")
     def _sizes_fit(self) -> RunConfig:
-        if self.input_spec.max_text_tokens > self.model.text.max_positions:
-            raise ValueError("input_spec reads more tokens than model.text.max_positions")
-        self.model.vision.patches(self.input_spec.frame_size)
+        for name, model in {"model": self.model, "kd_teacher": self.kd_teacher}.items():
+            if model is None:
+                continue
+            if self.input_spec.max_text_tokens > model.text.max_positions:
+                raise ValueError(f"input_spec reads more tokens than {name}.text.max_positions")
+            model.vision.patches(self.input_spec.frame_size)
+        if self.kd_teacher is not None and self.kd_teacher.text.vocab_size < self.model.text.vocab_size:
+            raise ValueError("kd_teacher.text.vocab_size is smaller than model.text.vocab_size")
         return self
 
 

@@ -14,17 +14,18 @@ from tqdm import tqdm
 
 from contract.decision import TaskSpec
 from training.batches import Batch, RowSet, evaluation_batches
-from training.models.df_xvlm import DFXVLM
+from training.models.companions import JointPair
+from training.models.df_xvlm import DFXVLM, PrivilegedOnly
 
-BatchLoss = Callable[[Batch, Mapping[str, Tensor]], Tensor]
-"""(batch, task -> logits (B, K)) -> scalar loss."""
+BatchLoss = Callable[[Batch, Mapping[str, Tensor], int], Tensor]
+"""(batch, task -> logits (B, K), batches of this epoch before it) -> scalar loss."""
 
 
 def forward(model: nn.Module, batch: Batch, precision: str = "fp32") -> dict[str, Tensor]:
     """Task -> (B, K) fp32 logits; the privileged features go to a teacher and to nothing else."""
     context: Any = torch.autocast("cpu", torch.bfloat16) if precision == "bf16" else nullcontext()
     with context:
-        if isinstance(model, DFXVLM):
+        if isinstance(model, DFXVLM | PrivilegedOnly | JointPair):
             logits = model(**batch.inputs, privileged=batch.privileged)
         else:
             logits = model(**batch.inputs)
@@ -50,8 +51,8 @@ def train_epoch(
     """
     model.train()
     losses = []
-    for batch in tqdm(batches, total=total, desc=label, leave=False, disable=None):
-        loss = loss_of(batch, forward(model, batch, precision))
+    for index, batch in enumerate(tqdm(batches, total=total, desc=label, leave=False, disable=None)):
+        loss = loss_of(batch, forward(model, batch, precision), index)
         if not torch.isfinite(loss):
             raise FloatingPointError(
                 f"{label}: the loss is {loss.item()}: lower the learning rate or the batch's lambda"

@@ -2,7 +2,9 @@
 
     <out>/tokenizer.json, experiment.json
     <out>/seed0-fold0/teacher | soft_targets | ce | pfd | cpfd      each with its checkpoint and predictions.npz
+    <out>/seed0-fold0/teacher_<role> | soft_targets_<role>          of other teachers, where a method needs one
 
+The privileged teacher is trained whatever the methods: it is the upper end of the gap that the report measures.
 Every step that is complete is skipped, so a killed experiment goes on where it was.
 """
 
@@ -18,7 +20,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from pydantic import Field
+from pydantic import Field, field_validator
 from tqdm import tqdm
 
 from contract.frozen import FrozenDocument
@@ -28,19 +30,15 @@ from training.batches import RowSet, row_set, with_privileged, with_soft_targets
 from training.checkpoint import CheckpointCard, read_checkpoint, write_json
 from training.config import RunConfig
 from training.control_predictions import write_control_predictions
-from training.distillation.methods import NEEDS_TEACHER
+from training.distillation.registry import METHODS, require_known
 from training.engine import predict
 from training.fit import FitData, fit
 from training.frame_cache import FrameCache
 from training.manifest import Manifest
 from training.paired import write_paired_predictions
 from training.privileged import PrivilegedStatistics
-from training.soft_targets import (
-    DEGENERATE_CONFIDENCE,
-    mean_confidence,
-    read_soft_targets,
-    write_soft_targets,
-)
+from training.soft_targets import DEGENERATE_CONFIDENCE, mean_confidence
+from training.teachers import Teachers
 from training.tokenizer import tokenizer_from_vocabulary, train_tokenizer
 
 _LOG = logging.getLogger(__name__)
@@ -48,6 +46,7 @@ PREDICTIONS_FILE = "predictions.npz"
 EXPERIMENT_FILE = "experiment.json"
 CONFIDENCE_FILE = "confidence.json"
 TOKENIZER_FILE = "tokenizer.json"
+DEFAULT_METHODS = ("ce", "pfd", "cpfd")
 
 
 class Trial(FrozenDocument):
@@ -65,9 +64,17 @@ class ExperimentPlan(FrozenDocument):
     """What is compared, as ``experiment.json`` records it."""
 
     trials: tuple[Trial, ...] = Field(min_length=1)
-    methods: tuple[str, ...] = ("ce", "pfd", "cpfd")
+    methods: tuple[str, ...] = DEFAULT_METHODS
     config: RunConfig
     manifest_digest: str
+
+    @field_validator("methods")
+    @classmethod
+    def _methods_exist(cls, methods: tuple[str, ...]) -> tuple[str, ...]:
+        require_known(methods)
+        if len(set(methods)) != len(methods):
+            raise ValueError("a method is named twice")
+        return methods
 
 
 @dataclass(frozen=True)
@@ -125,23 +132,25 @@ def run_trial(manifest: Manifest, plan: ExperimentPlan, trial: Trial, place: Wor
         parts["train"], parts["val"], manifest.tasks, manifest.digest(), trial.test_fold, skipped, tokenizer_path
     )
     statistics = PrivilegedStatistics.fit(parts["train"].rows, manifest.privileged_groups)
-    teacher = fit(home / "teacher", data, plan.config, method="ce", seed=trial.seed, statistics=statistics)
+    teachers = Teachers(home, data, plan.config, statistics, trial.seed)
+    teacher = teachers.get("privileged")
     _predict_test_rows(home / "teacher", with_privileged(parts["test"], statistics))
-    soft_path = write_soft_targets(home / "soft_targets", home / "teacher", parts["train"])
-    soft = read_soft_targets(soft_path, teacher, parts["train"])
-    _record_confidence(home, soft, parts, teacher, plan)
-    for method in plan.methods:
-        distils = method in NEEDS_TEACHER
-        rows = replace(data, train=with_soft_targets(parts["train"], soft)) if distils else data
+    _record_confidence(home, teacher.soft_targets, parts, teacher.card, plan)
+    for name in plan.methods:
+        method = METHODS[name]
+        taught = teachers.get(method.teacher) if method.reads_soft_targets else None
+        rows = data if taught is None else replace(data, train=with_soft_targets(data.train, taught.soft_targets))
         fit(
-            home / method,
+            home / name,
             rows,
             plan.config,
-            method=method,
+            method=name,
             seed=trial.seed,
-            teacher=teacher if distils else None,
+            teacher=None if taught is None else taught.card,
+            statistics=statistics if method.teacher == "joint" or method.predicts_privileged else None,
+            role="student",
         )
-        _predict_test_rows(home / method, parts["test"])
+        _predict_test_rows(home / name, parts["test"])
     by_split = {str(split): part.rows for split, part in parts.items()}
     write_control_predictions(home / "controls", manifest, by_split, cache, trial.seed)
 

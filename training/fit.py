@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from contract.bundle import file_digest
 from contract.decision import TaskSpec
-from training.batches import Batch, RowSet, batches_in_epoch, training_batches, with_privileged
+from training.batch_loss import LossPlan, plan_loss
+from training.batches import RowSet, batches_in_epoch, training_batches, with_privileged
 from training.calibrate import fit_policy
-from training.checkpoint import CARD_FILE, CheckpointCard, build_model, read_card, save_tensors, write_checkpoint
+from training.checkpoint import CARD_FILE, CheckpointCard, Role, build_model, read_card, save_tensors, write_checkpoint
 from training.config import RunConfig
-from training.distillation.methods import METHODS, TaskBatch
+from training.distillation.registry import METHODS
 from training.engine import predict, train_epoch
+from training.models.companions import JointPair, PrivilegedPredictor
 from training.privileged import PrivilegedStatistics
 
 _LOG = logging.getLogger(__name__)
@@ -52,6 +54,7 @@ def fit(
     seed: int,
     statistics: PrivilegedStatistics | None = None,
     teacher: CheckpointCard | None = None,
+    role: Role | None = None,
 ) -> CheckpointCard:
     """Trains for the configured epochs, calibrates on validation rows, writes the checkpoint.
 
@@ -61,19 +64,23 @@ def fit(
         config: of the run.
         method: a name in ``METHODS``.
         seed: of initialisation, batch order, augmentation and dropout.
-        statistics: makes the model a teacher that reads these privileged groups.
+        statistics: of the privileged groups that a teacher reads, or that a student's method needs in training
+            (``pfd_joint`` and ``mtl``); the student itself never reads them.
         teacher: whose soft targets ``data.train`` holds.
+        role: what the checkpoint is; without one, a teacher where there are ``statistics``, else a student.
 
     Raises:
-        ValueError: the directory holds a checkpoint of other inputs.
+        ValueError: the directory holds a checkpoint of other inputs, or the method needs statistics and got none.
         FloatingPointError: training diverged.
     """
+    role = role or ("student" if statistics is None else "teacher")
+    reads = statistics if role in ("teacher", "privileged_only_teacher") else None
     card = {
-        "role": "student" if statistics is None else "teacher",
+        "role": role,
         "method": method,
         "config": config,
         "tasks": data.tasks,
-        "privileged": statistics,
+        "privileged": reads,
         "seed": seed,
         "test_fold": data.test_fold,
         "manifest_digest": data.manifest_digest,
@@ -85,10 +92,15 @@ def fit(
     directory.mkdir(parents=True, exist_ok=True)
     train, val = data.train, data.val
     if statistics is not None:
-        train, val = with_privileged(train, statistics), with_privileged(val, statistics)
+        train = with_privileged(train, statistics)
+    if reads is not None:
+        val = with_privileged(val, reads)
     torch.manual_seed(seed)
-    model = build_model(config, data.tasks, statistics)
-    losses = _train(directory, model, train, config, seed, _loss(method, config, teacher))
+    model = build_model(config, data.tasks, reads, role)
+    trained = model if role != "student" else _with_companion(model, method, config, data.tasks, statistics)
+    steps = batches_in_epoch(train, config.optimiser)
+    plan = plan_loss(method, config, teacher, train, seed, steps * config.optimiser.epochs)
+    losses = _train(directory, trained, train, config, seed, plan)
     policy = fit_policy(predict(model, val, data.tasks), list(val.targets.values()))
     done = write_checkpoint(
         directory,
@@ -113,33 +125,22 @@ def _completed(directory: Path, wanted: Mapping[str, object]) -> CheckpointCard:
     return card
 
 
-def _loss(
-    method: str, config: RunConfig, teacher: CheckpointCard | None
-) -> Callable[[Batch, Mapping[str, Tensor]], Tensor]:
-    """The batch's loss: the weighted mean over the tasks that have labelled rows in it."""
-    temperatures = {} if teacher is None else {n: p.temperature for n, p in teacher.policy.tasks.items()}
-    weights = config.optimiser.task_weights
-
-    def loss_of(batch: Batch, logits: Mapping[str, Tensor]) -> Tensor:
-        terms, total = [], 0.0
-        for name, rows in batch.tasks.items():
-            if len(rows.positions_N) == 0:
-                continue
-            task = TaskBatch(
-                rows.task.kind,
-                logits[name][rows.positions_N],
-                rows.targets,
-                rows.teacher_NK,
-                temperatures.get(name, 1.0),
-            )
-            weight = weights.get(name, 1.0)
-            terms.append(weight * METHODS[method](task, config.distillation))
-            total += weight
-        if not terms:
-            return torch.stack([value.sum() for value in logits.values()]).sum() * 0.0
-        return torch.stack(terms).sum() / total
-
-    return loss_of
+def _with_companion(
+    student: nn.Module,
+    method: str,
+    config: RunConfig,
+    tasks: tuple[TaskSpec, ...],
+    statistics: PrivilegedStatistics | None,
+) -> nn.Module:
+    """The student together with what its method trains beside it: it was made first, so its first weights are alike."""
+    needs = METHODS[method]
+    if needs.teacher != "joint" and not needs.predicts_privileged:
+        return student
+    if statistics is None or not statistics.groups:
+        raise ValueError(f"method {method} needs privileged features in training, and there are none")
+    if needs.teacher == "joint":
+        return JointPair(student, build_model(config, tasks, statistics, "teacher"))
+    return PrivilegedPredictor(student, statistics.widths, config.model.text.hidden_size)
 
 
 def _train(
@@ -148,7 +149,7 @@ def _train(
     train: RowSet,
     config: RunConfig,
     seed: int,
-    loss_of: Callable[[Batch, Mapping[str, Tensor]], Tensor],
+    plan: LossPlan,
 ) -> list[float]:
     options = config.optimiser
     steps = batches_in_epoch(train, options)
@@ -173,7 +174,7 @@ def _train(
             train_epoch(
                 model,
                 batches,
-                loss_of,
+                plan.epoch(epoch, steps),
                 optimiser,
                 schedule,
                 clip_norm=options.clip_norm,

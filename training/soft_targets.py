@@ -35,9 +35,10 @@ def write_soft_targets(directory: Path, teacher_directory: Path, train: RowSet) 
     if path.exists():
         read_soft_targets(path, card, train)
         return path
-    if card.privileged is None:
+    if card.role == "student":
         raise SoftTargetsError(f"{teacher_directory}: not a teacher: it reads no privileged features")
-    logits = predict(model, with_privileged(train, card.privileged), card.tasks)
+    rows = train if card.privileged is None else with_privileged(train, card.privileged)
+    logits = predict(model, rows, card.tasks)
     directory.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial.npz")
     header = {"teacher_digest": card.digest(), "manifest_digest": card.manifest_digest}

@@ -41,3 +41,28 @@ def distillation(student_NK: Tensor, teacher_NK: Tensor, kind: TaskKind, tempera
     negative = (1 - p_t) * (F.logsigmoid(-teacher_NK) - F.logsigmoid(-student_NK))
     divergence_NK = temperature**2 * (positive + negative)
     return divergence_NK[:, 0] if kind is TaskKind.BINARY else divergence_NK
+
+
+def log_probabilities(logits_NK: Tensor, kind: TaskKind) -> Tensor:
+    """log p over the last axis: (N, K) of a softmax, (N, 2) of a sigmoid (no, yes), (N, K, 2) of a multilabel head."""
+    if kind is TaskKind.MULTICLASS:
+        return F.log_softmax(logits_NK, dim=1)
+    logits = logits_NK[:, 0] if kind is TaskKind.BINARY else logits_NK
+    return torch.stack([F.logsigmoid(-logits), F.logsigmoid(logits)], dim=-1)
+
+
+def class_index(targets: Tensor, kind: TaskKind) -> Tensor:
+    """Where the true class stands on ``log_probabilities``' last axis: int64 of the shape of ``cross_entropy``."""
+    return targets if kind is TaskKind.MULTICLASS else (targets > 0.5).long()
+
+
+def entropy(log_p: Tensor) -> Tensor:
+    """H = -sum_k p_k log p_k over the last axis, in nats."""
+    return -(log_p.exp() * log_p).sum(dim=-1)
+
+
+def soft_cross_entropy(student_NK: Tensor, teacher_NK: Tensor, kind: TaskKind, temperature: float) -> Tensor:
+    """-sum_k p_t^T log p_s^T (arXiv:1503.02531), of the shape of ``cross_entropy``: KD_i / T^2 + H(p_t^T)."""
+    log_p_t = log_probabilities(teacher_NK.detach() / temperature, kind)
+    log_p_s = log_probabilities(student_NK / temperature, kind)
+    return -(log_p_t.exp() * log_p_s).sum(dim=-1)

@@ -1,4 +1,4 @@
-"""DF-X-VLM, the teacher: X-VLM that also reads privileged dense features. It is never exported."""
+"""The teachers that read privileged dense features: DF-X-VLM, and one that reads nothing else. Never exported."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from contract.decision import TaskSpec
 from contract.input_spec import InputSpec
 from training.config import ModelConfig, TeacherConfig
-from training.models.xvlm import XVLM
+from training.models.xvlm import XVLM, classification_head
 
 
 class PrivilegedEncoder(nn.Module):
@@ -74,3 +74,22 @@ class DFXVLM(nn.Module):
             gate_BD = torch.sigmoid(self.gates[name](torch.cat([represented_BD, embedding_BD], dim=1)))
             fused_BD = fused_BD + gate_BD * embedding_BD
         return self.xvlm.classify(fused_BD)
+
+
+class PrivilegedOnly(nn.Module):
+    """Privileged groups in, logits out: generalised distillation's teacher (arXiv:1511.03643)."""
+
+    def __init__(
+        self, config: ModelConfig, teacher: TeacherConfig, tasks: Sequence[TaskSpec], groups: Mapping[str, int]
+    ) -> None:
+        """Args: ``groups`` is group name -> number of features F."""
+        super().__init__()
+        hidden = config.text.hidden_size
+        self.encoders = nn.ModuleDict({name: PrivilegedEncoder(n, teacher, hidden) for name, n in groups.items()})
+        self.heads = nn.ModuleDict({t.name: classification_head(hidden, t.logits_width) for t in tasks})
+
+    def forward(self, privileged: Mapping[str, tuple[Tensor, Tensor]], **inputs: Tensor) -> dict[str, Tensor]:
+        """Task name -> (B, K) logits; ``inputs`` are taken, so that it is called as ``DFXVLM`` is, and not read."""
+        embeddings = [encoder(*privileged[name]) for name, encoder in self.encoders.items()]
+        represented_BD = torch.stack(embeddings).sum(dim=0)
+        return {name: head(represented_BD) for name, head in self.heads.items()}

@@ -1,0 +1,111 @@
+"""The loss of a batch: the method's loss of each task, with everything that a method may read of its rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from training.batches import Batch, RowSet, TaskRows
+from training.checkpoint import CheckpointCard
+from training.config import RunConfig
+from training.distillation.method import Method
+from training.distillation.registry import METHODS
+from training.distillation.shaping import class_means
+from training.distillation.task_batch import PrivilegedPrediction, TaskBatch, TrainingContext
+from training.models.companions import PREDICTION_PREFIX, TEACHER_PREFIX
+
+
+@dataclass(frozen=True)
+class LossPlan:
+    """What the losses of a whole training have in common.
+
+    Attributes:
+        method: of the registry.
+        config: of the run.
+        temperatures: task -> the teacher's calibration temperature; empty where it has none.
+        class_means: task -> ``TrainingContext.class_means``; empty where ``per_class_norm`` is off.
+        context: the seed and the number of steps.
+    """
+
+    method: Method
+    config: RunConfig
+    temperatures: Mapping[str, float]
+    class_means: Mapping[str, Tensor]
+    context: TrainingContext
+
+    def epoch(self, epoch: int, steps: int) -> Callable[[Batch, Mapping[str, Tensor], int], Tensor]:
+        """The loss in one epoch of so many steps: the weighted mean over the tasks with labelled rows in the batch."""
+        epoch_context = replace(self.context, epoch=epoch)
+
+        def loss_of(batch: Batch, outputs: Mapping[str, Tensor], index: int) -> Tensor:
+            context = replace(epoch_context, step=epoch * steps + index)
+            terms, total = [], 0.0
+            for name, rows in batch.tasks.items():
+                if len(rows.positions_N) == 0:
+                    continue
+                weight = self.config.optimiser.task_weights.get(name, 1.0)
+                one = self._task_batch(name, rows, batch, outputs, context)
+                terms.append(weight * self.method(one, self.config.distillation))
+                total += weight
+            if not terms:
+                return torch.stack([value.sum() for value in outputs.values()]).sum() * 0.0
+            return torch.stack(terms).sum() / total
+
+        return loss_of
+
+    def _task_batch(
+        self, name: str, rows: TaskRows, batch: Batch, outputs: Mapping[str, Tensor], context: TrainingContext
+    ) -> TaskBatch:
+        live = outputs.get(TEACHER_PREFIX + name)
+        return TaskBatch(
+            rows.task.kind,
+            outputs[name][rows.positions_N],
+            rows.targets,
+            rows.teacher_NK if live is None else live[rows.positions_N],
+            self.temperatures.get(name, 1.0),
+            replace(context, class_means=self.class_means.get(name)),
+            _prediction(rows.positions_N, batch, outputs) if self.method.predicts_privileged else None,
+        )
+
+
+def plan_loss(
+    method: str, config: RunConfig, teacher: CheckpointCard | None, train: RowSet, seed: int, total_steps: int
+) -> LossPlan:
+    """The losses of one training.
+
+    Args:
+        method: a name in ``METHODS``.
+        config: of the run.
+        teacher: whose soft targets ``train`` holds.
+        train: the rows, for the class means of their confidence.
+        seed: of the run.
+        total_steps: of the whole training.
+    """
+    temperatures = {} if teacher is None else {n: p.temperature for n, p in teacher.policy.tasks.items()}
+    means = {}
+    if config.distillation.per_class_norm:
+        means = {name: _class_means(name, train, temperatures.get(name, 1.0), config) for name in train.soft_targets}
+    return LossPlan(METHODS[method], config, temperatures, means, TrainingContext(seed=seed, total_steps=total_steps))
+
+
+def _class_means(name: str, train: RowSet, temperature: float, config: RunConfig) -> Tensor:
+    targets = train.targets[name]
+    return class_means(
+        torch.from_numpy(train.soft_targets[name][targets.labelled]),
+        torch.from_numpy(targets.values[targets.labelled]),
+        targets.task.kind,
+        temperature,
+        config.distillation,
+    )
+
+
+def _prediction(positions_N: Tensor, batch: Batch, outputs: Mapping[str, Tensor]) -> PrivilegedPrediction:
+    groups = list(batch.privileged)
+    return PrivilegedPrediction(
+        torch.cat([outputs[PREDICTION_PREFIX + name][positions_N] for name in groups], dim=1),
+        torch.cat([batch.privileged[name][0][positions_N] for name in groups], dim=1),
+        torch.cat([batch.privileged[name][1][positions_N] for name in groups], dim=1),
+    )

@@ -1,0 +1,53 @@
+"""The registry of training methods. A new method is one file in ``methods`` and one line here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+from training.distillation.method import Method
+from training.distillation.methods import (
+    ce,
+    controls,
+    cpfd,
+    ea_kd,
+    gend,
+    kd,
+    mtl,
+    pckd_preview,
+    pfd,
+    pfd_joint,
+    self_distillation,
+    tpd,
+    wsld,
+)
+
+_ALL: Final[tuple[Method, ...]] = (
+    ce.METHOD,
+    kd.METHOD,
+    self_distillation.METHOD,
+    gend.METHOD,
+    mtl.METHOD,
+    pfd.METHOD,
+    pfd_joint.METHOD,
+    cpfd.METHOD,
+    controls.CONSTANT,
+    controls.SHUFFLED,
+    controls.INVERTED,
+    pckd_preview.METHOD,
+    wsld.METHOD,
+    ea_kd.METHOD,
+    tpd.METHOD,
+)
+METHODS: Final[dict[str, Method]] = {method.name: method for method in _ALL}
+
+
+def require_known(names: Iterable[str]) -> None:
+    """Does nothing where every name is in the registry.
+
+    Raises:
+        ValueError: one is not; the message names it and lists those there are.
+    """
+    for name in names:
+        if name not in METHODS:
+            raise ValueError(f"no method {name!r}; there are: {', '.join(METHODS)}")

@@ -1,0 +1,84 @@
+"""What a method reads: one task's rows of a batch, and where in the training they stand."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from contract.decision import TaskKind
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingContext:
+    """State that a loss may depend on beyond its rows. A function of the run's inputs, so a resumed run sees the same.
+
+    Attributes:
+        seed: of the run.
+        epoch: counted from 0.
+        step: optimiser steps done before this batch, counted over all epochs.
+        total_steps: of the whole training.
+        class_means: mean shaped confidence of each class over all labelled training rows, as
+            ``shaping.class_means`` lays it out; None where ``per_class_norm`` is off.
+    """
+
+    seed: int = 0
+    epoch: int = 0
+    step: int = 0
+    total_steps: int = 1
+    class_means: Tensor | None = None
+
+    def generator(self) -> torch.Generator:
+        """A fresh generator of this seed and step: what it draws leaves the global generator where it was."""
+        return torch.Generator().manual_seed(self.seed * 1_000_003 + self.step)
+
+
+@dataclass(frozen=True, eq=False)
+class PrivilegedPrediction:
+    """What the student's auxiliary outputs say of the privileged features, and what those are.
+
+    Attributes:
+        predicted_NF: by the student, in standard deviations.
+        values_NF: standardised values, 0 where absent.
+        presence_NF: 1 where there is a value, else 0.
+    """
+
+    predicted_NF: Tensor
+    values_NF: Tensor
+    presence_NF: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class TaskBatch:
+    """The rows of a batch that hold a label of one task.
+
+    Attributes:
+        kind: of the task.
+        logits_NK: the student's.
+        targets: as ``task_losses`` lays them out.
+        teacher_NK: the teacher's logits, stored ones or (in joint training) live ones, or None where the method
+            reads none.
+        calibration_temperature: of the teacher, fitted on validation rows.
+        context: where in the training the batch stands.
+        privileged: of the same rows, for a method that predicts them.
+    """
+
+    kind: TaskKind
+    logits_NK: Tensor
+    targets: Tensor
+    teacher_NK: Tensor | None = None
+    calibration_temperature: float = 1.0
+    context: TrainingContext = TrainingContext()
+    privileged: PrivilegedPrediction | None = None
+
+    @property
+    def teacher_logits(self) -> Tensor:
+        """(N, K) detached: no gradient reaches the teacher (arXiv:1907.05171).
+
+        Raises:
+            ValueError: the batch holds none.
+        """
+        if self.teacher_NK is None:
+            raise ValueError("this method distils, but the batch holds no soft targets")
+        return self.teacher_NK.detach()
