@@ -36,6 +36,7 @@ from training.fit import FitData, fit
 from training.frame_cache import FrameCache
 from training.manifest import Manifest
 from training.paired import write_paired_predictions
+from training.pretrained import require_usable
 from training.privileged import PrivilegedStatistics
 from training.soft_targets import DEGENERATE_CONFIDENCE, mean_confidence
 from training.teachers import Teachers
@@ -96,7 +97,9 @@ def run(manifest: Manifest, plan: ExperimentPlan, place: Workplace, *, jobs: int
 
     Raises:
         ValueError: ``place.out`` holds another experiment.
+        PretrainedError: weights to start from are missing, or their vocabulary is.
     """
+    require_usable(plan.config, place.vocabulary)
     place.out.mkdir(parents=True, exist_ok=True)
     record = place.out / EXPERIMENT_FILE
     if record.exists() and ExperimentPlan.model_validate_json(record.read_bytes()).digest() != plan.digest():
@@ -229,6 +232,7 @@ def _write_tokenizer(manifest: Manifest, plan: ExperimentPlan, place: Workplace)
         rows = manifest.split_rows(plan.trials[0].test_fold)["train"]
         train_tokenizer((text for row in rows for text in row.texts.values()), size, path)
     found = TextTokenizer(path, plan.config.input_spec).vocab_size
-    if found > size:
+    given = plan.config.pretrained
+    if found > size or (found < size and given is not None and given.reads_text):
         path.unlink()
         raise ValueError(f"the vocabulary has {found} pieces, the model's text.vocab_size is {size}")
