@@ -116,7 +116,7 @@ def drop_features(manifest: Manifest, dropped: Sequence[tuple[str, str]]) -> Man
                 "privileged": {
                     group: {f: value for f, value in values.items() if (group, f) not in gone}
                     for group, values in row.privileged.items()
-                    if groups.get(group, ("not declared",))
+                    if group not in groups or groups[group]
                 }
             }
         )
@@ -155,9 +155,9 @@ def _columns(
     """(group, feature) and its (N,) values, NaN where absent; then the group's presence."""
     for group in groups:
         raw_NF = raw_values(rows, group.name, group.features)
-        for feature, column_N in zip(group.features, raw_NF.T, strict=True):
-            yield (group.name, feature), column_N
-        yield (group.name, PRESENCE), (~np.isnan(raw_NF)).any(axis=1).astype(np.float64)
+        for f, feature in enumerate(group.features):
+            yield (group.name, feature), raw_NF[:, f]
+        yield (group.name, PRESENCE), np.asarray((~np.isnan(raw_NF)).any(axis=1), np.float64)
 
 
 def _flags(rows: Sequence[Row], task: TaskSpec) -> Iterator[tuple[str | None, NDArray[np.bool_], NDArray[np.bool_]]]:
