@@ -29,13 +29,13 @@ from training.config import RunConfig
 from training.distillation.registry import METHODS
 from training.engine import predict, train_epoch
 from training.models.companions import JointPair, PrivilegedPredictor
-from training.pretrained import load_pretrained
+from training.pretrained import load_pretrained, source_digests
 from training.privileged import PrivilegedStatistics
 
 _LOG = logging.getLogger(__name__)
 _STATE_FILE = "resume.pt"
 PRETRAINED_FILE = "pretrained.json"
-"""Which parameters started from the configured weights, which did not, and what of the source was not used."""
+"""Digests of the configured weights; which parameters started from them, which did not; what was not used."""
 
 
 @dataclass(frozen=True)
@@ -132,9 +132,11 @@ def fit(
 
 
 def _start_from_pretrained(directory: Path | None, model: nn.Module, config: RunConfig) -> None:
-    report = None if config.pretrained is None else load_pretrained(model, config.pretrained)
+    if config.pretrained is None:
+        return
+    report = load_pretrained(model, config.pretrained)
     if report is not None and directory is not None:
-        write_json(directory / PRETRAINED_FILE, asdict(report))
+        write_json(directory / PRETRAINED_FILE, {"sha256": source_digests(config.pretrained)} | asdict(report))
 
 
 def _completed(directory: Path, wanted: Mapping[str, object]) -> CheckpointCard:

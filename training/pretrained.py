@@ -164,11 +164,21 @@ def _hub_config(name: str, source: str, config: PretrainedConfig) -> Any:
         raise PretrainedError(f"{source}: cannot be read (pretrained.{name}): {reason}") from error
 
 
+def source_digests(config: PretrainedConfig) -> dict[str, str | None]:
+    """Source -> SHA-256 of its file (of a folder: of its ``model.safetensors``); None where no such file is at hand."""
+    paths = {name: _weights_path(name, source) for name, source in config.sources.items()}
+    return {name: file_digest(path) if path.is_file() else None for name, path in paths.items()}
+
+
+def _weights_path(name: SourceName, source: str) -> Path:
+    return Path(source) if name == "checkpoint" else Path(source) / _WEIGHTS
+
+
 def _require_digest(name: SourceName, source: str, config: PretrainedConfig) -> None:
     wanted = config.sha256.get(name)
     if wanted is None:
         return
-    path = Path(source) if name == "checkpoint" else Path(source) / _WEIGHTS
+    path = _weights_path(name, source)
     if not path.is_file():
         raise PretrainedError(f"{path}: there is no such file, and pretrained.sha256.{name} is of one")
     if file_digest(path) != wanted:

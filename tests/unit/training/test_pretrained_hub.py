@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from pydantic import ValidationError
 from transformers import BertConfig, BertModel, ElectraConfig, ElectraModel, SwinConfig, SwinModel
 
 from contract.bundle import file_digest
@@ -21,6 +22,7 @@ from training.models.pretrained import PretrainedError
 from training.models.xvlm import XVLM
 from training.pretrained import load_pretrained, require_sources
 from training.privileged import PrivilegedStatistics
+from training.teachers import Teachers
 
 _SIZES = {"vocab_size": 400, "num_attention_heads": 2, "intermediate_size": 32, "max_position_embeddings": 16}
 
@@ -128,8 +130,22 @@ def test_students_and_teachers_train_from_the_weights(toy: Toy, swin: Path, conf
         trained = read_checkpoint(tmp_path / directory)[0].state_dict()[prefix + name]
         assert torch.allclose(trained, source, atol=1e-6)
         report = json.loads((tmp_path / directory / PRETRAINED_FILE).read_text())
+        assert report["sha256"] == {"swin": file_digest(swin / "model.safetensors")}
         assert name in report["loaded"]
         assert "no_video" in report["fresh"]
+
+
+def test_a_larger_teacher_has_weights_of_its_own(toy: Toy, swin: Path, config: RunConfig, tmp_path: Path) -> None:
+    own = {"kd_teacher": config.model, "kd_teacher_pretrained": PretrainedConfig(kind="hf", swin=str(swin))}
+    statistics = PrivilegedStatistics.fit(toy.parts["train"].rows, toy.manifest.privileged_groups)
+    teachers = Teachers(tmp_path, toy.data, config.model_copy(update=own), statistics, seed=1)
+    card = teachers.get("plain_large").card
+    assert card.config.pretrained == own["kd_teacher_pretrained"]
+    assert (tmp_path / "teacher_plain_large" / PRETRAINED_FILE).exists()
+    teachers.get("plain")
+    assert not (tmp_path / "teacher_plain" / PRETRAINED_FILE).exists()
+    with pytest.raises(ValidationError, match="no kd_teacher"):
+        RunConfig.model_validate(config.model_dump() | {"kd_teacher_pretrained": own["kd_teacher_pretrained"]})
 
 
 def test_an_experiment_without_the_vocabulary_or_the_file_does_not_start(
