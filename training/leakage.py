@@ -37,7 +37,7 @@ class FeatureLeakage(FrozenDocument):
     auc: float
     """max(AUC, 1 - AUC) of the feature alone, in [0.5, 1]."""
     mutual_information: float
-    """With the flag, in nats; the flag's own entropy is the most it can be."""
+    """With the flag, in nats, from 0 to the flag's entropy: an estimate, held to what it can be."""
     rows: int
     """Labelled training rows that have the feature."""
     positives: int
@@ -194,7 +194,7 @@ def _measure(
         group=group,
         feature=feature,
         auc=auc,
-        mutual_information=max(0.0, float(information)),
+        mutual_information=float(np.clip(information, 0.0, mutual_info_score(flag, flag))),
         rows=len(values),
         positives=positives,
         suspicious=auc > threshold,
