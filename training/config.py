@@ -50,6 +50,15 @@ class VisionConfig(FrozenDocument):
             raise ValueError(f"frame_size must be a multiple of {stride}, the vision encoder's total stride")
         return (frame_size // stride) ** 2
 
+    def check_windows(self, frame_size: int) -> None:
+        """Raises ValueError unless the last stage's grid holds at least one window."""
+        side = round(self.patches(frame_size) ** 0.5)
+        if side < self.window_size:
+            raise ValueError(
+                f"frame_size {frame_size} leaves the last stage a grid of {side}x{side}, smaller than window_size "
+                f"{self.window_size}: enlarge the frame, or set a smaller window"
+            )
+
 
 class TextConfig(FrozenDocument):
     """A BERT whose first layers read text alone and whose last layers cross-attend to vision tokens."""
@@ -221,7 +230,7 @@ class RunConfig(FrozenDocument):
                 continue
             if self.input_spec.max_text_tokens > model.text.max_positions:
                 raise ValueError(f"input_spec reads more tokens than {name}.text.max_positions")
-            model.vision.patches(self.input_spec.frame_size)
+            model.vision.check_windows(self.input_spec.frame_size)
         if self.kd_teacher is None and self.kd_teacher_pretrained is not None:
             raise ValueError("kd_teacher_pretrained is given, but no kd_teacher")
         if self.kd_teacher is not None and self.kd_teacher.text.vocab_size < self.model.text.vocab_size:
@@ -241,5 +250,5 @@ def read_config(path: Path) -> RunConfig:
     except (OSError, yaml.YAMLError) as error:
         raise ConfigError(f"{path}: {error}") from error
     except ValidationError as error:
-        faults = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+        faults = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'document'}: {e['msg']}" for e in error.errors())
         raise ConfigError(f"{path}: {faults}") from error
