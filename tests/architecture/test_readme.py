@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import re
+import textwrap
 from pathlib import Path
 
 import pytest
 
 from benchmarks.serve import table as speed_table
+from model_export.model_card import read_notes
 from service.api.schemas import Verdict
+from training.manifest_io import read_manifest
 from training.report_table import render_summary
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -61,3 +64,20 @@ def test_the_committed_bundles_are_of_the_committed_report() -> None:
         for task, metrics in provenance["metrics"].items():
             own = report["tasks"][task]["methods"][method]
             assert metrics == {metric: own[metric]["trials"][trial] for metric in own}
+
+
+def test_the_manifest_and_card_shown_can_be_read(tmp_path: Path) -> None:
+    text = (ROOT / "docs" / "retraining.md").read_text()
+    header = re.search(r'(\{"version": 1, "name": "mine".*?\]\})\n\n', text, re.DOTALL)
+    row = re.search(r'(\{"id": "v1".*?\}\}\})\n', text, re.DOTALL)
+    card = re.search(r"# my_card.yaml\n(.*?)\n\n", text, re.DOTALL)
+    assert header is not None
+    assert row is not None
+    assert card is not None
+    (tmp_path / "manifest.json").write_text(header.group(1))
+    (tmp_path / "rows.jsonl").write_text(json.dumps(json.loads(row.group(1))) + "\n")
+    manifest = read_manifest(tmp_path)
+    assert [task.name for task in manifest.tasks] == ["risky", "what"]
+    assert manifest.rows[0].split == "train"
+    (tmp_path / "card.yaml").write_text(textwrap.dedent(card.group(1)))
+    assert set(read_notes(tmp_path / "card.yaml").tasks) == {"direction", "shape", "topics"}
