@@ -72,7 +72,7 @@ app.kubernetes.io/managed-by: {{ .root.Release.Service }}
 {{- if .bundle.source -}}/fetched/{{ .name }}{{- else -}}{{ printf "/bundles/%s/%s" .name (default "" .bundle.path) | trimSuffix "/" }}{{- end -}}
 {{- end }}
 
-{{- /* Whole cores that the container may count on; empty where nothing says. The service itself sees the node's. */}}
+{{- /* Whole cores that the container may count on; empty where nothing says. The service sees a limit, not a request. */}}
 {{- define "cpfd.cores" -}}
 {{- $cpu := dig "limits" "cpu" (dig "requests" "cpu" "" .Values.resources) .Values.resources | toString -}}
 {{- if hasSuffix "m" $cpu -}}
