@@ -48,9 +48,10 @@ bundles: $(DEV)/.done ## Export seed 0 of runs/default to bundles/
 bench-serve: $(DEV)/.done ## Closed loop at 1, 8 and 32 callers beside a plain in-process loop
 	$(DEV)/bin/python -m benchmarks.serve
 
-docs: $(DEV)/.done ## Regenerate docs/configuration.md and docs/metrics.md
+docs: $(DEV)/.done ## Regenerate docs/configuration.md, docs/metrics.md and the chart's generated files
 	$(DEV)/bin/python -m service.settings --markdown > docs/configuration.md
 	$(DEV)/bin/python -m service.metrics --markdown > docs/metrics.md
+	$(DEV)/bin/python helm/generate.py
 
 clean: ## Remove environments and caches, not data or runs
 	rm -rf $(SERVE) $(DEV) .cache *.egg-info .mypy_cache .ruff_cache .pytest_cache

@@ -14,7 +14,8 @@ from typing import cast
 from contract.decision import Modality, TaskKind, TaskSpec
 from training.builders import engagement
 from training.builders.csv_table import Record, read_records
-from training.manifest import SPLITS, Manifest, Row, Split, text_key
+from training.builders.titles import title_keys, without_held_out
+from training.manifest import Manifest, Row, Split
 
 TASK = TaskSpec(
     name="clickbait",
@@ -47,13 +48,7 @@ def build(
         ManifestError: the table is missing or faulty.
     """
     records = read_records(data_dir, _FILE, _COLUMNS)
-    keys = {split: _keys(records, (split,)) for split in SPLITS}
-    barred: dict[Split, Collection[str]] = {
-        "train": keys["val"] | keys["test"] | set(held_out),
-        "val": keys["test"],
-        "test": (),
-    }
-    rows = [_row(r) for r in records if not _is_barred(r, barred)]
+    rows = [_row(r) for r in without_held_out(records, "video_title", held_out)]
     if max_train is not None:
         train = sorted((r for r in rows if r.split == "train"), key=lambda row: _rank(seed, row.id))
         kept = {row.id for row in train[:max_train]}
@@ -73,15 +68,7 @@ def held_out_keys(data_dir: Path) -> set[str]:
     Raises:
         ManifestError: the table is missing or faulty.
     """
-    return _keys(read_records(data_dir, _FILE, _COLUMNS), ("val", "test"))
-
-
-def _keys(records: list[Record], splits: tuple[Split, ...]) -> set[str]:
-    return {text_key(r.text("video_title")) for r in records if r.one_of("split", SPLITS) in splits} - {""}
-
-
-def _is_barred(record: Record, barred: dict[Split, Collection[str]]) -> bool:
-    return text_key(record.text("video_title")) in barred[cast(Split, record.text("split"))]
+    return title_keys(read_records(data_dir, _FILE, _COLUMNS), "video_title", ("val", "test"))
 
 
 def _rank(seed: int, row_id: str) -> str:

@@ -13,7 +13,8 @@ from typing import cast
 from contract.decision import Modality, TaskKind, TaskSpec
 from training.builders import engagement
 from training.builders.csv_table import Record, read_records
-from training.manifest import SPLITS, Manifest, Row, Split, text_key
+from training.builders.titles import title_keys, without_held_out
+from training.manifest import Manifest, Row, Split
 
 TASK = TaskSpec(
     name="news_politics",
@@ -41,13 +42,7 @@ def build(data_dir: Path, *, with_tags: bool = True, held_out: Collection[str] =
         ManifestError: the table is missing or faulty.
     """
     records = read_records(data_dir, _FILE, _COLUMNS)
-    keys = {split: _keys(records, (split,)) for split in SPLITS}
-    barred: dict[Split, Collection[str]] = {
-        "train": keys["val"] | keys["test"] | set(held_out),
-        "val": keys["test"],
-        "test": (),
-    }
-    kept = [r for r in records if text_key(r.text("title")) not in barred[cast(Split, r.text("split"))]]
+    kept = without_held_out(records, "title", held_out)
     return Manifest(
         name="trending",
         tasks=(TASK,),
@@ -63,11 +58,7 @@ def held_out_keys(data_dir: Path) -> set[str]:
     Raises:
         ManifestError: the table is missing or faulty.
     """
-    return _keys(read_records(data_dir, _FILE, _COLUMNS), ("val", "test"))
-
-
-def _keys(records: list[Record], splits: tuple[Split, ...]) -> set[str]:
-    return {text_key(r.text("title")) for r in records if r.one_of("split", SPLITS) in splits} - {""}
+    return title_keys(read_records(data_dir, _FILE, _COLUMNS), "title", ("val", "test"))
 
 
 def clean_tags(tags: str) -> list[str]:
