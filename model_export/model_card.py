@@ -105,7 +105,8 @@ def _scores(card: CheckpointCard, report: Mapping[str, Any], trial: int) -> list
     lines = [
         "*This model*: this very checkpoint on its own held-out rows. *Method*: mean over "
         f"{len(report['trials'])} trials (seed and fold each), with the 95 % interval of a bootstrap over groups. The "
-        "threshold was fitted on validation rows.",
+        "threshold was fitted on validation rows. ECE's interval may lie above its estimate: leaving groups out adds",
+        "miscalibration of its own. Where ECE is high, read a score as an order, not as a probability.",
         "",
         "| task | metric | this model | method | X-VLM baseline | teacher | controls |",
         "|---|---|---|---|---|---|---|",
@@ -119,7 +120,19 @@ def _scores(card: CheckpointCard, report: Mapping[str, Any], trial: int) -> list
             cells = [task.name, title, f"{own['trials'][trial]:.3f}", _cell(own)]
             cells += [_cell(methods["ce"][metric]), _cell(methods["teacher"][metric]), beside]
             lines.append(f"| {' | '.join(cells)} |")
+    lines += ["", *(line for task in card.tasks for line in _in_words(task.name, card.method, report))]
     return lines
+
+
+def _in_words(task: str, method: str, report: Mapping[str, Any]) -> list[str]:
+    """How many rows stand behind the figures, and what the paired comparison with the baseline allows one to say."""
+    found = report["tasks"][task]
+    tested = f"- **{task}**: {found['rows_tested']} held-out rows in {found['groups_tested']} groups over all trials"
+    compared = found["comparisons"].get(f"{method} - ce")
+    if compared is None:
+        return [tested + "."]
+    words = ", ".join(f"{_METRICS[metric]} {value['verdict']}" for metric, value in compared.items())
+    return [f"{tested}; against the baseline, paired: {words}."]
 
 
 def _cell(value: Mapping[str, Any]) -> str:

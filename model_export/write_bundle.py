@@ -63,10 +63,12 @@ def write_bundle(checkpoint: Path, tokenizer: Path, destination: Path, request: 
         ExportError: see ``model_export.errors``.
         CheckpointError: the checkpoint cannot be read.
     """
+    _check_destination(destination)
     model, card = read_checkpoint(checkpoint)
     if file_digest(tokenizer) != card.tokenizer_digest:
         raise ExportError(f"{tokenizer}: not the tokenizer that the checkpoint was trained with")
     trial = _trial_index(card, request.report)
+    words = render_card(request.name, request.version, card, request.notes, request.report, trial)
     destination.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=destination.parent, prefix=".bundle-") as name:
         work = Path(name) / "bundle"
@@ -78,15 +80,25 @@ def write_bundle(checkpoint: Path, tokenizer: Path, destination: Path, request: 
         session = onnxruntime.InferenceSession(str(work / MODEL_FILE), providers=["CPUExecutionProvider"])
         parity = measure_parity(model, session, card.tasks, spec, text.vocab_size)
         write_golden(work / GOLDEN_FILE, record_golden(session, golden_inputs(spec, text), card.tasks))
-        words = render_card(request.name, request.version, card, request.notes, request.report, trial)
         (work / MODEL_CARD_FILE).write_text(words)
         manifest = _manifest(work, card, request, parity, trial)
         (work / MANIFEST_FILE).write_text(manifest.model_dump_json(indent=1) + "\n")
         read_bundle(work)
         if destination.exists():
-            shutil.rmtree(destination)
-        shutil.move(work, destination)
+            destination.rename(Path(name) / "replaced")
+        work.rename(destination)
     return read_bundle(destination)
+
+
+def _check_destination(destination: Path) -> None:
+    """Raises ExportError where something other than a bundle would be replaced."""
+    if not destination.exists():
+        return
+    if not destination.is_dir():
+        raise ExportError(f"{destination}: exists and is not a folder")
+    strangers = sorted({entry.name for entry in destination.iterdir()} - {MANIFEST_FILE, *DIGESTED_FILES})
+    if strangers:
+        raise ExportError(f"{destination}: holds {strangers[0]}, which is no part of a bundle: choose another folder")
 
 
 def _manifest(work: Path, card: CheckpointCard, request: BundleRequest, parity: float, trial: int) -> BundleManifest:

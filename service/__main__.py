@@ -13,6 +13,7 @@ import uvicorn
 
 from service.app import Service, create_app
 from service.errors import StartError
+from service.head_bounds import BoundedHeadProtocol
 from service.logs import FIELDS, configure_logs
 from service.settings import read_settings
 
@@ -72,12 +73,17 @@ def main() -> int:
         port=settings.port,
         log_config=None,
         access_log=False,
+        http=BoundedHeadProtocol,
         server_header=False,
         timeout_keep_alive=settings.keep_alive_seconds,
         timeout_graceful_shutdown=5,
     )
     server = DrainingServer(config, service)
-    server.run()
+    try:
+        server.run()
+    except SystemExit:  # uvicorn's word for an address it cannot have
+        sys.stderr.write(f"cpfd: cannot listen on {settings.host}:{settings.port}: is it in use?\n")
+        return 1
     if service.failure is not None:
         sys.stderr.write(f"cpfd: {service.failure.detail}\n")
         return 1

@@ -31,6 +31,7 @@ from service.settings import Settings, read_settings
 from service.stages.admission import Admission
 from service.stages.decode import DecodePool
 from service.stages.inference import Lanes, refuse_double_runtime
+from service.stages.spool import check_spool
 
 log = logging.getLogger(__name__)
 
@@ -47,6 +48,7 @@ class Service:
 
     def __init__(self, settings: Settings) -> None:
         refuse_double_runtime()
+        check_spool(settings.body.spool_directory)
         self.settings = settings
         self.metrics = Metrics()
         self.failure: StartError | None = None
@@ -56,7 +58,7 @@ class Service:
         self._lanes = Lanes(settings.lanes.effective_count)
         self.decode = DecodePool(settings.decode, slot_bytes, self.metrics)
         self.arms = Arms(settings.arms, settings.experiment, bundles, self._lanes, settings.lanes, self.metrics)
-        self.readiness = Readiness(self._faults, self.metrics, settings.drain.max_seconds)
+        self.readiness = Readiness(self._faults, self.metrics)
         self.admission = Admission(
             settings.admission, min(self.decode.workers, self._lanes.count), self.readiness.refusal, self.metrics
         )
@@ -137,6 +139,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         summary="Videos and their texts -> calibrated verdicts for content moderation",
         lifespan=lifespan,
         redoc_url=None,
+        redirect_slashes=False,
     )
     app.state.service = service
     app.include_router(build_routes(service.parts, service.readiness, service.metrics))

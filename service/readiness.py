@@ -14,13 +14,11 @@ class Readiness:
     Args:
         faults: why parts cannot work now; asked at each probe.
         metrics: where it shows.
-        drain_s: what a refused caller is told to wait while draining.
     """
 
-    def __init__(self, faults: Callable[[], list[str]], metrics: Metrics, drain_s: float) -> None:
+    def __init__(self, faults: Callable[[], list[str]], metrics: Metrics) -> None:
         self._faults = faults
         self._metrics = metrics
-        self._drain_s = drain_s
         self.started = False
         self.draining = False
 
@@ -36,8 +34,7 @@ class Readiness:
     def refusal(self) -> Draining | NotReady | None:
         """What a request is told that must not be taken now. A part that is being replaced refuses nobody."""
         if self.draining:
-            seconds = max(1, round(self._drain_s))
-            return Draining("the service is shutting down: send the request again", retry_after_s=seconds)
+            return Draining("the service is shutting down: send the request again", retry_after_s=1)
         if not self.started:
             return NotReady("the service is still starting: send the request again", retry_after_s=2)
         return None

@@ -20,8 +20,12 @@ from training.config import ConfigError, read_config
 from training.distillation.registry import METHODS
 from training.experiment import DEFAULT_METHODS, ExperimentPlan, Workplace, plan_trials
 from training.experiment import run as run_experiment
+from training.leakage import SUSPICIOUS_AUC, drop_features, leakage_report, most_telling
+from training.leakage import render as render_leakage
+from training.leakage import warnings as leakage_warnings
 from training.manifest import Manifest
 from training.manifest_io import read_manifest, write_manifest
+from training.models.pretrained import PretrainedError
 from training.report import build_report
 from training.report_table import render
 from training.soft_targets import SoftTargetsError
@@ -34,6 +38,18 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_
 
 ManifestPath = Annotated[Path, typer.Option(help="A manifest: a folder with manifest.json and its rows.")]
 Out = Annotated[Path, typer.Option(help="Where the result goes.")]
+
+
+_EXPECTED = (
+    ConfigError,
+    ManifestError,
+    CheckpointError,
+    PretrainedError,
+    SoftTargetsError,
+    ContractError,
+    OSError,
+    ValueError,
+)
 
 
 def _print(document: Any) -> None:
@@ -71,6 +87,31 @@ def validate_manifest(manifest: ManifestPath) -> None:
     _print([{k: str(v) for k, v in vars(fault).items()} for fault in faults])
     if any(fault.severity == "error" for fault in faults):
         raise typer.Exit(1)
+
+
+@app.command()
+def leakage(
+    manifest: ManifestPath,
+    fold: Annotated[int | None, typer.Option(help="The test fold left out; 0 where the manifest has folds.")] = None,
+    threshold: Annotated[float, typer.Option(min=0.5, max=1.0, help="Warn above this AUC.")] = SUSPICIOUS_AUC,
+    drop_top: Annotated[int, typer.Option(min=0, help="Write a manifest without the first N of every flag.")] = 0,
+    out: Annotated[Path | None, typer.Option(help="Where the manifest of --drop-top goes.")] = None,
+) -> None:
+    """Ranks privileged features by how well each alone tells the flag, on training rows; the table goes to stderr.
+
+    `python -m training leakage --manifest data/default --drop-top 2 --out data/default-less`
+    """
+    if (drop_top > 0) != (out is not None):
+        raise typer.BadParameter("--drop-top and --out go together")
+    found = read_manifest(manifest)
+    report = leakage_report(found, 0 if fold is None and found.folds else fold, threshold=threshold)
+    typer.echo(render_leakage(report), err=True)
+    for warning in leakage_warnings(report):
+        logging.getLogger("training").warning("%s", warning)
+    dropped = most_telling(report, drop_top)
+    if out is not None:
+        write_manifest(drop_features(found, dropped), out)
+    _print(report.model_dump(mode="json") | {"dropped": [f"{group}.{feature}" for group, feature in dropped]})
 
 
 @app.command()
@@ -143,7 +184,7 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s")
     try:
         app()
-    except (ConfigError, ManifestError, CheckpointError, SoftTargetsError, ContractError, OSError, ValueError) as error:
+    except _EXPECTED as error:
         logging.getLogger("training").error("%s", error)
         raise SystemExit(1) from error
 

@@ -50,6 +50,15 @@ class VisionConfig(FrozenDocument):
             raise ValueError(f"frame_size must be a multiple of {stride}, the vision encoder's total stride")
         return (frame_size // stride) ** 2
 
+    def check_windows(self, frame_size: int) -> None:
+        """Raises ValueError unless the last stage's grid holds at least one window."""
+        side = round(self.patches(frame_size) ** 0.5)
+        if side < self.window_size:
+            raise ValueError(
+                f"frame_size {frame_size} leaves the last stage a grid of {side}x{side}, smaller than window_size "
+                f"{self.window_size}: enlarge the frame, or set a smaller window"
+            )
+
 
 class TextConfig(FrozenDocument):
     """A BERT whose first layers read text alone and whose last layers cross-attend to vision tokens."""
@@ -146,6 +155,52 @@ class DistillationConfig(FrozenDocument):
         return {k: v for k, v in handler(self).items() if k in first or v != fields[k].default}
 
 
+SourceName = Literal["checkpoint", "swin", "bert"]
+
+
+class PretrainedConfig(FrozenDocument):
+    """Weights to start from. Text weights need the vocabulary they were trained with."""
+
+    kind: Literal["xvlm", "hf"]
+    """``xvlm``: an official X-VLM or X2-VLM file. ``hf``: Swin, BERT or both, as Hugging Face stores them."""
+    checkpoint: str | None = None
+    """``xvlm``: path of the file."""
+    parts: tuple[Literal["vision", "text"], ...] = Field(default=("vision", "text"), min_length=1)
+    """``xvlm``: what is read of the file; ``text`` includes the cross layers. X2-VLM's vision tower does not fit."""
+    swin: str | None = None
+    """A folder or an id on the hub; beside an ``xvlm`` file only where that gives no vision."""
+    bert: str | None = None
+    """A folder or an id on the hub; its first layers become the text encoder, the others the cross encoder, whose
+    cross attention stays fresh. ELECTRA is read too."""
+    local_files_only: bool = True
+    """False lets an id on the hub be downloaded."""
+    sha256: dict[SourceName, str] = Field(default_factory=dict)
+    """Of the file, or of a folder's ``model.safetensors``. Without it, other weights under the same name go unseen."""
+
+    @model_validator(mode="after")
+    def _sources_fit(self) -> PretrainedConfig:
+        if self.kind == "xvlm" and (self.checkpoint is None or self.bert is not None):
+            raise ValueError("kind xvlm needs checkpoint, and no bert")
+        if self.kind == "xvlm" and self.swin is not None and "vision" in self.parts:
+            raise ValueError("swin and the checkpoint both give vision: set parts to [text]")
+        if self.kind == "hf" and (self.checkpoint is not None or not self.sources):
+            raise ValueError("kind hf needs swin, bert or both, and no checkpoint")
+        if not set(self.sha256) <= set(self.sources):
+            raise ValueError("sha256 names a source that is not given")
+        return self
+
+    @property
+    def sources(self) -> dict[SourceName, str]:
+        """Source -> path or id, of those that are given."""
+        given = {"checkpoint": self.checkpoint, "swin": self.swin, "bert": self.bert}
+        return {name: source for name, source in given.items() if source is not None}  # type: ignore[misc]
+
+    @property
+    def reads_text(self) -> bool:
+        """Whether any source gives word embeddings."""
+        return self.bert is not None if self.kind == "hf" else "text" in self.parts
+
+
 class RunConfig(FrozenDocument):
     """Everything that decides what a run will predict, the data apart."""
 
@@ -157,13 +212,16 @@ class RunConfig(FrozenDocument):
     kd_teacher: ModelConfig | None = None
     """Architecture of vanilla KD's teacher, larger than ``model``; without one it is ``model``."""
 
+    pretrained: PretrainedConfig | None = None
+    """Weights that students and teachers of ``model`` start from."""
+    kd_teacher_pretrained: PretrainedConfig | None = None
+    """Weights that ``kd_teacher`` starts from."""
+
     @model_serializer(mode="wrap")
-    def _without_absent_teacher(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Without ``kd_teacher`` the document is what it was before there was one, and so is its digest."""
-        document: dict[str, Any] = handler(self)
-        if self.kd_teacher is None:
-            document.pop("kd_teacher", None)
-        return document
+    def _without_absent_options(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without options that came later the document is what it was before them, and so is its digest."""
+        later = ("kd_teacher", "pretrained", "kd_teacher_pretrained")
+        return {k: v for k, v in handler(self).items() if k not in later or v is not None}
 
     @model_validator(mode="after")
     def _sizes_fit(self) -> RunConfig:
@@ -172,7 +230,9 @@ class RunConfig(FrozenDocument):
                 continue
             if self.input_spec.max_text_tokens > model.text.max_positions:
                 raise ValueError(f"input_spec reads more tokens than {name}.text.max_positions")
-            model.vision.patches(self.input_spec.frame_size)
+            model.vision.check_windows(self.input_spec.frame_size)
+        if self.kd_teacher is None and self.kd_teacher_pretrained is not None:
+            raise ValueError("kd_teacher_pretrained is given, but no kd_teacher")
         if self.kd_teacher is not None and self.kd_teacher.text.vocab_size < self.model.text.vocab_size:
             raise ValueError("kd_teacher.text.vocab_size is smaller than model.text.vocab_size")
         return self
@@ -190,5 +250,5 @@ def read_config(path: Path) -> RunConfig:
     except (OSError, yaml.YAMLError) as error:
         raise ConfigError(f"{path}: {error}") from error
     except ValidationError as error:
-        faults = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+        faults = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'document'}: {e['msg']}" for e in error.errors())
         raise ConfigError(f"{path}: {faults}") from error

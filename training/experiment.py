@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from pydantic import Field, field_validator
+from pydantic import Field, ValidationError, field_validator
 from tqdm import tqdm
 
 from contract.frozen import FrozenDocument
@@ -36,6 +36,7 @@ from training.fit import FitData, fit
 from training.frame_cache import FrameCache
 from training.manifest import Manifest
 from training.paired import write_paired_predictions
+from training.pretrained import require_usable
 from training.privileged import PrivilegedStatistics
 from training.soft_targets import DEGENERATE_CONFIDENCE, mean_confidence
 from training.teachers import Teachers
@@ -96,13 +97,15 @@ def run(manifest: Manifest, plan: ExperimentPlan, place: Workplace, *, jobs: int
 
     Raises:
         ValueError: ``place.out`` holds another experiment.
+        PretrainedError: weights to start from are missing, or their vocabulary is.
     """
+    require_usable(plan.config, place.vocabulary)
     place.out.mkdir(parents=True, exist_ok=True)
     record = place.out / EXPERIMENT_FILE
-    if record.exists() and ExperimentPlan.model_validate_json(record.read_bytes()).digest() != plan.digest():
-        known = ExperimentPlan.model_validate_json(record.read_bytes())
-        if (known.config, known.manifest_digest) != (plan.config, plan.manifest_digest):
+    if record.exists() and not _is_of(record, plan):
+        if any(place.out.glob("*/*/*.pt")):
             raise ValueError(f"{record}: another experiment lies here; choose another folder or remove it")
+        (place.out / TOKENIZER_FILE).unlink(missing_ok=True)  # nothing was trained: a first try with a wrong config
     write_json(record, plan.model_dump(mode="json"))
     _write_tokenizer(manifest, plan, place)
     _frames(manifest, plan, place, workers=max(1, jobs), progress=True)
@@ -115,6 +118,15 @@ def run(manifest: Manifest, plan: ExperimentPlan, place: Workplace, *, jobs: int
         futures = [pool.submit(_run_in_worker, manifest, plan, trial, place) for trial in plan.trials]
         for future in tqdm(as_completed(futures), total=len(futures), desc="trials", disable=None):
             future.result()
+
+
+def _is_of(record: Path, plan: ExperimentPlan) -> bool:
+    """Whether the recorded experiment has the plan's configuration and manifest; trials and methods may be added."""
+    try:
+        known = ExperimentPlan.model_validate_json(record.read_bytes())
+    except ValidationError:
+        return False
+    return (known.config, known.manifest_digest) == (plan.config, plan.manifest_digest)
 
 
 def run_trial(manifest: Manifest, plan: ExperimentPlan, trial: Trial, place: Workplace) -> None:
@@ -229,6 +241,7 @@ def _write_tokenizer(manifest: Manifest, plan: ExperimentPlan, place: Workplace)
         rows = manifest.split_rows(plan.trials[0].test_fold)["train"]
         train_tokenizer((text for row in rows for text in row.texts.values()), size, path)
     found = TextTokenizer(path, plan.config.input_spec).vocab_size
-    if found > size:
+    given = plan.config.pretrained
+    if found > size or (found < size and given is not None and given.reads_text):
         path.unlink()
         raise ValueError(f"the vocabulary has {found} pieces, the model's text.vocab_size is {size}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
@@ -15,15 +15,27 @@ from contract.decision import TaskSpec
 from training.batch_loss import LossPlan, plan_loss
 from training.batches import RowSet, batches_in_epoch, training_batches, with_privileged
 from training.calibrate import fit_policy
-from training.checkpoint import CARD_FILE, CheckpointCard, Role, build_model, read_card, save_tensors, write_checkpoint
+from training.checkpoint import (
+    CARD_FILE,
+    CheckpointCard,
+    Role,
+    build_model,
+    read_card,
+    save_tensors,
+    write_checkpoint,
+    write_json,
+)
 from training.config import RunConfig
 from training.distillation.registry import METHODS
 from training.engine import predict, train_epoch
 from training.models.companions import JointPair, PrivilegedPredictor
+from training.pretrained import load_pretrained, source_digests
 from training.privileged import PrivilegedStatistics
 
 _LOG = logging.getLogger(__name__)
 _STATE_FILE = "resume.pt"
+PRETRAINED_FILE = "pretrained.json"
+"""Digests of the configured weights; which parameters started from them, which did not; what was not used."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +83,7 @@ def fit(
 
     Raises:
         ValueError: the directory holds a checkpoint of other inputs, or the method needs statistics and got none.
+        PretrainedError: weights to start from are missing or do not fit.
         FloatingPointError: training diverged.
     """
     role = role or ("student" if statistics is None else "teacher")
@@ -97,6 +110,7 @@ def fit(
         val = with_privileged(val, reads)
     torch.manual_seed(seed)
     model = build_model(config, data.tasks, reads, role)
+    _start_from_pretrained(directory, model, config)
     trained = model if role != "student" else _with_companion(model, method, config, data.tasks, statistics)
     steps = batches_in_epoch(train, config.optimiser)
     plan = plan_loss(method, config, teacher, train, seed, steps * config.optimiser.epochs)
@@ -115,6 +129,14 @@ def fit(
     )
     (directory / _STATE_FILE).unlink(missing_ok=True)
     return done
+
+
+def _start_from_pretrained(directory: Path | None, model: nn.Module, config: RunConfig) -> None:
+    if config.pretrained is None:
+        return
+    report = load_pretrained(model, config.pretrained)
+    if report is not None and directory is not None:
+        write_json(directory / PRETRAINED_FILE, {"sha256": source_digests(config.pretrained)} | asdict(report))
 
 
 def _completed(directory: Path, wanted: Mapping[str, object]) -> CheckpointCard:
@@ -139,7 +161,9 @@ def _with_companion(
     if statistics is None or not statistics.groups:
         raise ValueError(f"method {method} needs privileged features in training, and there are none")
     if needs.teacher == "joint":
-        return JointPair(student, build_model(config, tasks, statistics, "teacher"))
+        taught_beside = build_model(config, tasks, statistics, "teacher")
+        _start_from_pretrained(None, taught_beside, config)
+        return JointPair(student, taught_beside)
     return PrivilegedPredictor(student, statistics.widths, config.model.text.hidden_size)
 
 

@@ -80,7 +80,7 @@ class PrivilegedStatistics(FrozenDocument):
         }
 
 
-def _raw(rows: Sequence[Row], group: str, features: Sequence[str]) -> NDArray[np.float64]:
+def raw_values(rows: Sequence[Row], group: str, features: Sequence[str]) -> NDArray[np.float64]:
     """(N, F) values as the manifest holds them, NaN where absent."""
     raw_NF = np.full((len(rows), len(features)), np.nan)
     for n, row in enumerate(rows):
@@ -96,7 +96,7 @@ def _raw(rows: Sequence[Row], group: str, features: Sequence[str]) -> NDArray[np
 
 
 def _fit_group(rows: Sequence[Row], group: PrivilegedGroup) -> GroupStatistics:
-    raw_NF = _raw(rows, group.name, group.features)
+    raw_NF = raw_values(rows, group.name, group.features)
     means: list[float] = []
     stds: list[float] = []
     for column_N in raw_NF.T:
@@ -109,7 +109,7 @@ def _fit_group(rows: Sequence[Row], group: PrivilegedGroup) -> GroupStatistics:
 
 
 def _transform_group(rows: Sequence[Row], group: GroupStatistics) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    raw_NF = _raw(rows, group.name, group.features)
+    raw_NF = raw_values(rows, group.name, group.features)
     means_F, stds_F = np.asarray(group.means), np.asarray(group.stds)
     present_NF = ~np.isnan(raw_NF) & (stds_F > 0)
     standard_NF = (raw_NF - means_F) / np.where(stds_F > 0, stds_F, 1.0)

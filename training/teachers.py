@@ -68,7 +68,8 @@ class Teachers:
             case "plain":
                 return self.config, plain_seed, None, "plain_teacher"
             case "plain_large":
-                large = self.config.model_copy(update={"model": self.config.kd_teacher})
-                return large, plain_seed, None, "plain_teacher"
+                config = self.config
+                own = {"model": config.kd_teacher, "pretrained": config.kd_teacher_pretrained}
+                return config.model_copy(update=own), plain_seed, None, "plain_teacher"
             case _:
                 raise ValueError(f"no teacher is trained ahead for {role!r}")

@@ -11,7 +11,7 @@ from typing import Literal
 from contract.decision import TaskKind, TaskSpec
 from contract.errors import MediaError
 from contract.video import DecodeLimits, probe
-from training.manifest import TEXT_FIELDS, Manifest, Row, text_key
+from training.manifest import SPLITS, TEXT_FIELDS, Manifest, Row, text_key
 
 Severity = Literal["error", "warning"]
 _SHOWN = 20
@@ -69,6 +69,7 @@ def validate(manifest: Manifest, *, check_media: bool, rows_file: str = "rows.js
         _placement,
         _inputs,
         _labels,
+        _parts,
         _classes,
         _privileged,
         _constant_features,
@@ -142,6 +143,21 @@ def _label_fault(task: TaskSpec, label: str | list[str]) -> str | None:
     if not set(given) <= set(task.labels):
         return f"a label outside the set {', '.join(task.labels)}"
     return None
+
+
+def _parts(manifest: Manifest, rows: _Numbered) -> _Found:
+    """A task needs rows to train on, to calibrate on and to test on: in every fold, or in every split."""
+    if manifest.folds and not any(row.fold is not None for _, row in rows):
+        yield None, "folds", f"manifest.json says {manifest.folds} folds, but no row has one: set folds to 0", "error"
+    for task in manifest.tasks:
+        labelled = [row for _, row in rows if task.name in row.labels]
+        folds, splits = {row.fold for row in labelled} - {None}, {row.split for row in labelled} - {None}
+        if folds:
+            missing = [f"fold {fold}" for fold in range(manifest.folds) if fold not in folds]
+        else:
+            missing = [f"split {split}" for split in SPLITS if labelled and split not in splits]
+        for place in missing:
+            yield None, f"labels.{task.name}", f"{place} holds no labelled row: it is needed", "error"
 
 
 def _classes(manifest: Manifest, rows: _Numbered) -> _Found:

@@ -52,6 +52,8 @@ STATUSES: Mapping[str, tuple[int, str]] = {
     "draining": (503, "Shutting down"),
     "deadline_exceeded": (504, "Deadline exceeded"),
 }
+# A worker may also have been ended from outside (memory, an operator). A second death quarantines the clip.
+_WORTH_ANOTHER_TRY = frozenset({"decode_crashed"})
 OUTCOMES: Mapping[str, str] = {"client_gone": "gone", "overloaded": "shed", "not_ready": "shed", "draining": "shed"}
 
 
@@ -81,7 +83,7 @@ def problem_of(error: Exception, context: RequestContext) -> Problem:
         detail=error.detail,
         instance=f"urn:cpfd:request:{context.request_id}",
         code=error.code,
-        retryable=status in (408, 429, 503, 504),
+        retryable=status in (408, 429, 503, 504) or error.code in _WORTH_ANOTHER_TRY,
         stage=context.stage,
         request_id=context.request_id,
     )

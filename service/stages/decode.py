@@ -228,4 +228,4 @@ def _draining() -> Draining:
 
 
 def _ended_its_decoder() -> DecodeCrashed:
-    return DecodeCrashed("the video ended its decoder: send it re-encoded as H.264 in MP4")
+    return DecodeCrashed("the video's decoder ended: send it once more; if that fails, re-encoded as H.264 in MP4")

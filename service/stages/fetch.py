@@ -85,6 +85,8 @@ async def fetch(request: Request, context: RequestContext, spool: Spool, setting
         or request.headers.get("content-length") == "0"
     ):
         raise EmptyBody("the body is empty: send a form with video, title or overlay_text, or the video's bytes")
+    if request.headers.get("content-encoding", "identity").strip().lower() != "identity":
+        raise UnsupportedContentType("send the body uncompressed: this service reads no Content-Encoding")
     chunks = _body(request, context, settings)
     if kind == "multipart/form-data":
         if request.scope["query_string"]:

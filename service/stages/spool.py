@@ -12,10 +12,21 @@ import tempfile
 from pathlib import Path
 from types import TracebackType
 
-from service.errors import BodyTooLarge
+from service.errors import BodyTooLarge, StartError
 
 _CHUNK = 1024 * 1024
 """Bytes gathered before a thread writes and hashes them: a hop for each network read would cost more."""
+
+
+def check_spool(directory: Path | None) -> None:
+    """Raises StartError where uploads could not be written: ready must not mean that every request fails."""
+    try:
+        with tempfile.TemporaryFile(dir=directory) as file:
+            file.write(b"x")
+            file.flush()
+    except OSError as error:
+        place = directory or "the system's temporary directory"
+        raise StartError(f"body.spool_directory: {place} cannot be written: {error.strerror}") from error
 
 
 class Spool:

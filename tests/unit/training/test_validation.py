@@ -42,7 +42,7 @@ def faults_with(**changes: Any) -> list[Fault]:
 
 
 def manifest(rows: list[Row]) -> Manifest:
-    return Manifest(name="m", tasks=(RISKY, TOPICS), privileged_groups=(FLOW,), folds=4, rows=tuple(rows))
+    return Manifest(name="m", tasks=(RISKY, TOPICS), privileged_groups=(FLOW,), rows=tuple(rows))
 
 
 def test_a_sound_manifest_has_no_fault() -> None:
@@ -104,7 +104,8 @@ def test_a_constant_privileged_feature_is_a_warning(values: dict[str, dict[str, 
 
 def test_a_group_that_straddles_folds_is_an_error() -> None:
     rows = sound_rows() + [Row(id=f"f{n}", texts={"title": f"{'xyz'[n]}"}, fold=n % 2, group="scene") for n in range(3)]
-    assert [(f.row, f.column) for f in validate(manifest(rows), check_media=False)] == [(8, "group")]
+    folded = manifest(rows).model_copy(update={"folds": 4})
+    assert [(f.row, f.column) for f in validate(folded, check_media=False)] == [(8, "group")]
 
 
 def test_the_same_title_in_two_splits_is_a_warning() -> None:
@@ -163,3 +164,25 @@ def test_a_long_list_of_faults_is_cut_in_the_message_only() -> None:
     error = ManifestError(Fault("f", n, "id", "wrong") for n in range(30))
     assert len(error.faults) == 30
     assert str(error).endswith("... and 10 more")
+
+
+def test_a_split_that_is_needed_and_empty_is_an_error() -> None:
+    rows = [row for row in sound_rows() if row.split != "val"]
+    found = {(f.column, f.message, f.severity) for f in validate(manifest(rows), check_media=False)}
+    for task in ("risky", "topics"):
+        assert (f"labels.{task}", "split val holds no labelled row: it is needed", "error") in found
+
+
+def test_folds_that_no_row_has_are_an_error() -> None:
+    (fault,) = validate(manifest(sound_rows()).model_copy(update={"folds": 4}), check_media=False)
+    assert (fault.column, fault.severity) == ("folds", "error")
+
+
+def test_a_fold_without_rows_of_a_task_is_an_error(tmp_path: Path) -> None:
+    made = generate(tmp_path, clips=24, titles=36, seed=0)
+    emptied = [
+        row.model_copy(update={"labels": {k: v for k, v in row.labels.items() if k != "shape" or row.fold != 2}})
+        for row in made.rows
+    ]
+    found = validate(made.model_copy(update={"rows": tuple(emptied)}), check_media=False)
+    assert ("labels.shape", "fold 2 holds no labelled row: it is needed") in {(f.column, f.message) for f in found}
