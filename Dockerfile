@@ -2,6 +2,7 @@
 #
 #   docker build -t cpfd .                        CPU (the last stage is the default)
 #   docker build -t cpfd:cuda --target cuda .     CUDA: its libraries are wheels, the driver comes from the host
+#   docker build -t cpfd-loadtest --target loadtest .    the load test: no service, no model
 #   docker run --rm --read-only --tmpfs /tmp --tmpfs /spool:mode=1777 -p 8000:8000 -v "$PWD/bundles:/bundles:ro" cpfd
 #
 # --build-arg STORE=s3 adds what service.fetch_bundle needs for s3:// sources (requirements-s3.txt).
@@ -38,6 +39,41 @@ RUN mkdir contract service && touch contract/__init__.py service/__init__.py \
 COPY contract contract
 COPY service service
 RUN /opt/pip/bin/pip --python /opt/cpfd/bin/python install --no-deps --force-reinstall .
+
+FROM build AS build-loadtest
+RUN mkdir loadtest && touch loadtest/__init__.py \
+    && /opt/pip/bin/pip --python /opt/cpfd/bin/python install -c constraints.txt ".[loadtest]" \
+    && rm -rf build ./*.egg-info
+COPY loadtest loadtest
+RUN /opt/pip/bin/pip --python /opt/cpfd/bin/python install --no-deps --force-reinstall .
+
+# hadolint ignore=DL3006
+FROM ${BASE_IMAGE} AS loadtest
+ARG BASE_IMAGE
+ARG VERSION=0.1.0
+ARG REVISION=unknown
+ARG CREATED=unknown
+ARG SOURCE=
+LABEL org.opencontainers.image.title="cpfd-loadtest" \
+      org.opencontainers.image.description="Load tests POST /classify and judges it by objectives" \
+      org.opencontainers.image.version="${VERSION}" \
+      org.opencontainers.image.revision="${REVISION}" \
+      org.opencontainers.image.created="${CREATED}" \
+      org.opencontainers.image.source="${SOURCE}" \
+      org.opencontainers.image.licenses="MIT" \
+      org.opencontainers.image.base.name="${BASE_IMAGE}"
+# Nothing is written but /results (--out) and /tmp, where the generated clips go.
+ENV PATH=/opt/cpfd/bin:${PATH} \
+    PYTHONDONTWRITEBYTECODE=1 \
+    PYTHONUNBUFFERED=1 \
+    HOME=/tmp
+WORKDIR /app
+COPY configs/objectives.yaml configs/objectives.yaml
+RUN ln -s /tmp .cache && mkdir /results && chmod 1777 /results
+EXPOSE 5557
+COPY --from=build-loadtest /opt/cpfd /opt/cpfd
+USER 10001:10001
+ENTRYPOINT ["python", "-m", "loadtest"]
 
 # hadolint ignore=DL3006
 FROM ${BASE_IMAGE} AS runtime

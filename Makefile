@@ -71,7 +71,11 @@ $(DEV)/.done: pyproject.toml constraints.txt
 loadtest: $(DEV)/.done ## Start the service, find its capacity in about a minute, judge it: docs/loadtest.md
 	$(DEV)/bin/python -m loadtest demo
 
-.PHONY: chart image
+.PHONY: check chart image
+
+check: ## All that CI runs but the image: make test, then make chart
+	$(MAKE) test
+	$(MAKE) chart
 
 chart: $(DEV)/.deploy-done ## Check chart, rules, dashboards, runbook and Dockerfile (promtool: where it is installed)
 	$(DEV)/bin/hadolint Dockerfile
@@ -88,6 +92,6 @@ IMAGE ?= cpfd
 TARGET ?= cpu
 BUILD ?= docker build
 
-image: ## Build the image (IMAGE, TARGET=cpu|cuda, BUILD='docker build')
+image: ## Build the image (IMAGE, TARGET=cpu|cuda|loadtest, BUILD='docker build')
 	$(BUILD) --target $(TARGET) -t $(IMAGE) \
 	  --build-arg REVISION=$$(git rev-parse HEAD) --build-arg CREATED=$$(date -u +%Y-%m-%dT%H:%M:%SZ) .

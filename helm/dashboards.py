@@ -22,21 +22,53 @@ def quantile(q: float, metric: str, by: str = "", labels: str = OWN) -> str:
     return f"histogram_quantile({q}, {rate(f'{metric}_bucket', grouped, labels)})"
 
 
-def panel(title: str, unit: str, *series: tuple[str, str], kind: str = "timeseries", text: str = "") -> Json:
-    """A panel of (legend, expression) series."""
+def increase(metric: str, by: str, labels: str = OWN) -> str:
+    """How often in five minutes: rates of rare events are too small to read."""
+    grouped = f" by ({by})" if by else ""
+    return f"sum{grouped} (increase({metric}{{{labels}}}[5m]))"
+
+
+def panel(
+    title: str,
+    unit: str,
+    *series: tuple[str, str],
+    kind: str = "timeseries",
+    text: str = "",
+    most: float | None = None,
+    no_value: str = "",
+) -> Json:
+    """A panel of (legend, expression) series.
+
+    Args:
+        title: its question, in few words.
+        unit: Grafana's name of it.
+        series: legends and expressions.
+        kind: ``timeseries``, ``stat`` or ``table``.
+        text: what the title does not say.
+        most: the top of the axis, where the unit has one.
+        no_value: what is written where there is nothing to draw, and that is right.
+    """
+    defaults: Json = {"unit": unit, "min": 0}
+    if most is not None:
+        defaults["max"] = most
+    if no_value:
+        defaults["noValue"] = no_value
     targets = [
         {"refId": chr(65 + i), "expr": expression, "legendFormat": legend, "instant": kind in ("stat", "table")}
         for i, (legend, expression) in enumerate(series)
     ]
+    made: Json = {}
     if kind == "table":
         for target in targets:
             target["format"] = "table"
-    return {
+        hidden = {"Time": True, "Value": True}
+        made["transformations"] = [{"id": "organize", "options": {"excludeByName": hidden}}]
+    return made | {
         "title": title,
         "type": kind,
         "description": text,
         "datasource": {"type": "prometheus", "uid": "${datasource}"},
-        "fieldConfig": {"defaults": {"unit": unit, "min": 0}, "overrides": []},
+        "fieldConfig": {"defaults": defaults, "overrides": []},
         "options": {"legend": {"displayMode": "list", "placement": "bottom"}} if kind == "timeseries" else {},
         "targets": targets,
     }
@@ -101,16 +133,16 @@ def _up() -> Json:
             panel("Turned away at admission, by reason", "reqps", ("{{reason}}", rate("cpfd_shed_total", "reason"))),
             panel("Decode workers alive", "none", ("{{pod}}", f"cpfd_decode_workers_alive{{{OWN}}}")),
             panel(
-                "Decode workers replaced, by reason",
-                "ops",
-                ("{{reason}}", rate("cpfd_decode_worker_restarts_total", "reason")),
+                "Decode workers replaced in 5 minutes, by reason",
+                "none",
+                ("{{reason}}", increase("cpfd_decode_worker_restarts_total", "reason")),
                 text="recycled is planned; every other reason is not.",
             ),
             panel(
-                "Quarantine and batcher restarts",
-                "ops",
-                ("quarantined clips", rate("cpfd_quarantine_hits_total", "")),
-                ("batcher of {{arm}}", rate("cpfd_batcher_restarts_total", "arm")),
+                "Quarantine and batcher restarts in 5 minutes",
+                "none",
+                ("quarantined clips", increase("cpfd_quarantine_hits_total", "")),
+                ("batcher of {{arm}}", increase("cpfd_batcher_restarts_total", "arm")),
             ),
             panel("Versions", "none", ("{{version}}, onnxruntime {{onnxruntime}}", _versions()), kind="table"),
             panel("Requests in flight", "none", ("{{pod}}", f"cpfd_inflight_requests{{{OWN}}}")),
@@ -168,6 +200,7 @@ def _arm() -> Json:
     flagged, scored = rate("cpfd_flagged_total", "arm, task"), rate("cpfd_score_count", "arm, task")
     assigned = rate("cpfd_arm_assignments_total", "arm")
     failed = rate("cpfd_requests_total", "arm", f'{CLASSIFY},outcome="failed",arm!="none"')
+    verdicts = rate("cpfd_requests_total", "arm", f'{CLASSIFY},outcome="answered",arm!="none"')
     of_arm = rate("cpfd_requests_total", "arm", f'{CLASSIFY},arm!="none"')
     return dashboard(
         "cpfd-arm",
@@ -178,6 +211,7 @@ def _arm() -> Json:
                 "percentunit",
                 ("{{arm}}", f"{assigned} / ignoring (arm) group_left {rate('cpfd_arm_assignments_total', '')}"),
                 text="Compare it with the weights: a share off its weight is a sample ratio mismatch.",
+                most=1,
             ),
             panel(
                 "Bundles at work",
@@ -185,25 +219,36 @@ def _arm() -> Json:
                 ("{{arm}}", f"count by (arm, name, version, digest, provider) (cpfd_model_info{{{OWN}}})"),
                 kind="table",
             ),
-            panel("Share of verdicts that raise a flag", "percentunit", ("{{arm}} {{task}}", f"{flagged} / {scored}")),
+            panel(
+                "Share of verdicts that raise a flag",
+                "percentunit",
+                ("{{arm}} {{task}}", f"{flagged} / {scored}"),
+                most=1,
+            ),
             panel(
                 "Mean flag score",
-                "percentunit",
+                "none",
                 ("{{arm}} {{task}}", f"{rate('cpfd_score_sum', 'arm, task')} / {scored}"),
+                text="A calibrated probability.",
+                most=1,
             ),
             panel(
                 "Median flag score",
-                "percentunit",
+                "none",
                 ("{{arm}} {{task}}", quantile(0.5, "cpfd_score", "arm, task")),
+                text="Within a bucket of 0.05.",
+                most=1,
             ),
             panel(
                 "Shift of the scores against the day before",
-                "percentunit",
+                "none",
                 ("{{arm}} {{task}}", f"job_arm_task:cpfd_score:shift1h{{{OWN}}}"),
-                text="Largest gap between two cumulative distributions; the alert is at 0.2.",
+                text="Largest gap between two cumulative distributions; the alert is at 0.2. Made by recording rules.",
+                most=1,
+                no_value="There is no hour before this one yet.",
             ),
             panel("Failed requests of each arm", "percentunit", ("{{arm}}", f"({failed} or 0 * {of_arm}) / {of_arm}")),
-            panel("Verdicts of each arm", "reqps", ("{{arm}}", of_arm)),
+            panel("Verdicts of each arm", "reqps", ("{{arm}}", verdicts)),
         ],
     )
 
@@ -229,15 +274,22 @@ def _cost() -> Json:
                 "Core-seconds for each verdict",
                 "s",
                 ("work", f"{work} / {answered}"),
-                text="Decoding, tokenisation and inference, waits excluded. On a GPU, inference is the time of a lane.",
+                text="Time in decoding, tokenisation and inference, without waits in queues; more than CPU time where "
+                "cores are contended. On a GPU, inference is the time of a lane.",
             ),
             panel(
-                "Price of 1000 verdicts",
+                "Price of a million verdicts",
                 "none",
-                ("at the price above", f"1000 * {work} / {answered} / 3600 * $core_hour"),
+                ("at the price above", f"1e6 * {work} / {answered} / 3600 * $core_hour"),
+                text="In the currency of the price of a core-hour above. Idle cores are not in it.",
             ),
             panel("Where the work goes", "s", ("{{stage}}", f"{by_stage} / ignoring (stage) group_left {answered}")),
-            panel("Cores at work", "none", ("busy", work)),
+            panel(
+                "Cores at work",
+                "none",
+                ("busy", work),
+                text="Decoding, tokenisation and inference at the same time, on average; above the cores they contend.",
+            ),
             panel("Verdicts", "reqps", ("answered", answered)),
             panel(
                 "Verdicts for each pod",
@@ -245,10 +297,11 @@ def _cost() -> Json:
                 ("answered", f"{answered} / sum(cpfd_ready{{{OWN}}})"),
             ),
             panel(
-                "Work without a verdict",
+                "Requests without a verdict",
                 "percentunit",
                 ("not answered", f"1 - {answered} / {everything}"),
                 text="Refused, shed, failed, or nobody waited.",
+                most=1,
             ),
             panel(
                 "Clips in a batch, mean",

@@ -4,7 +4,8 @@ python helm/generate.py           writes README.md, values.schema.json and the d
 python helm/generate.py --check   exit 1 where one is stale
 
 values.yaml (its `# --` comments)           -> README.md, the table
-values.yaml, service.settings.Settings      -> values.schema.json
+values.yaml, service.settings.Settings,
+  loadtest.objectives.Objectives            -> values.schema.json
 helm/dashboards.py                          -> files/dashboards/*.json
 """
 
@@ -25,7 +26,10 @@ sys.path[:0] = [str(HERE), str(HERE.parent)]
 
 from dashboards import DASHBOARDS  # noqa: E402  found beside this file
 
-from service.settings import Settings  # noqa: E402  found beside helm/
+from loadtest.objectives import Objectives  # noqa: E402  found beside helm/
+from loadtest.run_file import RunFile  # noqa: E402
+from loadtest.shapes import MAX_PER_S, MAX_TOTAL_S, SHAPES  # noqa: E402
+from service.settings import Settings  # noqa: E402
 
 Json = dict[str, Any]
 
@@ -47,6 +51,7 @@ OPEN_MAPS |= {
 }
 OPEN_MAPS |= {"probes.startup", "probes.liveness", "probes.readiness", "autoscaling.behavior", "monitoring.labels"}
 OPEN_MAPS |= {"monitoring.dashboards.labels", "monitoring.dashboards.annotations"}
+OPEN_MAPS |= {"loadtest.resources", "loadtest.nodeSelector"}
 """Maps whose keys are Kubernetes' own, or the user's."""
 
 CHART_OWNED = ("host", "port", "arms")
@@ -57,6 +62,8 @@ QUANTITY = {"type": "string", "pattern": r"^[0-9]+(\.[0-9]+)?(m|k|M|G|T|Ki|Mi|Gi
 WHOLE = {"type": "integer", "minimum": 0}
 POSITIVE = {"type": "integer", "minimum": 1}
 PORT = {"type": "integer", "minimum": 1, "maximum": 65535}
+RESERVED = ["service", "serve", "test", "loadtest", "loadtest-master", "loadtest-worker"]
+"""Names of the chart's own components, which no arm may have."""
 NAME = r"^[a-z0-9]([a-z0-9-]{0,22}[a-z0-9])?$"
 
 EXACT: dict[str, Json] = {
@@ -89,6 +96,16 @@ EXACT: dict[str, Json] = {
     "monitoring.rules.disabled": {"type": "array", "items": {"type": "string"}},
     "faults.cpuLimit": {"type": "string", "pattern": "^([0-9]+m?)?$"},
     "extraObjects": {"type": "array", "items": {"type": ["object", "string"]}},
+    "loadtest.image.digest": {"type": "string", "pattern": "^(sha256:[0-9a-f]{64})?$"},
+    "loadtest.image.pullPolicy": {"enum": ["Always", "IfNotPresent", "Never"]},
+    "loadtest.target": {"type": "string", "pattern": "^(https?://.+)?$"},
+    # No more workers than a run has sources (loadtest.run_file).
+    "loadtest.workers": {"type": "integer", "minimum": 1, "maximum": RunFile.model_fields["sources"].default},
+    "loadtest.shape": {"enum": list(SHAPES)},
+    "loadtest.rate": {"type": "number", "exclusiveMinimum": 0, "maximum": MAX_PER_S},
+    "loadtest.seconds": {"type": "number", "exclusiveMinimum": 0, "maximum": MAX_TOTAL_S},
+    "loadtest.readySeconds": WHOLE,
+    "loadtest.extraArgs": {"type": "array", "items": {"type": "string"}},
     "split.hostnames": {"type": "array", "items": {"type": "string"}},
     "split.gateways": {"type": "array", "items": {"type": "string"}},
     "arms": {
@@ -99,7 +116,7 @@ EXACT: dict[str, Json] = {
             "additionalProperties": False,
             "required": ["name", "weight", "bundle"],
             "properties": {
-                "name": {"type": "string", "pattern": NAME, "not": {"enum": ["service", "serve", "test"]}},
+                "name": {"type": "string", "pattern": NAME, "not": {"enum": RESERVED}},
                 "weight": {"type": "integer", "minimum": 0},
                 "bundle": {
                     "type": "object",
@@ -198,9 +215,19 @@ def schema() -> str:
     config, definitions = settings_schema()
     made = schema_of(values(), "", descriptions())
     made["properties"]["config"] = config | {"description": descriptions()["config"]}
+    objectives = Objectives.model_json_schema()
+    definitions |= _without_clash(definitions, objectives.pop("$defs"))
+    texts = {"description": descriptions()["loadtest.objectives"]}
+    made["properties"]["loadtest"]["properties"]["objectives"] = objectives | texts
     made["properties"]["global"] = {"type": "object", "description": "Helm's own."}
     draft = {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "Values of the chart cpfd"}
     return json.dumps(draft | made | {"$defs": definitions}, indent=2) + "\n"
+
+
+def _without_clash(definitions: Json, more: Json) -> Json:
+    if clash := definitions.keys() & more.keys():
+        raise ValueError(f"two definitions of {', '.join(clash)}")
+    return more
 
 
 def made() -> dict[Path, str]:

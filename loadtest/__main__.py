@@ -18,7 +18,7 @@ from pathlib import Path
 from loadtest.corpus import Corpus, CorpusError, Recipe, build_corpus, load_corpus
 from loadtest.mix import DEFAULT_WEIGHTS, Kind
 from loadtest.objectives import ObjectivesError, read_objectives
-from loadtest.probe import ProbeError, closed_loop_rate, find_ids
+from loadtest.probe import ProbeError, closed_loop_rate, find_ids, wait_until_ready
 from loadtest.results import JUNIT, REPORT, RESULTS, Results
 from loadtest.run import RunFailed, is_loopback, run_and_judge, run_locust
 from loadtest.run_file import RunFile
@@ -53,6 +53,8 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument(
         "--allow-remote", action="store_true", help="the host may be another machine, and its owner agrees"
     )
+    run.add_argument("--wait-for", action="append", default=[], help="a URL to wait for, such as http://.../readyz")
+    run.add_argument("--wait-seconds", type=float, default=600.0, help="how long (default: %(default)g)")
     run.add_argument("--master", action="store_true", help="gather from workers; they need the same arguments")
     run.add_argument("--worker", action="store_true", help="send for a master")
     run.add_argument("--expect-workers", type=int, default=1, help="of a master (default: %(default)d)")
@@ -149,6 +151,7 @@ def _run(options: argparse.Namespace) -> int:
     if (options.master or options.worker) and (options.rate == "auto" or (options.master and options.worker)):
         _say("a process is a master or a worker, and both need the same --rate, as a number")
         return 2
+    wait_until_ready(options.wait_for, options.wait_seconds)
     role: list[str] = []
     if options.master:
         role = ["--master", "--master-bind-port", str(options.master_port)]

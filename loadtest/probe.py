@@ -1,12 +1,15 @@
-"""Before a run: what a closed loop manages, and which ids stick to which arm."""
+"""Before a run: is it ready, what does a closed loop manage, and which ids stick to which arm."""
 
 from __future__ import annotations
 
+import http.client
 import random
 import time
+import urllib.request
 import uuid
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from http import HTTPStatus
 
 from loadtest.corpus import Corpus, Expect
 from loadtest.exchange import Exchange
@@ -65,3 +68,25 @@ def find_ids(hosts: Sequence[str], arm: str, *, each: int = 32, tries: int = 100
     if arm not in found or len(found) < 2:
         raise ProbeError(f"arm {arm} and another must answer; of {tries} ids answered: {', '.join(found) or 'none'}")
     return found
+
+
+def wait_until_ready(urls: Sequence[str], seconds: float, *, every_s: float = 1.0) -> None:
+    """Returns when each of ``urls`` has answered 200.
+
+    Raises:
+        ProbeError: one has not, after ``seconds``.
+    """
+    end = time.monotonic() + seconds
+    for url in urls:
+        while not _answers(url):
+            if time.monotonic() >= end:
+                raise ProbeError(f"{url} was not ready within {seconds:g} s")
+            time.sleep(every_s)
+
+
+def _answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=5) as reply:
+            return bool(reply.status == HTTPStatus.OK)
+    except (OSError, http.client.HTTPException):
+        return False

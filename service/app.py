@@ -18,7 +18,7 @@ import onnxruntime
 from fastapi import FastAPI, Request, Response
 from starlette.exceptions import HTTPException
 
-from service.api.edge import Edge, context_of
+from service.api.edge import Edge, context_of, count_from_zero
 from service.api.openapi import with_problem_schema
 from service.api.problem import problem_response
 from service.api.routes import build_routes
@@ -143,6 +143,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     )
     app.state.service = service
     app.include_router(build_routes(service.parts, service.readiness, service.metrics))
+    count_from_zero(service.metrics, (arm.name for arm in service.settings.arms))
     app.add_middleware(Edge, metrics=service.metrics)
 
     @app.exception_handler(HTTPException)

@@ -24,6 +24,7 @@ from pydantic_settings import (
 from yaml import YAMLError
 
 from contract.video import DecodeLimits
+from service.cores import available_cores
 from service.errors import SettingsInvalid
 
 PREFIX = "CPFD_"
@@ -72,7 +73,7 @@ class BodySettings(Section):
 
 class DecodeSettings(Section):
     workers: int = Field(default=0, ge=0, le=256)
-    """Worker processes. 0: one for each core this process may use."""
+    """Worker processes. 0: one for each core this process may use, by its CPU mask and its control group's quota."""
     wall_seconds: float = Field(default=10.0, gt=0)
     """A decode that takes longer is killed and answered with 422 ``decode_timeout``."""
     cpu_seconds: int = Field(default=15, ge=1)
@@ -196,11 +197,6 @@ class Settings(BaseSettings):
         file = _config_file()
         yaml = (YamlConfigSettingsSource(settings_cls, file),) if file else ()
         return (init_settings, env_settings, InitSettingsSource(settings_cls, bare), *yaml)
-
-
-def available_cores() -> int:
-    """How many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def read_settings(**overrides: Any) -> Settings:

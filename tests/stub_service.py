@@ -58,6 +58,9 @@ def stub_service(**options: Any) -> Iterator[Stub]:
             super().setup()
             stub.connections += 1
 
+        def do_GET(self) -> None:
+            self._answer(200 if self.path == "/readyz" else 404, {}, b"{}")
+
         def do_POST(self) -> None:
             length = int(self.headers["Content-Length"])
             body = self.rfile.read(length)

@@ -6,6 +6,7 @@ Pure ASGI on purpose: Starlette's BaseHTTPMiddleware hides ``http.disconnect`` f
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 from typing import Any
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -19,12 +20,32 @@ from service.metrics import NO_ARM, Metrics, route_label
 
 log = logging.getLogger("service.requests")
 _SILENT = frozenset({"/livez", "/readyz", "/metrics"})
+_CLASSIFY = "/classify"
+_COUNTED_FROM_ZERO = (
+    "ok",
+    "overloaded",
+    "not_ready",
+    "draining",
+    "deadline_exceeded",
+    "inference_failed",
+    "internal_error",
+    "client_gone",
+)
+"""Codes that alerts read: every one that is answered, shed, failed or gone. Refusals are the caller's, and many."""
 
 
 def context_of(scope: Scope) -> RequestContext:
     """The request's context, put into its scope by ``Edge``."""
     context: RequestContext = scope["cpfd.context"]
     return context
+
+
+def count_from_zero(metrics: Metrics, arms: Iterable[str]) -> None:
+    """Shows each arm's outcomes at 0 before the first request: ``increase()`` does not see a series' birth."""
+    for arm in (NO_ARM, *arms):
+        for code in _COUNTED_FROM_ZERO:
+            if code != "ok" or arm != NO_ARM:
+                metrics.requests.labels(_CLASSIFY, code, arm, outcome_of(code))
 
 
 class Edge:

@@ -69,6 +69,8 @@ class Arms:
         self._metrics = metrics
         self._arms: dict[str, Arm] = {}
         self.bundles = bundles
+        for arm in settings:
+            metrics.arm_assignments.labels(experiment.name, arm.name)
 
     async def prepare(self) -> None:
         """Loads, warms and proves every arm, one after the other.

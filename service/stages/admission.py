@@ -13,6 +13,8 @@ from service.settings import AdmissionSettings
 
 _SMOOTHING = 0.1
 _MAX_RETRY_AFTER_S = 120
+SHED_REASONS = ("requests", "bytes", NotReady.code, Draining.code)
+"""Why nothing is taken: the label of ``cpfd_shed``."""
 
 
 class Permit:
@@ -61,6 +63,8 @@ class Admission:
         self._parallelism = parallelism
         self._refusal = refusal
         self._metrics = metrics
+        for reason in SHED_REASONS:
+            metrics.shed.labels(reason)
         self._work_s = 0.0
         self.requests = 0
         self.bytes = 0

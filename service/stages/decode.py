@@ -14,10 +14,11 @@ from typing import Any
 
 from contract.input_spec import InputSpec
 from service.context import RequestContext, deadline_exceeded
+from service.cores import available_cores
 from service.errors import DecodeCrashed, DecodeTimeout, Draining, Quarantined, Unexpected
 from service.logs import FIELDS
 from service.metrics import Metrics
-from service.settings import DecodeSettings, available_cores
+from service.settings import DecodeSettings
 from service.stages.decode_answer import DecodedVideo, refusal_in, video_in
 from service.stages.decode_process import DecodeProcess, WorkerDied
 from service.stages.outcome import fail, succeed, wait_for_outcome
@@ -25,6 +26,8 @@ from service.stages.quarantine import Quarantine
 
 log = logging.getLogger(__name__)
 _BACKOFF_S = (0.1, 5.0)
+RESTART_REASONS = ("recycled", "start_failed", "died_idle", "deadline", "timeout", "crashed", "failed")
+"""Why a worker is replaced: the label of ``cpfd_decode_worker_restarts``."""
 
 
 @dataclass
@@ -57,6 +60,8 @@ class DecodePool:
         self._live: dict[int, DecodeProcess] = {}
         self._closed = False
         self.workers = settings.workers or available_cores()
+        for reason in RESTART_REASONS:  # at 0 from the start: increase() does not see a series' birth
+            metrics.decode_worker_restarts.labels(reason)
 
     def start(self) -> None:
         """Starts the supervisors; workers come up behind them."""

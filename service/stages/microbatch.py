@@ -77,6 +77,7 @@ class MicroBatcher:
         self._max_batch = max_batch
         self._lanes = lanes
         self._metrics = metrics
+        metrics.batcher_restarts.labels(arm)
         self._expected_run_s = expected_run_s
         self._waiting: list[_Item] = []
         self._order = itertools.count()

@@ -16,7 +16,7 @@ from tests.helm.conftest import CASES, CHART, ROOT, Render, of_kind, pod_of, run
 OLDEST, NEWEST = "1.27", "1.37"
 NEEDS_NEWER = {"image-volume": "1.33"}
 TEMPLATES = {path.name for path in (CHART / "templates").rglob("*.yaml")}
-OWN_GROUPS = {"v1", "apps", "policy", "autoscaling", "networking.k8s.io"}
+OWN_GROUPS = {"v1", "apps", "batch", "policy", "autoscaling", "networking.k8s.io"}
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -68,6 +68,15 @@ def test_every_template_is_rendered_by_a_case(helm: str) -> None:
         (("--set", "split.mode=gateway,split.router=none,split.mirror.arm=nobody"), "there is no arm nobody"),
         (("--set", "split.mode=gateway"), "parentRefs"),
         (("--set", "autoscaling.minReplicas=20"), "minReplicas"),
+        (("--set", "loadtest.wokers=2"), "wokers"),
+        (("--set", "loadtest.workers=21"), "workers"),
+        (("--set", "loadtest.rate=0"), "rate"),
+        (("--set", "loadtest.objectives.limits.p59_ms=1"), "p59_ms"),
+        (("--set", "loadtest.target=cpfd"), "target"),
+        (("--set", "loadtest.enabled=true,loadtest.shape=ramp-arm"), "needs loadtest.arm"),
+        (("--set", "loadtest.enabled=true,loadtest.arm=student"), "needs loadtest.arm"),
+        (("--set", "loadtest.enabled=true,loadtest.shape=ramp-arm,loadtest.arm=nobody"), "there is no arm nobody"),
+        (("--set", "loadtest.objectives.arms.nobody.p50_ms=1"), "there is no arm nobody"),
         (("--set", "monitoring.rules.enabled=true,monitoring.rules.disabled={CpfdNone}"), "there is no alert CpfdNone"),
         (("-f", str(CHART / "ci" / "image-volume-values.yaml"), "--kube-version", "1.32.0"), "Kubernetes 1.33"),
     ],
@@ -87,6 +96,8 @@ def test_selectors_find_the_pods_they_are_for(render: Render, case: str) -> None
         for constraint in pod_of(deployment)["topologySpreadConstraints"]:
             assert constraint["labelSelector"]["matchLabels"].items() <= labels.items()
     for service in of_kind(manifests, "Service"):
+        if service["metadata"]["name"].endswith("-loadtest"):
+            continue  # selects the pod of a Job: test_loadtest.py
         found = [labels for labels in pods if service["spec"]["selector"].items() <= labels.items()]
         assert len(found) == (len(pods) if service["metadata"]["name"] == "mod-cpfd" else 1)
     test = next(p for p in of_kind(manifests, "Pod"))["metadata"]["labels"]
@@ -106,14 +117,16 @@ def test_every_resource_is_named_and_labelled_once(render: Render, case: str) ->
 @pytest.mark.parametrize("case", CASES)
 def test_mounts_have_their_volumes(render: Render, case: str) -> None:
     manifests = render(case)
-    for spec in [pod_of(d) for d in of_kind(manifests, "Deployment")] + [p["spec"] for p in of_kind(manifests, "Pod")]:
+    workloads = of_kind(manifests, "Deployment") + of_kind(manifests, "Job")
+    for spec in [pod_of(w) for w in workloads] + [p["spec"] for p in of_kind(manifests, "Pod")]:
         volumes = {volume["name"] for volume in spec["volumes"]}
         for container in spec["containers"] + spec.get("initContainers", []):
             assert {mount["name"] for mount in container.get("volumeMounts", [])} <= volumes
 
 
-def test_a_long_release_name_stays_within_the_limit(render: Render) -> None:
-    for manifest in render("gateway", release="a" * 53):
+@pytest.mark.parametrize("case", ["gateway", "loadtest"])
+def test_a_long_release_name_stays_within_the_limit(render: Render, case: str) -> None:
+    for manifest in render(case, release="a" * 53):
         assert len(manifest["metadata"]["name"]) <= 63
 
 

@@ -47,9 +47,20 @@ def test_the_default_target_is_the_last() -> None:
 
 
 def test_it_runs_as_a_number_and_hands_signals_to_python() -> None:
-    (user,) = [line for line in INSTRUCTIONS if line.startswith("USER ")]
-    assert re.fullmatch(r"USER [1-9]\d+:[1-9]\d+", user)
-    assert 'ENTRYPOINT ["python", "-m", "service"]' in INSTRUCTIONS
+    users = [line for line in INSTRUCTIONS if line.startswith("USER ")]
+    assert len(users) == 2
+    assert all(re.fullmatch(r"USER [1-9]\d+:[1-9]\d+", user) for user in users)
+    entries = [line for line in INSTRUCTIONS if line.startswith("ENTRYPOINT ")]
+    assert entries == [f'ENTRYPOINT ["python", "-m", "{package}"]' for package in ("loadtest", "service")]
+
+
+def test_the_load_test_and_the_service_are_not_in_one_image() -> None:
+    stages = re.split(r"(?m)^FROM ", DOCKERFILE.read_text())[1:]
+    by_name = {stage.splitlines()[0].split(" AS ")[1]: stage for stage in stages}
+    assert "COPY loadtest loadtest" in by_name["build-loadtest"]
+    assert "COPY service service" not in by_name["build-loadtest"]
+    for name in ("build-cpu", "build-cuda", "runtime", "cpu", "cuda"):
+        assert "loadtest" not in by_name[name]
 
 
 @pytest.mark.parametrize("name", ["constraints-gpu.txt", "requirements-s3.txt"])

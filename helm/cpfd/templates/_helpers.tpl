@@ -45,8 +45,12 @@ app.kubernetes.io/managed-by: {{ .root.Release.Service }}
 {{- end }}
 
 {{- define "cpfd.image" -}}
-{{- with .Values.image -}}
-{{- if .digest -}}{{ .repository }}@{{ .digest }}{{- else -}}{{ .repository }}:{{ default $.Chart.AppVersion .tag }}{{- end -}}
+{{- include "cpfd.imageReference" (dict "root" . "image" .Values.image) -}}
+{{- end }}
+
+{{- define "cpfd.imageReference" -}}
+{{- with .image -}}
+{{- if .digest -}}{{ .repository }}@{{ .digest }}{{- else -}}{{ .repository }}:{{ default $.root.Chart.AppVersion .tag }}{{- end -}}
 {{- end -}}
 {{- end }}
 
@@ -72,7 +76,7 @@ app.kubernetes.io/managed-by: {{ .root.Release.Service }}
 {{- if .bundle.source -}}/fetched/{{ .name }}{{- else -}}{{ printf "/bundles/%s/%s" .name (default "" .bundle.path) | trimSuffix "/" }}{{- end -}}
 {{- end }}
 
-{{- /* Whole cores that the container may count on; empty where nothing says. The service itself sees the node's. */}}
+{{- /* Whole cores that the container may count on; empty where nothing says. The service sees a limit, not a request. */}}
 {{- define "cpfd.cores" -}}
 {{- $cpu := dig "limits" "cpu" (dig "requests" "cpu" "" .Values.resources) .Values.resources | toString -}}
 {{- if hasSuffix "m" $cpu -}}
@@ -154,6 +158,13 @@ kind: Deployment
 {{- end -}}
 {{- if and (eq .Values.split.mode "gateway") (eq .Values.split.router "httproute") (not .Values.split.parentRefs) -}}
 {{ fail "split.parentRefs: name the Gateway that the HTTPRoute attaches to, or set split.router" }}
+{{- end -}}
+{{- with .Values.loadtest -}}
+{{- if and .enabled (ne (eq .shape "ramp-arm") (ne .arm "")) -}}{{ fail "loadtest: the shape ramp-arm, and no other, needs loadtest.arm" }}{{- end -}}
+{{- if and .arm (not (has .arm $names)) -}}{{ fail (printf "loadtest.arm: there is no arm %s" .arm) }}{{- end -}}
+{{- range $arm, $_ := (dig "arms" dict .objectives) -}}
+{{- if not (has $arm $names) -}}{{ fail (printf "loadtest.objectives.arms: there is no arm %s" $arm) }}{{- end -}}
+{{- end -}}
 {{- end -}}
 {{- if gt .Values.autoscaling.minReplicas .Values.autoscaling.maxReplicas -}}{{ fail "autoscaling: minReplicas is above maxReplicas" }}{{- end -}}
 {{- end }}

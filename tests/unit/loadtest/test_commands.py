@@ -9,7 +9,7 @@ import pytest
 
 from loadtest.__main__ import main
 from loadtest.corpus import Corpus, load_corpus
-from loadtest.probe import ProbeError, closed_loop_rate, find_ids
+from loadtest.probe import ProbeError, closed_loop_rate, find_ids, wait_until_ready
 from loadtest.run import free_port, is_loopback
 from tests.stub_service import stub_service
 
@@ -31,6 +31,15 @@ def test_ids_are_found_by_asking() -> None:
         assert {arm: len(ids) for arm, ids in found.items()} == {"student": 8, "baseline": 8}
         with pytest.raises(ProbeError, match="arm third"):
             find_ids([stub.url], "third", each=2, tries=10)
+
+
+def test_it_waits_for_what_it_tests() -> None:
+    with stub_service() as stub:
+        wait_until_ready([f"{stub.url}/readyz"], 5.0)
+        with pytest.raises(ProbeError, match=r"not ready within 0\.1 s"):
+            wait_until_ready([f"{stub.url}/readyz", f"{stub.url}/nowhere"], 0.1, every_s=0.05)
+    with pytest.raises(ProbeError, match="not ready"):
+        wait_until_ready([f"http://127.0.0.1:{free_port()}/readyz"], 0.1, every_s=0.05)
 
 
 def test_the_corpus_command_writes_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,0 +1,77 @@
+"""How many cores this process may use: the scheduler's mask, and the CPU quota of its control group."""
+
+from __future__ import annotations
+
+import math
+import os
+from pathlib import Path
+
+_V1_CONTROLLER = "cpu"
+
+
+def available_cores(root: Path = Path("/")) -> int:
+    """The cores this process may use, at least 1; a quota of part of a core counts as a whole one.
+
+    A container's CPU limit is a quota, which the scheduler's mask does not show: 2 cores' worth of time on a node of 64
+    would otherwise start 64 workers that throttle each other.
+
+    Args:
+        root: where ``proc`` and ``sys`` are.
+    """
+    mask = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    quota = quota_cores(root)
+    return mask if quota is None else max(1, min(mask, math.ceil(quota)))
+
+
+def quota_cores(root: Path) -> float | None:
+    """The smallest quota on the way from this process's control group to the top, in cores; None without one."""
+    quotas = [quota for directory in _unified(root) if (quota := _quota_v2(directory)) is not None]
+    quotas += [quota for directory in _legacy(root) if (quota := _quota_v1(directory)) is not None]
+    return min(quotas, default=None)
+
+
+def _unified(root: Path) -> list[Path]:
+    return _upwards(root / "sys/fs/cgroup", _own_group(root, ""))
+
+
+def _legacy(root: Path) -> list[Path]:
+    return _upwards(root / "sys/fs/cgroup" / _V1_CONTROLLER, _own_group(root, _V1_CONTROLLER))
+
+
+def _own_group(root: Path, controller: str) -> str:
+    """This process's group below the controller's mount; the mount itself where it is not said.
+
+    Inside a container the path may be the host's, which is not mounted there: then only the mount itself has files.
+    """
+    for line in _read(root / "proc/self/cgroup").splitlines():
+        _, controllers, group = line.split(":", 2)
+        if controller in controllers.split(","):
+            return group.strip("/")
+    return ""
+
+
+def _upwards(mount: Path, group: str) -> list[Path]:
+    parts = [part for part in group.split("/") if part not in ("", "..")]
+    return [mount.joinpath(*parts[:depth]) for depth in range(len(parts), -1, -1)]
+
+
+def _quota_v2(directory: Path) -> float | None:
+    return _ratio(_read(directory / "cpu.max").split())
+
+
+def _quota_v1(directory: Path) -> float | None:
+    return _ratio([_read(directory / name).strip() for name in ("cpu.cfs_quota_us", "cpu.cfs_period_us")])
+
+
+def _ratio(words: list[str]) -> float | None:
+    """Quota over period; None where there is none (``max``, -1) or nothing was read."""
+    if len(words) != 2 or not all(word.isdigit() for word in words) or 0 in map(int, words):
+        return None
+    return int(words[0]) / int(words[1])
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="ascii")
+    except (OSError, UnicodeDecodeError):
+        return ""

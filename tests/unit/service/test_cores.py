@@ -1,0 +1,77 @@
+"""Cores: the scheduler's mask and the control group's quota, whichever is less."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from service import cores
+from service.cores import available_cores, quota_cores
+
+
+@pytest.fixture(autouse=True)
+def _eight_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cores.os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
+
+
+def machine(root: Path, files: dict[str, str]) -> Path:
+    for name, text in files.items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    return root
+
+
+V1 = "sys/fs/cgroup/cpu/"
+
+
+@pytest.mark.parametrize(
+    ("files", "expected"),
+    [
+        ({}, 8),
+        ({"sys/fs/cgroup/cpu.max": "max 100000\n"}, 8),
+        ({"sys/fs/cgroup/cpu.max": "200000 100000\n"}, 2),
+        ({"sys/fs/cgroup/cpu.max": "150000 100000\n"}, 2),
+        ({"sys/fs/cgroup/cpu.max": "25000 100000\n"}, 1),
+        ({"sys/fs/cgroup/cpu.max": "6400000 100000\n"}, 8),
+        ({"sys/fs/cgroup/cpu.max": "nonsense\n"}, 8),
+        ({V1 + "cpu.cfs_quota_us": "-1\n", V1 + "cpu.cfs_period_us": "100000\n"}, 8),
+        ({V1 + "cpu.cfs_quota_us": "300000\n", V1 + "cpu.cfs_period_us": "100000\n"}, 3),
+        ({V1 + "cpu.cfs_quota_us": "300000\n", V1 + "cpu.cfs_period_us": "0\n"}, 8),
+        ({V1 + "cpu.cfs_quota_us": "300000\n"}, 8),
+        ({"proc/self/cgroup": "0::/a/b\n", "sys/fs/cgroup/a/b/cpu.max": "300000 100000\n"}, 3),
+        (
+            {
+                "proc/self/cgroup": "0::/a/b\n",
+                "sys/fs/cgroup/a/b/cpu.max": "max 100000\n",
+                "sys/fs/cgroup/a/cpu.max": "100000 50000\n",
+            },
+            2,
+        ),
+        (
+            {
+                "proc/self/cgroup": "3:cpuset:/x\n2:cpu,cpuacct:/pods/p1\n0::/\n",
+                V1 + "pods/p1/cpu.cfs_quota_us": "400000\n",
+                V1 + "pods/p1/cpu.cfs_period_us": "100000\n",
+            },
+            4,
+        ),
+        ({"proc/self/cgroup": "0::/../not/mounted/here\n", "sys/fs/cgroup/cpu.max": "100000 100000\n"}, 1),
+    ],
+)
+def test_the_smaller_of_mask_and_quota(tmp_path: Path, files: dict[str, str], expected: int) -> None:
+    assert available_cores(machine(tmp_path, files)) == expected
+
+
+def test_the_settings_count_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    from service import settings
+
+    monkeypatch.setattr(settings, "available_cores", lambda: 3)
+    assert settings.LaneSettings().effective_count == 3
+
+
+def test_this_machine_has_at_least_one() -> None:
+    quota = quota_cores(Path("/"))
+    assert available_cores() >= 1
+    assert quota is None or quota > 0
