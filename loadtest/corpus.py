@@ -126,17 +126,22 @@ def load_corpus(directory: Path) -> Corpus:
     return Corpus(directory, Manifest(clips=tuple(clips)))
 
 
+def _holds(directory: Path, recipe: Recipe) -> bool:
+    """Whether the recipe's corpus is there, whole: it is moved into place only when its manifest is written."""
+    path = directory / MANIFEST
+    return path.is_file() and json.loads(path.read_text(encoding="utf-8")).get("recipe") == recipe.model_dump(
+        mode="json"
+    )
+
+
 def build_corpus(directory: Path, recipe: Recipe) -> Path:
     """``directory``, now holding the recipe's corpus; kept as it is if it already does.
 
     Raises:
         CorpusError: something else lies there.
     """
-    path = directory / MANIFEST
-    if path.is_file():
-        found = json.loads(path.read_text(encoding="utf-8")).get("recipe")
-        if found == recipe.model_dump(mode="json"):
-            return directory
+    if _holds(directory, recipe):
+        return directory
     if directory.exists() and any(directory.iterdir()):
         raise CorpusError(f"{directory}: holds something else; name an empty directory")
     directory.parent.mkdir(parents=True, exist_ok=True)
@@ -146,9 +151,11 @@ def build_corpus(directory: Path, recipe: Recipe) -> Path:
         clips = (*_write_good(made, recipe), *_write_hostile(made))
         manifest = Manifest(recipe=recipe, clips=clips)
         (made / MANIFEST).write_text(manifest.model_dump_json(indent=1), encoding="utf-8")
-        if directory.exists():
-            directory.rmdir()
-        made.replace(directory)
+        try:
+            made.replace(directory)  # over an empty directory too
+        except OSError:
+            if not _holds(directory, recipe):  # another process was faster with the same corpus
+                raise
     return directory
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import av
@@ -45,6 +46,14 @@ def test_a_corpus_is_built_once(corpus: Corpus) -> None:
 
 def test_an_empty_directory_is_filled(tmp_path: Path) -> None:
     assert load_corpus(build_corpus(tmp_path, Recipe(sizes=((64, 48),), seconds=(0.2,)))).good
+
+
+def test_processes_that_build_the_same_corpus_at_once_agree(tmp_path: Path) -> None:
+    with ThreadPoolExecutor(4) as builders:
+        made = list(builders.map(lambda _: build_corpus(tmp_path / "corpus", TINY), range(4)))
+    assert set(made) == {tmp_path / "corpus"}
+    assert load_corpus(tmp_path / "corpus").good
+    assert [entry.name for entry in tmp_path.iterdir()] == ["corpus"]
 
 
 def test_a_directory_of_ones_own(tmp_path: Path) -> None:
