@@ -152,10 +152,11 @@ def _parts(manifest: Manifest, rows: _Numbered) -> _Found:
     for task in manifest.tasks:
         labelled = [row for _, row in rows if task.name in row.labels]
         folds, splits = {row.fold for row in labelled} - {None}, {row.split for row in labelled} - {None}
-        if folds:
+        needed = [split for split in SPLITS if labelled and split not in splits]
+        if needed and folds:
             missing = [f"fold {fold}" for fold in range(manifest.folds) if fold not in folds]
         else:
-            missing = [f"split {split}" for split in SPLITS if labelled and split not in splits]
+            missing = [f"split {split}" for split in needed]
         for place in missing:
             yield None, f"labels.{task.name}", f"{place} holds no labelled row: it is needed", "error"
 
