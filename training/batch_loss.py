@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from training.batches import Batch, RowSet, TaskRows
-from training.checkpoint import CheckpointCard
-from training.config import RunConfig
+from training.checkpoint import TeacherRecord
+from training.config import DistillationConfig, RunConfig
 from training.distillation.method import Method
 from training.distillation.registry import METHODS
 from training.distillation.shaping import class_means
@@ -72,7 +72,7 @@ class LossPlan:
 
 
 def plan_loss(
-    method: str, config: RunConfig, teacher: CheckpointCard | None, train: RowSet, seed: int, total_steps: int
+    method: str, config: RunConfig, teacher: TeacherRecord | None, train: RowSet, seed: int, total_steps: int
 ) -> LossPlan:
     """The losses of one training.
 
@@ -84,21 +84,21 @@ def plan_loss(
         seed: of the run.
         total_steps: of the whole training.
     """
-    temperatures = {} if teacher is None else {n: p.temperature for n, p in teacher.policy.tasks.items()}
-    means = {}
-    if config.distillation.per_class_norm:
-        means = {name: _class_means(name, train, temperatures.get(name, 1.0), config) for name in train.soft_targets}
+    temperatures = {} if teacher is None else dict(teacher.temperatures)
+    means, options = {}, METHODS[method].configured(config.distillation)
+    if options.per_class_norm:
+        means = {name: _class_means(name, train, temperatures.get(name, 1.0), options) for name in train.soft_targets}
     return LossPlan(METHODS[method], config, temperatures, means, TrainingContext(seed=seed, total_steps=total_steps))
 
 
-def _class_means(name: str, train: RowSet, temperature: float, config: RunConfig) -> Tensor:
+def _class_means(name: str, train: RowSet, temperature: float, options: DistillationConfig) -> Tensor:
     targets = train.targets[name]
     return class_means(
         torch.from_numpy(train.soft_targets[name][targets.labelled]),
         torch.from_numpy(targets.values[targets.labelled]),
         targets.task.kind,
         temperature,
-        config.distillation,
+        options,
     )
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import torch
 from pydantic import ValidationError
@@ -52,6 +53,26 @@ class CheckpointCard(FrozenDocument):
     """Training rows left out because their clip could not be decoded."""
     losses: tuple[float, ...]
     """Mean training loss of each epoch."""
+
+    @property
+    def temperatures(self) -> dict[str, float]:
+        """Task -> calibration temperature, fitted on validation rows."""
+        return {name: policy.temperature for name, policy in self.policy.tasks.items()}
+
+
+class TeacherRecord(Protocol):
+    """What a student must know of whoever gave its soft targets: a checkpoint's card, or that of cross-fitted ones."""
+
+    @property
+    def tasks(self) -> tuple[TaskSpec, ...]:
+        """That it gives logits for."""
+
+    @property
+    def temperatures(self) -> Mapping[str, float]:
+        """Task -> calibration temperature."""
+
+    def digest(self) -> str:
+        """What the student's card names."""
 
 
 def write_json(path: Path, document: Any) -> None:

@@ -83,12 +83,24 @@ class ModelConfig(FrozenDocument):
     text: TextConfig
 
 
+FusionName = Literal["gated_residual", "tokens"]
+
+
 class TeacherConfig(FrozenDocument):
     """How DF-X-VLM reads the privileged features (method note 1.7)."""
 
-    fusion: Literal["gated_residual", "tokens"] = "gated_residual"
+    fusion: FusionName = "gated_residual"
     hidden_size: int = Field(default=128, ge=8)
     dropout: float = Field(default=0.1, ge=0, lt=1)
+    cross_fit_folds: int = Field(default=2, ge=2)
+    """Into how many parts the training rows are split for the cross-fitted teacher: as many more teachers."""
+
+    @model_serializer(mode="wrap")
+    def _without_later_defaults(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Fields that came later are left out at their defaults: digests of older artefacts stay what they were."""
+        first = {"fusion", "hidden_size", "dropout"}
+        fields = type(self).model_fields
+        return {k: v for k, v in handler(self).items() if k in first or v != fields[k].default}
 
 
 class OptimiserConfig(FrozenDocument):

@@ -3,6 +3,7 @@
     <out>/tokenizer.json, experiment.json
     <out>/seed0-fold0/teacher | soft_targets | ce | pfd | cpfd      each with its checkpoint and predictions.npz
     <out>/seed0-fold0/teacher_<role> | soft_targets_<role>          of other teachers, where a method needs one
+    <out>/seed0-fold0/teacher_crossfit_<part> | soft_targets_privileged_crossfit   of the cross-fitted ones
 
 The privileged teacher is trained whatever the methods: it is the upper end of the gap that the report measures.
 Every step that is complete is skipped, so a killed experiment goes on where it was.
@@ -27,7 +28,7 @@ from contract.frozen import FrozenDocument
 from contract.text import TextTokenizer
 from contract.video import DecodeLimits
 from training.batches import RowSet, row_set, with_privileged, with_soft_targets
-from training.checkpoint import CheckpointCard, read_checkpoint, write_json
+from training.checkpoint import read_checkpoint, write_json
 from training.config import RunConfig
 from training.control_predictions import write_control_predictions
 from training.distillation.registry import METHODS, require_known
@@ -147,7 +148,7 @@ def run_trial(manifest: Manifest, plan: ExperimentPlan, trial: Trial, place: Wor
     teachers = Teachers(home, data, plan.config, statistics, trial.seed)
     teacher = teachers.get("privileged")
     _predict_test_rows(home / "teacher", with_privileged(parts["test"], statistics))
-    _record_confidence(home, teacher.soft_targets, parts, teacher.card, plan)
+    _record_confidence(home, teacher.soft_targets, parts, plan)
     for name in plan.methods:
         method = METHODS[name]
         taught = teachers.get(method.teacher) if method.reads_soft_targets else None
@@ -188,15 +189,13 @@ def write_predictions(directory: Path, test: RowSet) -> None:
     os.replace(partial, path)  # noqa: PTH105
 
 
-def _record_confidence(
-    home: Path, soft: dict[str, Any], parts: dict[Any, RowSet], teacher: CheckpointCard, plan: ExperimentPlan
-) -> None:
+def _record_confidence(home: Path, soft: dict[str, Any], parts: dict[Any, RowSet], plan: ExperimentPlan) -> None:
     """Writes the teacher's mean confidence on train and held-out rows, and warns where it says nothing."""
     path = home / CONFIDENCE_FILE
     if path.exists():
         return
     name = plan.config.distillation.confidence
-    model, _ = read_checkpoint(home / "teacher")
+    model, teacher = read_checkpoint(home / "teacher")
     assert teacher.privileged is not None
     held_out = predict(model, with_privileged(parts["test"], teacher.privileged), teacher.tasks)
     means = {

@@ -19,6 +19,7 @@ from training.checkpoint import (
     CARD_FILE,
     CheckpointCard,
     Role,
+    TeacherRecord,
     build_model,
     read_card,
     save_tensors,
@@ -65,7 +66,7 @@ def fit(
     method: str,
     seed: int,
     statistics: PrivilegedStatistics | None = None,
-    teacher: CheckpointCard | None = None,
+    teacher: TeacherRecord | None = None,
     role: Role | None = None,
 ) -> CheckpointCard:
     """Trains for the configured epochs, calibrates on validation rows, writes the checkpoint.

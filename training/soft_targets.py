@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from training.batches import RowSet, with_privileged
-from training.checkpoint import CheckpointCard, read_checkpoint
+from training.checkpoint import CheckpointCard, TeacherRecord, read_checkpoint
+from training.cross_fit import CrossFitCard, Parts, cross_fit_card, out_of_fold_logits, parts_digest
 from training.distillation.confidence import teacher_confidence
 from training.engine import predict
 
@@ -39,20 +42,61 @@ def write_soft_targets(directory: Path, teacher_directory: Path, train: RowSet) 
         raise SoftTargetsError(f"{teacher_directory}: not a teacher: it reads no privileged features")
     rows = train if card.privileged is None else with_privileged(train, card.privileged)
     logits = predict(model, rows, card.tasks)
-    directory.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial.npz")
+    _store(path, {"teacher_digest": card.digest(), "manifest_digest": card.manifest_digest}, train, logits)
+    return path
+
+
+def write_cross_fitted(
+    directory: Path, teachers: Sequence[Path], cards: Sequence[CheckpointCard], train: RowSet, parts: Parts
+) -> tuple[Path, CrossFitCard]:
+    """Stores the out-of-fold logits (N, K), fp32, of every training row, task by task.
+
+    Args:
+        directory: where the file goes; one that is there and of the same teachers and parts is not made again.
+        teachers: folder of each part's teacher, which did not see it.
+        cards: of the same.
+        train: without privileged features.
+        parts: (N,) of ``train``'s rows.
+
+    Returns:
+        The file, which holds the teachers' card and each row's part, and the card.
+
+    Raises:
+        SoftTargetsError: the file is there and of other teachers or other parts.
+    """
+    path = directory / SOFT_TARGETS_FILE
+    if path.exists():
+        card = CrossFitCard.model_validate(_header(path).get("cross_fit"))
+        made_from = (card.teachers, card.parts_digest)
+        if made_from != (tuple(one.digest() for one in cards), parts_digest(train.rows, parts)):
+            raise SoftTargetsError(f"{path}: out-of-fold soft targets of other teachers or other parts")
+        return path, card
+    logits = out_of_fold_logits(teachers, train, parts, cards[0].tasks)
+    card = cross_fit_card(cards, train, parts, logits)
     header = {"teacher_digest": card.digest(), "manifest_digest": card.manifest_digest}
+    _store(path, header | {"cross_fit": card.model_dump(mode="json")}, train, logits, parts=parts)
+    return path, card
+
+
+def _store(path: Path, header: dict[str, Any], train: RowSet, logits: dict[str, Any], **arrays: Any) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".partial.npz")
     np.savez(
         partial,
         header=np.frombuffer(json.dumps(header).encode(), np.uint8),
         row_ids=np.asarray([row.id for row in train.rows]),
         **{f"logits_{name}": values for name, values in logits.items()},
+        **arrays,
     )
     os.replace(partial, path)  # noqa: PTH105
-    return path
 
 
-def read_soft_targets(path: Path, teacher: CheckpointCard, train: RowSet) -> dict[str, NDArray[np.float32]]:
+def _header(path: Path) -> dict[str, Any]:
+    with np.load(path, allow_pickle=False) as arrays:
+        return dict(json.loads(arrays["header"].tobytes()))
+
+
+def read_soft_targets(path: Path, teacher: TeacherRecord, train: RowSet) -> dict[str, NDArray[np.float32]]:
     """Task -> (N, K) logits in the order of ``train``'s rows.
 
     Raises:
@@ -71,7 +115,7 @@ def read_soft_targets(path: Path, teacher: CheckpointCard, train: RowSet) -> dic
 
 
 def mean_confidence(
-    logits: dict[str, NDArray[np.float32]], rows: RowSet, teacher: CheckpointCard, confidence: str
+    logits: dict[str, NDArray[np.float32]], rows: RowSet, teacher: TeacherRecord, confidence: str
 ) -> dict[str, float]:
     """Task -> mean confidence of the teacher over the labelled rows."""
     means = {}
@@ -82,7 +126,7 @@ def mean_confidence(
                 torch.from_numpy(logits[name][targets.labelled]),
                 torch.from_numpy(targets.values[targets.labelled]),
                 targets.task.kind,
-                teacher.policy.tasks[name].temperature,
+                teacher.temperatures[name],
             )
             means[name] = float(values.mean())
     return means

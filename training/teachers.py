@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -10,20 +10,23 @@ from numpy.typing import NDArray
 
 from training.checkpoint import CheckpointCard, Role
 from training.config import RunConfig
+from training.cross_fit import CrossFitCard, assign_parts, rows_at
 from training.distillation.method import TeacherRole
 from training.fit import FitData, fit
+from training.manifest import PrivilegedGroup
 from training.privileged import PrivilegedStatistics
-from training.soft_targets import read_soft_targets, write_soft_targets
+from training.soft_targets import read_soft_targets, write_cross_fitted, write_soft_targets
 
 _PLAIN_SEED_OFFSET = 100_000
 """A plain teacher of the student's own seed would start from the same weights and see the same batches."""
+_CROSS_FIT_SEED_OFFSET = 200_000
 
 
 @dataclass(frozen=True)
 class Taught:
-    """A trained teacher: its card, and task -> (N, K) logits of the training rows."""
+    """A trained teacher: its card (digest and temperatures), and task -> (N, K) logits of the training rows."""
 
-    card: CheckpointCard
+    card: CheckpointCard | CrossFitCard
     soft_targets: dict[str, NDArray[np.float32]]
 
 
@@ -47,7 +50,7 @@ class Teachers:
         if role == "plain_large" and self.config.kd_teacher is None:
             role = "plain"
         if role not in self._ready:
-            self._ready[role] = self._train(role)
+            self._ready[role] = self._cross_fit() if role == "privileged_crossfit" else self._train(role)
         return self._ready[role]
 
     def _train(self, role: TeacherRole) -> Taught:
@@ -57,6 +60,29 @@ class Teachers:
         card = fit(directory, self.data, config, method="ce", seed=seed, statistics=statistics, role=kind)
         path = write_soft_targets(self.home / f"soft_targets{suffix}", directory, self.data.train)
         return Taught(card, read_soft_targets(path, card, self.data.train))
+
+    def _cross_fit(self) -> Taught:
+        """K privileged teachers, each trained without one part of the training rows, standardisation included."""
+        train, folds = self.data.train, self.config.teacher.cross_fit_folds
+        parts = assign_parts(train.rows, folds, self.seed)
+        groups = [PrivilegedGroup(name=group.name, features=group.features) for group in self.statistics.groups]
+        directories, cards = [], []
+        for part in range(folds):
+            seen = rows_at(train, np.flatnonzero(parts != part))
+            directories.append(self.home / f"teacher_crossfit_{part}")
+            card = fit(
+                directories[-1],
+                replace(self.data, train=seen),
+                self.config,
+                method="ce",
+                seed=_CROSS_FIT_SEED_OFFSET + self.seed * folds + part,
+                statistics=PrivilegedStatistics.fit(seen.rows, groups),
+                role="teacher",
+            )
+            cards.append(card)
+        home = self.home / "soft_targets_privileged_crossfit"
+        path, together = write_cross_fitted(home, directories, cards, train, parts)
+        return Taught(together, read_soft_targets(path, together, train))
 
     def _inputs(self, role: TeacherRole) -> tuple[RunConfig, int, PrivilegedStatistics | None, Role]:
         plain_seed = self.seed + _PLAIN_SEED_OFFSET

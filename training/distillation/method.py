@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 from torch import Tensor
 
 from training.config import DistillationConfig
 from training.distillation.task_batch import TaskBatch
 
-TeacherRole = Literal["none", "privileged", "plain", "plain_large", "privileged_only", "joint"]
+TeacherRole = Literal["none", "privileged", "privileged_crossfit", "plain", "plain_large", "privileged_only", "joint"]
 """Whose soft targets a method reads.
 
-    none              nobody's: labels alone, or labels and the privileged features as targets
-    privileged        DF-X-VLM: everything the student reads, and the privileged features
-    plain             a model like the student, without privileged features, of another seed
-    plain_large       the same with the architecture ``RunConfig.kd_teacher``
-    privileged_only   a model that reads the privileged features and nothing else
-    joint             DF-X-VLM trained in the same steps as the student
+    none                  nobody's: labels alone, or labels and the privileged features as targets
+    privileged            DF-X-VLM: everything the student reads, and the privileged features
+    privileged_crossfit   DF-X-VLMs trained without the rows that they are asked about (``training.cross_fit``)
+    plain                 a model like the student, without privileged features, of another seed
+    plain_large           the same with the architecture ``RunConfig.kd_teacher``
+    privileged_only       a model that reads the privileged features and nothing else
+    joint                 DF-X-VLM trained in the same steps as the student
 """
 
 LossFunction = Callable[[TaskBatch, DistillationConfig], Tensor]
@@ -36,6 +37,7 @@ class Method:
         teacher: whose soft targets it needs.
         source: of the formula.
         predicts_privileged: whether the student gets auxiliary outputs that predict the privileged features.
+        options: fields of ``DistillationConfig`` that the method fixes, whatever the run's configuration says.
     """
 
     name: str
@@ -43,10 +45,15 @@ class Method:
     teacher: TeacherRole
     source: str
     predicts_privileged: bool = False
+    options: Mapping[str, Any] = field(default_factory=dict)
 
     def __call__(self, batch: TaskBatch, config: DistillationConfig) -> Tensor:
         """The loss of one task's rows."""
-        return self.loss(batch, config)
+        return self.loss(batch, self.configured(config))
+
+    def configured(self, config: DistillationConfig) -> DistillationConfig:
+        """The run's options with those that the method fixes in their place."""
+        return config.model_copy(update=self.options) if self.options else config
 
     @property
     def reads_soft_targets(self) -> bool:
