@@ -8,9 +8,11 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from contract.decision import TaskKind
 from training.batches import Batch, RowSet, TaskRows
 from training.checkpoint import TeacherRecord
-from training.config import DistillationConfig, RunConfig
+from training.config import RunConfig
+from training.distillation.advantage import teacher_advantage
 from training.distillation.method import Method
 from training.distillation.registry import METHODS
 from training.distillation.shaping import class_means
@@ -27,6 +29,7 @@ class LossPlan:
         config: of the run.
         temperatures: task -> the teacher's calibration temperature; empty where it has none.
         class_means: task -> ``TrainingContext.class_means``; empty where ``per_class_norm`` is off.
+        advantages: task -> ``TrainingContext.teacher_advantage``; empty where no soft targets are read.
         context: the seed and the number of steps.
     """
 
@@ -34,6 +37,7 @@ class LossPlan:
     config: RunConfig
     temperatures: Mapping[str, float]
     class_means: Mapping[str, Tensor]
+    advantages: Mapping[str, float]
     context: TrainingContext
 
     def epoch(self, epoch: int, steps: int) -> Callable[[Batch, Mapping[str, Tensor], int], Tensor]:
@@ -66,7 +70,7 @@ class LossPlan:
             rows.targets,
             rows.teacher_NK if live is None else live[rows.positions_N],
             self.temperatures.get(name, 1.0),
-            replace(context, class_means=self.class_means.get(name)),
+            replace(context, class_means=self.class_means.get(name), teacher_advantage=self.advantages.get(name)),
             _prediction(rows.positions_N, batch, outputs) if self.method.predicts_privileged else None,
         )
 
@@ -85,21 +89,19 @@ def plan_loss(
         total_steps: of the whole training.
     """
     temperatures = {} if teacher is None else dict(teacher.temperatures)
-    means, options = {}, METHODS[method].configured(config.distillation)
-    if options.per_class_norm:
-        means = {name: _class_means(name, train, temperatures.get(name, 1.0), options) for name in train.soft_targets}
-    return LossPlan(METHODS[method], config, temperatures, means, TrainingContext(seed=seed, total_steps=total_steps))
+    options = METHODS[method].configured(config.distillation)
+    told = {name: (*_labelled(name, train), temperatures.get(name, 1.0)) for name in train.soft_targets}
+    means = {name: class_means(*of, options) for name, of in told.items()} if options.per_class_norm else {}
+    advantages = {name: teacher_advantage(*of) for name, of in told.items() if len(of[0])}
+    context = TrainingContext(seed=seed, total_steps=total_steps)
+    return LossPlan(METHODS[method], config, temperatures, means, advantages, context)
 
 
-def _class_means(name: str, train: RowSet, temperature: float, options: DistillationConfig) -> Tensor:
+def _labelled(name: str, train: RowSet) -> tuple[Tensor, Tensor, TaskKind]:
+    """The teacher's logits, the targets and the kind of a task, over its labelled rows."""
     targets = train.targets[name]
-    return class_means(
-        torch.from_numpy(train.soft_targets[name][targets.labelled]),
-        torch.from_numpy(targets.values[targets.labelled]),
-        targets.task.kind,
-        temperature,
-        options,
-    )
+    logits, values = train.soft_targets[name][targets.labelled], targets.values[targets.labelled]
+    return torch.from_numpy(logits), torch.from_numpy(values), targets.task.kind
 
 
 def _prediction(positions_N: Tensor, batch: Batch, outputs: Mapping[str, Tensor]) -> PrivilegedPrediction:

@@ -83,17 +83,21 @@ class ModelConfig(FrozenDocument):
     text: TextConfig
 
 
-FusionName = Literal["gated_residual", "tokens"]
+FusionName = Literal["gated_residual", "tokens", "concat", "film"]
 
 
 class TeacherConfig(FrozenDocument):
     """How DF-X-VLM reads the privileged features (method note 1.7)."""
 
     fusion: FusionName = "gated_residual"
+    """Groups join [CLS] as a gated residual, as tokens it attends to, concatenated, or as its scale and shift."""
     hidden_size: int = Field(default=128, ge=8)
     dropout: float = Field(default=0.1, ge=0, lt=1)
     cross_fit_folds: int = Field(default=2, ge=2)
     """Into how many parts the training rows are split for the cross-fitted teacher: as many more teachers."""
+    drop_top: int = Field(default=0, ge=0)
+    """How many of the privileged features that tell each flag best alone, on training rows, nobody reads: a teacher
+    that reads the label in disguise teaches nothing else."""
 
     @model_serializer(mode="wrap")
     def _without_later_defaults(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:

@@ -21,6 +21,8 @@ class TrainingContext:
         total_steps: of the whole training.
         class_means: mean shaped confidence of each class over all labelled training rows, as
             ``shaping.class_means`` lays it out; None where ``per_class_norm`` is off.
+        teacher_advantage: of the task's teacher, over all labelled training rows (``advantage``); None where the
+            method reads no soft targets.
     """
 
     seed: int = 0
@@ -28,6 +30,7 @@ class TrainingContext:
     step: int = 0
     total_steps: int = 1
     class_means: Tensor | None = None
+    teacher_advantage: float | None = None
 
     def generator(self) -> torch.Generator:
         """A fresh generator of this seed and step: what it draws leaves the global generator where it was."""

@@ -33,7 +33,13 @@ class PrivilegedEncoder(nn.Module):
 
 
 class DFXVLM(nn.Module):
-    """X-VLM plus privileged groups, fused as a gated residual on [CLS] or as tokens that [CLS] attends to."""
+    """X-VLM plus privileged groups, fused in one of four ways (method note 1.7).
+
+    gated_residual   each group's embedding is added to [CLS] through a gate of both
+    tokens           each group is a token that [CLS] attends to
+    concat           [CLS] and the embeddings, side by side, through one linear layer
+    film             the groups scale and shift [CLS] (FiLM, arXiv:1709.07871), at first not at all
+    """
 
     def __init__(
         self,
@@ -48,10 +54,16 @@ class DFXVLM(nn.Module):
         self.xvlm = XVLM(config, spec, tasks)
         self.fusion = teacher.fusion
         hidden = config.text.hidden_size
-        width = hidden if teacher.fusion == "gated_residual" else config.vision.width
+        width = config.vision.width if teacher.fusion == "tokens" else hidden
         self.encoders = nn.ModuleDict({name: PrivilegedEncoder(n, teacher, width) for name, n in groups.items()})
         gated = groups if teacher.fusion == "gated_residual" else {}
         self.gates = nn.ModuleDict({name: nn.Linear(2 * hidden, hidden) for name in gated})
+        if teacher.fusion == "concat":
+            self.join = nn.Linear((1 + len(groups)) * hidden, hidden)
+        if teacher.fusion == "film":
+            self.films = nn.ModuleDict({name: nn.Linear(hidden, 2 * hidden, bias=False) for name in groups})
+            for film in self.films.values():
+                nn.init.zeros_(film.weight)
 
     def forward(
         self,
@@ -68,12 +80,21 @@ class DFXVLM(nn.Module):
         if self.fusion == "tokens":
             represented_BD = self.xvlm.encode(*inputs, extra_tokens_BGD=torch.stack([*embeddings.values()], dim=1))
             return self.xvlm.classify(represented_BD)
-        represented_BD = self.xvlm.encode(*inputs)
+        return self.xvlm.classify(self._fused(self.xvlm.encode(*inputs), embeddings))
+
+    def _fused(self, represented_BD: Tensor, embeddings: Mapping[str, Tensor]) -> Tensor:
+        """(B, D) of [CLS] and the groups' embeddings (B, D); a group that is absent embeds as zeros."""
+        if self.fusion == "concat":
+            return self.join(torch.cat([represented_BD, *embeddings.values()], dim=1))
+        if self.fusion == "film":
+            films = [self.films[name](embedding_BD) for name, embedding_BD in embeddings.items()]
+            scale_BD, shift_BD = torch.stack(films).sum(dim=0).chunk(2, dim=1)
+            return (1 + scale_BD) * represented_BD + shift_BD
         fused_BD = represented_BD
         for name, embedding_BD in embeddings.items():
             gate_BD = torch.sigmoid(self.gates[name](torch.cat([represented_BD, embedding_BD], dim=1)))
             fused_BD = fused_BD + gate_BD * embedding_BD
-        return self.xvlm.classify(fused_BD)
+        return fused_BD
 
 
 class PrivilegedOnly(nn.Module):

@@ -6,7 +6,7 @@ training each by itself.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -113,7 +113,7 @@ def loss_of_each_seed(
     def one(
         logits_NK: Tensor, targets: Tensor, teacher_NK: Tensor | None, temperature: Tensor | float, mean: Tensor | None
     ) -> Tensor:
-        own = TrainingContext(context.seed, context.epoch, context.step, context.total_steps, mean)
+        own = replace(context, class_means=mean)
         batch = TaskBatch(TaskKind.BINARY, logits_NK, targets, teacher_NK, temperature, own)
         return method(batch, options)
 

@@ -71,7 +71,7 @@ def test_mapped_losses_are_those_of_each_seed(method: str, per_class_norm: bool)
     labels = torch.randint(0, 2, (3, 9), generator=generator).float()
     temperatures, means = torch.tensor([0.5, 1.0, 2.0]), torch.rand(3, 2, generator=generator) + 0.1
     options = DistillationConfig(per_class_norm=per_class_norm)
-    context = TrainingContext(step=4, total_steps=5)
+    context = TrainingContext(step=4, total_steps=5, teacher_advantage=0.4)
     found = loss_of_each_seed(METHODS[method], options, logits, labels, teacher, temperatures, means, context)
     for s in range(3):
         own = replace(context, class_means=means[s])

@@ -31,13 +31,14 @@ def task_rows(
     predicted, values = (torch.randn(rows, 2, generator=generator) for _ in range(2))
     present = (torch.rand(rows, 2, generator=generator) < 0.7).float()
     privileged = PrivilegedPrediction(predicted.requires_grad_(requires_grad), values, present)
+    means = class_means(teacher, targets, kind, CALIBRATION, DistillationConfig())
     return TaskBatch(
         kind,
         student.requires_grad_(requires_grad),
         targets,
         teacher.requires_grad_(requires_grad),
         CALIBRATION,
-        TrainingContext(seed=3, epoch=1, step=10, total_steps=20),
+        TrainingContext(seed=3, epoch=1, step=10, total_steps=20, class_means=means, teacher_advantage=0.4),
         privileged,
     )
 
