@@ -16,16 +16,18 @@ import typer
 from contract.errors import ContractError
 from training.builders.tasks import build_default
 from training.checkpoint import CheckpointError, write_json
-from training.config import ConfigError, read_config
+from training.config import ConfigError, RunConfig, read_config
 from training.distillation.registry import METHODS
 from training.experiment import DEFAULT_METHODS, ExperimentPlan, Workplace, plan_trials
 from training.experiment import run as run_experiment
+from training.fusion_comparison import compare_fusions
 from training.leakage import SUSPICIOUS_AUC, drop_features, leakage_report, most_telling
 from training.leakage import render as render_leakage
 from training.leakage import warnings as leakage_warnings
 from training.manifest import Manifest
 from training.manifest_io import read_manifest, write_manifest
 from training.models.pretrained import PretrainedError
+from training.pretrained import require_usable
 from training.report import build_report
 from training.report_table import render
 from training.soft_targets import SoftTargetsError
@@ -129,6 +131,9 @@ def run(
     methods: Annotated[
         str, typer.Option(help=f"What is compared, by commas. There are: {', '.join(METHODS)}.")
     ] = ",".join(DEFAULT_METHODS),
+    drop_top_privileged: Annotated[
+        int | None, typer.Option(min=0, help="Leave out the N privileged features that tell each flag best alone.")
+    ] = None,
 ) -> None:
     """Trains the teachers that the methods need, and a student by each method, over seeds; resumes where it was.
 
@@ -140,11 +145,34 @@ def run(
     plan = ExperimentPlan(
         trials=trials,
         methods=tuple(name.strip() for name in methods.split(",")),
-        config=read_config(config),
+        config=_without_top(read_config(config), drop_top_privileged),
         manifest_digest=found.digest(),
     )
     run_experiment(found, plan, Workplace(out, cache, vocabulary), jobs=jobs)
     _print({"out": str(out), "trials": [trial.name for trial in trials]})
+
+
+@app.command()
+def fusion(
+    manifest: ManifestPath,
+    out: Out,
+    config: Annotated[Path, typer.Option(help="A preset.")] = Path("configs/micro.yaml"),
+    vocabulary: Annotated[Path | None, typer.Option(help="A BERT vocab.txt, as for `run`.")] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="How many seeds; each takes the next fold.")] = 2,
+    cache: Annotated[Path, typer.Option(help="Where decoded frames are kept.")] = Path(".cache/frames"),
+) -> None:
+    """Trains a teacher of each fusion on every trial and compares them on validation rows; writes fusion.json.
+
+    `python -m training fusion --manifest data/default --out runs/fusion --seeds 2`
+    """
+    found = read_manifest(manifest)
+    _warn(found)
+    settings = read_config(config)
+    require_usable(settings, vocabulary)
+    plan = ExperimentPlan(trials=plan_trials(found, seeds), config=settings, manifest_digest=found.digest())
+    document = compare_fusions(found, plan, Workplace(out, cache, vocabulary))
+    write_json(out / "fusion.json", document)
+    _print(document)
 
 
 @app.command()
@@ -172,6 +200,11 @@ def synthetic_benchmark(
     (out / "synthetic.md").write_text(render_benchmark(document))
     held = [one["held"] for study in document["studies"].values() for one in study["expectations"]]
     _print({"table": str(out / "synthetic.md"), "expectations": len(held), "held": sum(held)})
+
+
+def _without_top(config: RunConfig, top: int | None) -> RunConfig:
+    teacher = config.teacher if top is None else config.teacher.model_copy(update={"drop_top": top})
+    return config.model_copy(update={"teacher": teacher})
 
 
 def _warn(manifest: Manifest) -> None:

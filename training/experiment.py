@@ -21,6 +21,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from pydantic import Field, ValidationError, field_validator
 from tqdm import tqdm
 
@@ -29,24 +30,24 @@ from contract.text import TextTokenizer
 from contract.video import DecodeLimits
 from training.batches import RowSet, row_set, with_privileged, with_soft_targets
 from training.checkpoint import read_checkpoint, write_json
+from training.confidence_record import Judged, record_histograms, record_means
 from training.config import RunConfig
 from training.control_predictions import write_control_predictions
 from training.distillation.registry import METHODS, require_known
 from training.engine import predict
 from training.fit import FitData, fit
 from training.frame_cache import FrameCache
-from training.manifest import Manifest
+from training.leakage import groups_without_top
+from training.manifest import Manifest, Split
 from training.paired import write_paired_predictions
 from training.pretrained import require_usable
 from training.privileged import PrivilegedStatistics
-from training.soft_targets import DEGENERATE_CONFIDENCE, mean_confidence
 from training.teachers import Teachers
 from training.tokenizer import tokenizer_from_vocabulary, train_tokenizer
 
 _LOG = logging.getLogger(__name__)
 PREDICTIONS_FILE = "predictions.npz"
 EXPERIMENT_FILE = "experiment.json"
-CONFIDENCE_FILE = "confidence.json"
 TOKENIZER_FILE = "tokenizer.json"
 DEFAULT_METHODS = ("ce", "pfd", "cpfd")
 
@@ -108,8 +109,7 @@ def run(manifest: Manifest, plan: ExperimentPlan, place: Workplace, *, jobs: int
             raise ValueError(f"{record}: another experiment lies here; choose another folder or remove it")
         (place.out / TOKENIZER_FILE).unlink(missing_ok=True)  # nothing was trained: a first try with a wrong config
     write_json(record, plan.model_dump(mode="json"))
-    _write_tokenizer(manifest, plan, place)
-    _frames(manifest, plan, place, workers=max(1, jobs), progress=True)
+    prepare(manifest, plan, place, workers=max(1, jobs))
     if jobs <= 1:
         for trial in tqdm(plan.trials, desc="trials", disable=None):
             run_trial(manifest, plan, trial, place)
@@ -121,6 +121,13 @@ def run(manifest: Manifest, plan: ExperimentPlan, place: Workplace, *, jobs: int
             future.result()
 
 
+def prepare(manifest: Manifest, plan: ExperimentPlan, place: Workplace, *, workers: int) -> None:
+    """Writes what all trials read: the tokenizer and the decoded frames, where they are missing."""
+    place.out.mkdir(parents=True, exist_ok=True)
+    _write_tokenizer(manifest, plan, place)
+    _frames(manifest, plan, place, workers=workers, progress=True)
+
+
 def _is_of(record: Path, plan: ExperimentPlan) -> bool:
     """Whether the recorded experiment has the plan's configuration and manifest; trials and methods may be added."""
     try:
@@ -130,25 +137,37 @@ def _is_of(record: Path, plan: ExperimentPlan) -> bool:
     return (known.config, known.manifest_digest) == (plan.config, plan.manifest_digest)
 
 
-def run_trial(manifest: Manifest, plan: ExperimentPlan, trial: Trial, place: Workplace) -> None:
-    """Trains and predicts with the teacher and every method on one seed and fold."""
+def trial_data(
+    manifest: Manifest, plan: ExperimentPlan, trial: Trial, place: Workplace
+) -> tuple[FitData, dict[Split, RowSet], PrivilegedStatistics]:
+    """What a trial's fits read, its rows by split, and the privileged features standardised on its training rows."""
     cache = _frames(manifest, plan, place, workers=1, progress=False)
     tokenizer_path = place.out / TOKENIZER_FILE
     tokenizer = TextTokenizer(tokenizer_path, plan.config.input_spec)
+    rows = manifest.split_rows(trial.test_fold)
     parts = {
-        split: row_set(rows, manifest.tasks, plan.config.input_spec, tokenizer, cache)
-        for split, rows in manifest.split_rows(trial.test_fold).items()
+        split: row_set(some, manifest.tasks, plan.config.input_spec, tokenizer, cache) for split, some in rows.items()
     }
-    home = place.out / trial.name
-    skipped = sum(row.id in cache.failed for row in manifest.split_rows(trial.test_fold)["train"])
+    skipped = sum(row.id in cache.failed for row in rows["train"])
     data = FitData(
         parts["train"], parts["val"], manifest.tasks, manifest.digest(), trial.test_fold, skipped, tokenizer_path
     )
-    statistics = PrivilegedStatistics.fit(parts["train"].rows, manifest.privileged_groups)
+    groups = groups_without_top(manifest, trial.test_fold, plan.config.teacher.drop_top)
+    return data, parts, PrivilegedStatistics.fit(parts["train"].rows, groups)
+
+
+def run_trial(manifest: Manifest, plan: ExperimentPlan, trial: Trial, place: Workplace) -> None:
+    """Trains and predicts with the teacher and every method on one seed and fold."""
+    data, parts, statistics = trial_data(manifest, plan, trial, place)
+    home, confidence = place.out / trial.name, plan.config.distillation.confidence
     teachers = Teachers(home, data, plan.config, statistics, trial.seed)
     teacher = teachers.get("privileged")
     _predict_test_rows(home / "teacher", with_privileged(parts["test"], statistics))
-    _record_confidence(home, teacher.soft_targets, parts, plan)
+    judged: dict[str, Judged] = {
+        "train": (teacher.soft_targets, parts["train"], teacher.card),
+        "test": (read_predictions(home / "teacher", parts["test"]), parts["test"], teacher.card),
+    }
+    record_means(home, judged, confidence)
     for name in plan.methods:
         method = METHODS[name]
         taught = teachers.get(method.teacher) if method.reads_soft_targets else None
@@ -164,8 +183,12 @@ def run_trial(manifest: Manifest, plan: ExperimentPlan, trial: Trial, place: Wor
             role="student",
         )
         _predict_test_rows(home / name, parts["test"])
+    crossed = teachers.trained("privileged_crossfit")
+    if crossed is not None:
+        judged["train_crossfit"] = (crossed.soft_targets, parts["train"], crossed.card)
+    record_histograms(home, judged, confidence)
     by_split = {str(split): part.rows for split, part in parts.items()}
-    write_control_predictions(home / "controls", manifest, by_split, cache, trial.seed)
+    write_control_predictions(home / "controls", manifest, by_split, parts["train"].cache, trial.seed)
 
 
 def _predict_test_rows(directory: Path, test: RowSet) -> None:
@@ -189,25 +212,12 @@ def write_predictions(directory: Path, test: RowSet) -> None:
     os.replace(partial, path)  # noqa: PTH105
 
 
-def _record_confidence(home: Path, soft: dict[str, Any], parts: dict[Any, RowSet], plan: ExperimentPlan) -> None:
-    """Writes the teacher's mean confidence on train and held-out rows, and warns where it says nothing."""
-    path = home / CONFIDENCE_FILE
-    if path.exists():
-        return
-    name = plan.config.distillation.confidence
-    model, teacher = read_checkpoint(home / "teacher")
-    assert teacher.privileged is not None
-    held_out = predict(model, with_privileged(parts["test"], teacher.privileged), teacher.tasks)
-    means = {
-        "train": mean_confidence(soft, parts["train"], teacher, name),
-        "test": mean_confidence(held_out, parts["test"], teacher, name),
-    }
-    for task, mean in means["train"].items():
-        if mean > DEGENERATE_CONFIDENCE:
-            _LOG.warning(
-                "%s: mean confidence of the teacher on %s is %.3f: CPFD is close to PFD", home.name, task, mean
-            )
-    write_json(path, means)
+def read_predictions(directory: Path, test: RowSet) -> dict[str, NDArray[np.float32]]:
+    """Task -> (N, K) logits of the test rows, as ``write_predictions`` stored them."""
+    with np.load(directory / PREDICTIONS_FILE, allow_pickle=False) as arrays:
+        if arrays["row_ids"].tolist() != [row.id for row in test.rows]:
+            raise ValueError(f"{directory / PREDICTIONS_FILE}: predictions of other rows")
+        return {name: arrays[f"logits_{name}"] for name in test.targets}
 
 
 def _run_in_worker(manifest: Manifest, plan: ExperimentPlan, trial: Trial, place: Workplace) -> None:

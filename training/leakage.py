@@ -105,24 +105,43 @@ def most_telling(report: LeakageReport, top: int) -> tuple[tuple[str, str], ...]
 def drop_features(manifest: Manifest, dropped: Sequence[tuple[str, str]]) -> Manifest:
     """The manifest without those (group, feature) pairs; a group that has none left goes too."""
     gone = set(dropped)
-    groups = {
-        group.name: tuple(f for f in group.features if (group.name, f) not in gone)
-        for group in manifest.privileged_groups
-    }
-    kept = tuple(PrivilegedGroup(name=name, features=features) for name, features in groups.items() if features)
+    kept = _without(manifest.privileged_groups, gone)
+    left = {group.name for group in kept}
+    known = {group.name for group in manifest.privileged_groups}
     rows = tuple(
         row.model_copy(
             update={
                 "privileged": {
                     group: {f: value for f, value in values.items() if (group, f) not in gone}
                     for group, values in row.privileged.items()
-                    if group not in groups or groups[group]
+                    if group not in known or group in left
                 }
             }
         )
         for row in manifest.rows
     )
     return manifest.model_copy(update={"privileged_groups": kept, "rows": rows})
+
+
+def groups_without_top(manifest: Manifest, test_fold: int | None, top: int) -> tuple[PrivilegedGroup, ...]:
+    """The privileged groups less the ``top`` features that tell each flag best alone, on the trial's training rows.
+
+    As HA-PFD does against a teacher that cheats (method note 2.3). A group's presence is no feature, and stays.
+
+    Raises:
+        ValueError: no feature is left.
+    """
+    if top == 0:
+        return manifest.privileged_groups
+    kept = _without(manifest.privileged_groups, set(most_telling(leakage_report(manifest, test_fold), top)))
+    if not kept:
+        raise ValueError(f"without the {top} most telling features of each flag no privileged feature is left")
+    return kept
+
+
+def _without(groups: Sequence[PrivilegedGroup], gone: set[tuple[str, str]]) -> tuple[PrivilegedGroup, ...]:
+    left = {group.name: tuple(f for f in group.features if (group.name, f) not in gone) for group in groups}
+    return tuple(PrivilegedGroup(name=name, features=features) for name, features in left.items() if features)
 
 
 def render(report: LeakageReport, top: int = 5) -> str:

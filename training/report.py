@@ -19,8 +19,9 @@ from numpy.typing import NDArray
 from contract.decision import TaskKind, TaskSpec
 from training.calibrate import flag_scores
 from training.checkpoint import read_card
+from training.confidence_record import CONFIDENCE_FILE
 from training.control_predictions import CONTROLS, read_control
-from training.experiment import CONFIDENCE_FILE, EXPERIMENT_FILE, PREDICTIONS_FILE, ExperimentPlan
+from training.experiment import EXPERIMENT_FILE, PREDICTIONS_FILE, ExperimentPlan
 from training.manifest import Manifest, Row
 from training.metrics import METRICS, Array, Scored, group_weights
 from training.paired import read_paired

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from training.batches import RowSet, with_privileged
 from training.checkpoint import CheckpointCard, TeacherRecord, read_checkpoint
@@ -114,19 +115,18 @@ def read_soft_targets(path: Path, teacher: TeacherRecord, train: RowSet) -> dict
         return {task.name: arrays[f"logits_{task.name}"][order] for task in teacher.tasks}
 
 
-def mean_confidence(
-    logits: dict[str, NDArray[np.float32]], rows: RowSet, teacher: TeacherRecord, confidence: str
-) -> dict[str, float]:
-    """Task -> mean confidence of the teacher over the labelled rows."""
-    means = {}
-    for name, targets in rows.targets.items():
-        if targets.labelled.any():
-            values = teacher_confidence(
-                confidence,
-                torch.from_numpy(logits[name][targets.labelled]),
-                torch.from_numpy(targets.values[targets.labelled]),
-                targets.task.kind,
-                teacher.temperatures[name],
-            )
-            means[name] = float(values.mean())
-    return means
+def row_confidence(
+    logits: Mapping[str, NDArray[np.float32]], rows: RowSet, teacher: TeacherRecord, confidence: str
+) -> dict[str, Tensor]:
+    """Task -> confidence c_i in each labelled row, (n,) or, multilabel, (n, K); a task without any is left out."""
+    return {
+        name: teacher_confidence(
+            confidence,
+            torch.from_numpy(logits[name][targets.labelled]),
+            torch.from_numpy(targets.values[targets.labelled]),
+            targets.task.kind,
+            teacher.temperatures[name],
+        )
+        for name, targets in rows.targets.items()
+        if targets.labelled.any()
+    }

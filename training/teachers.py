@@ -53,6 +53,10 @@ class Teachers:
             self._ready[role] = self._cross_fit() if role == "privileged_crossfit" else self._train(role)
         return self._ready[role]
 
+    def trained(self, role: TeacherRole) -> Taught | None:
+        """The teacher of this role if ``get`` has been asked for it."""
+        return self._ready.get(role)
+
     def _train(self, role: TeacherRole) -> Taught:
         suffix = "" if role == "privileged" else f"_{role}"
         directory = self.home / f"teacher{suffix}"

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import torch
 from torch import Tensor
 
 from contract.decision import TaskKind, TaskSpec
-from training.config import RunConfig, TeacherConfig, read_config
+from training.config import FusionName, RunConfig, TeacherConfig, read_config
 from training.models.df_xvlm import DFXVLM
 from training.models.xvlm import XVLM
 
@@ -97,11 +98,14 @@ def test_order_of_frames_matters(student: XVLM, tiny_config: RunConfig) -> None:
     assert not close(student(**batch), student(**backwards))
 
 
-@pytest.mark.parametrize("fusion", ["gated_residual", "tokens"])
+@pytest.mark.parametrize("fusion", get_args(FusionName))
 def test_a_teacher_reads_its_groups_and_masks_absent_ones(fusion: str, tiny_config: RunConfig) -> None:
     torch.manual_seed(0)
     teacher_config = TeacherConfig.model_validate({"fusion": fusion, "hidden_size": 16})
     teacher = DFXVLM(tiny_config.model, teacher_config, tiny_config.input_spec, TASKS, {"flow": 3, "counts": 2}).eval()
+    if fusion == "film":
+        for film in teacher.films.values():
+            torch.nn.init.normal_(film.weight)  # at first the groups do nothing
     batch = inputs(tiny_config)
     values, presence = torch.randn(4, 3), torch.ones(4, 3)
     presence[2:] = 0
@@ -114,6 +118,15 @@ def test_a_teacher_reads_its_groups_and_masks_absent_ones(fusion: str, tiny_conf
     for name in one:
         assert not torch.allclose(one[name][:2], two[name][:2], atol=1e-7)
         assert torch.allclose(one[name][2:], two[name][2:], atol=1e-6)
+
+
+@torch.no_grad()
+def test_film_starts_as_the_student(tiny_config: RunConfig) -> None:
+    """Scale 1 and shift 0 (arXiv:1709.07871), whatever the groups say."""
+    torch.manual_seed(0)
+    teacher = DFXVLM(tiny_config.model, TeacherConfig(fusion="film"), tiny_config.input_spec, TASKS, {"flow": 3})
+    batch, flow = inputs(tiny_config), (torch.randn(4, 3), torch.ones(4, 3))
+    assert close(teacher.eval()(**batch, privileged={"flow": flow}), teacher.xvlm(**batch))
 
 
 def test_every_parameter_of_a_student_learns(student: XVLM, tiny_config: RunConfig) -> None:

@@ -1,0 +1,79 @@
+"""Histograms of confidence, the comparison of fusions and the dropped features of a whole small trial."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.unit.training.conftest import Toy
+from training.confidence_record import BINS, CONFIDENCE_FILE, HISTOGRAMS_FILE
+from training.config import RunConfig, TeacherConfig
+from training.experiment import ExperimentPlan, Trial, Workplace, run
+from training.fusion_comparison import FUSIONS, compare_fusions
+from training.leakage import groups_without_top, leakage_report, most_telling
+from training.manifest import PrivilegedGroup
+
+
+@pytest.fixture
+def plan(toy: Toy, tiny_config: RunConfig) -> ExperimentPlan:
+    optimiser = tiny_config.optimiser.model_copy(update={"epochs": 1})
+    config = tiny_config.model_copy(update={"optimiser": optimiser, "teacher": TeacherConfig(drop_top=1)})
+    digest = toy.manifest.digest()
+    trial = Trial(seed=0, test_fold=0)
+    return ExperimentPlan(trials=(trial,), methods=("cpfd_adaptive",), config=config, manifest_digest=digest)
+
+
+def test_a_trial_records_confidence_in_sample_out_of_fold_and_held_out(
+    toy: Toy, plan: ExperimentPlan, tmp_path: Path
+) -> None:
+    run(toy.manifest, plan, Workplace(tmp_path / "out", tmp_path / "cache", None))
+    home = tmp_path / "out" / "seed0-fold0"
+    means, found = (json.loads((home / name).read_text()) for name in (CONFIDENCE_FILE, HISTOGRAMS_FILE))
+    assert set(means) == {"train", "test"}
+    assert found["bins"] == BINS == 20
+    for task, parts in found["tasks"].items():
+        assert set(parts) == {"train", "train_crossfit", "test"}
+        for part, one in parts.items():
+            targets = toy.parts["test" if part == "test" else "train"].targets[task]
+            per_row = targets.values.shape[1] if targets.values.ndim == 2 else 1
+            assert len(one["counts"]) == BINS
+            assert sum(one["counts"]) == targets.labelled.sum() * per_row
+        assert parts["train"]["mean"] == pytest.approx(means["train"][task])
+        assert parts["train"]["mean"] != parts["train_crossfit"]["mean"]
+    dropped = set(most_telling(leakage_report(toy.manifest, 0), 1))
+    card = json.loads((home / "teacher" / "checkpoint.json").read_text())
+    read = {(group["name"], feature) for group in card["privileged"]["groups"] for feature in group["features"]}
+    known = {(group.name, feature) for group in toy.manifest.privileged_groups for feature in group.features}
+    assert dropped
+    assert read == known - dropped
+    assert card["config"]["teacher"]["drop_top"] == 1
+
+
+def test_dropping_everything_is_refused_and_nothing_dropped_is_the_manifest(toy: Toy) -> None:
+    assert groups_without_top(toy.manifest, 0, 0) == toy.manifest.privileged_groups
+    alone = (PrivilegedGroup(name="track", features=("velocity",)),)
+    with pytest.raises(ValueError, match="no privileged feature is left"):
+        groups_without_top(toy.manifest.model_copy(update={"privileged_groups": alone}), 0, 1)
+
+
+def test_later_teacher_options_leave_older_digests_alone() -> None:
+    assert set(TeacherConfig().model_dump()) == {"fusion", "hidden_size", "dropout"}
+    for changed in (TeacherConfig(drop_top=2), TeacherConfig(cross_fit_folds=5)):
+        assert TeacherConfig.model_validate(changed.model_dump()) == changed
+        assert changed.digest() != TeacherConfig().digest()
+
+
+def test_fusions_are_compared_on_validation_rows(toy: Toy, plan: ExperimentPlan, tmp_path: Path) -> None:
+    place = Workplace(tmp_path / "out", tmp_path / "cache", None)
+    found = compare_fusions(toy.manifest, plan, place)
+    assert found["split"] == "val"
+    assert set(found["fusions"]) == set(FUSIONS) == {"gated_residual", "tokens", "concat", "film"}
+    losses = {found["fusions"][name]["direction"]["ce"] for name in FUSIONS}
+    assert len(losses) == len(FUSIONS)
+    for tasks in found["fusions"].values():
+        for one in tasks.values():
+            assert one["ce"] == pytest.approx(sum(t["ce"] for t in one["trials"]) / len(one["trials"]))
+            assert 0 <= one["pr_auc"] <= 1
+    assert compare_fusions(toy.manifest, plan, place) == found

@@ -1,0 +1,72 @@
+"""What a trial keeps of its teacher's confidence: means, and histograms in sample, out of fold and held out."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from training.batches import RowSet
+from training.checkpoint import TeacherRecord, write_json
+from training.soft_targets import DEGENERATE_CONFIDENCE, row_confidence
+
+_LOG = logging.getLogger(__name__)
+CONFIDENCE_FILE = "confidence.json"
+HISTOGRAMS_FILE = "confidence_histograms.json"
+BINS = 20
+
+Judged = tuple[Mapping[str, NDArray[np.float32]], RowSet, TeacherRecord]
+"""Task -> (N, K) logits, the rows they are of, and the card of whoever gave them."""
+
+
+def record_means(home: Path, judged: Mapping[str, Judged], confidence: str) -> None:
+    """Writes each part's mean confidence by task, and warns where it says nothing on training rows.
+
+    Args:
+        home: folder of the trial; what is there already stays.
+        judged: ``train`` and ``test`` -> what the privileged teacher says of them.
+        confidence: a name in ``CONFIDENCES``.
+    """
+    path = home / CONFIDENCE_FILE
+    if path.exists():
+        return
+    means = {
+        part: {task: float(values.mean()) for task, values in row_confidence(*of, confidence).items()}
+        for part, of in judged.items()
+    }
+    for task, mean in means["train"].items():
+        if mean > DEGENERATE_CONFIDENCE:
+            _LOG.warning(
+                "%s: mean confidence of the teacher on %s is %.3f: CPFD is close to PFD", home.name, task, mean
+            )
+    write_json(path, means)
+
+
+def record_histograms(home: Path, judged: Mapping[str, Judged], confidence: str) -> None:
+    """Writes task -> part -> histogram of c_i over labelled rows, 20 bins of equal width over [0, 1].
+
+    In a multilabel task every label of every row counts.
+
+    Args:
+        home: folder of the trial. A file of the same parts or of more stays as it is.
+        judged: ``train`` (in sample), ``test`` and, where one was trained, ``train_crossfit`` (out of fold).
+        confidence: a name in ``CONFIDENCES``.
+    """
+    path = home / HISTOGRAMS_FILE
+    if path.exists() and "train_crossfit" not in judged:
+        return
+    tasks: dict[str, dict[str, Any]] = {}
+    for part, of in judged.items():
+        for task, values in row_confidence(*of, confidence).items():
+            tasks.setdefault(task, {})[part] = _histogram(values)
+    write_json(path, {"confidence": confidence, "bins": BINS, "tasks": tasks})
+
+
+def _histogram(values: Tensor) -> dict[str, Any]:
+    counts, _ = np.histogram(values.numpy(), bins=BINS, range=(0.0, 1.0))
+    return {"counts": counts.tolist(), "mean": float(values.mean())}
