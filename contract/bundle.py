@@ -5,6 +5,7 @@
     tokenizer.json   the text side of the input spec
     golden.npz       ``input_<name>`` and ``logits_<task>`` arrays: what the model must answer
     MODEL_CARD.md    for people
+    reference.json   optional: the distribution of its scores on held-out rows (``contract.reference``)
 
 ``read_bundle`` verifies versions and every digest before anything is used.
 """
@@ -26,6 +27,7 @@ from contract.errors import BundleError
 from contract.example import INPUT_NAMES
 from contract.frozen import FrozenDocument
 from contract.input_spec import InputSpec
+from contract.reference import ScoreReference
 from contract.text import TextTokenizer
 
 FORMAT_VERSION = 1
@@ -34,7 +36,11 @@ MODEL_FILE = "model.onnx"
 TOKENIZER_FILE = "tokenizer.json"
 GOLDEN_FILE = "golden.npz"
 MODEL_CARD_FILE = "MODEL_CARD.md"
+REFERENCE_FILE = "reference.json"
 DIGESTED_FILES = (MODEL_FILE, TOKENIZER_FILE, GOLDEN_FILE, MODEL_CARD_FILE)
+"""What every bundle holds beside its manifest."""
+OPTIONAL_FILES = (REFERENCE_FILE,)
+"""What a bundle may hold; its manifest then has their digests too."""
 
 
 class Provenance(FrozenDocument):
@@ -81,8 +87,9 @@ class BundleManifest(FrozenDocument):
             raise ValueError(f"input_names must be {INPUT_NAMES}")
         if self.output_names != tuple(task.output_name for task in self.tasks):
             raise ValueError("output_names must be logits_<task>, in the order of the tasks")
-        if set(self.files) != set(DIGESTED_FILES):
-            raise ValueError(f"files must hold the digests of {', '.join(DIGESTED_FILES)}")
+        if set(self.files) - set(OPTIONAL_FILES) != set(DIGESTED_FILES):
+            names = ", ".join(DIGESTED_FILES)
+            raise ValueError(f"files must hold the digests of {names}; it may hold {', '.join(OPTIONAL_FILES)}")
         return self
 
 
@@ -104,6 +111,7 @@ class Bundle:
         digest: SHA-256 of ``bundle.json``'s bytes: it names the whole, since that file holds the others' digests.
         tokenizer: ready to encode.
         golden: recorded examples.
+        reference: the distribution of its scores on held-out rows; None where the bundle holds none.
     """
 
     directory: Path
@@ -111,6 +119,7 @@ class Bundle:
     digest: str
     tokenizer: TextTokenizer
     golden: Golden
+    reference: ScoreReference | None = None
 
     @property
     def model_path(self) -> Path:
@@ -129,7 +138,7 @@ def read_bundle(directory: Path) -> Bundle:
     Raises:
         BundleError: something is missing, altered or of another version. The message names the file.
     """
-    manifest, digest = _read_manifest(directory)
+    manifest, digest = read_manifest(directory)
     for name, expected in manifest.files.items():
         found = _digest_of(directory / name)
         if found != expected:
@@ -141,10 +150,16 @@ def read_bundle(directory: Path) -> Bundle:
         tokenizer = TextTokenizer(directory / TOKENIZER_FILE, manifest.input_spec)
     except ValueError as error:
         raise BundleError(f"{directory / TOKENIZER_FILE}: {error}") from error
-    return Bundle(directory, manifest, digest, tokenizer, _read_golden(directory / GOLDEN_FILE, manifest))
+    golden = _read_golden(directory / GOLDEN_FILE, manifest)
+    return Bundle(directory, manifest, digest, tokenizer, golden, _read_reference(directory, manifest))
 
 
-def _read_manifest(directory: Path) -> tuple[BundleManifest, str]:
+def read_manifest(directory: Path) -> tuple[BundleManifest, str]:
+    """The manifest in ``directory`` and its digest; none of the other files is looked at.
+
+    Raises:
+        BundleError: it is missing or not a manifest of this format.
+    """
     path = directory / MANIFEST_FILE
     try:
         raw = path.read_bytes()
@@ -174,6 +189,23 @@ def _read_golden(path: Path, manifest: BundleManifest) -> Golden:
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise BundleError(f"{path}: not the golden examples of this bundle: {error}") from error
     return Golden(inputs, logits)
+
+
+def _read_reference(directory: Path, manifest: BundleManifest) -> ScoreReference | None:
+    """The reference that the manifest names; a file that it does not name is never read."""
+    if REFERENCE_FILE not in manifest.files:
+        return None
+    path = directory / REFERENCE_FILE
+    try:
+        reference = ScoreReference.model_validate_json(path.read_bytes())
+    except (OSError, ValidationError) as error:
+        raise BundleError(f"{path}: not a score reference: {error}") from error
+    of_bundle = (manifest.files[MODEL_FILE], manifest.policy.digest())
+    if (reference.model_digest, reference.policy_digest) != of_bundle:
+        raise BundleError(f"{path}: made with another model or policy than the bundle's: make it again")
+    if strangers := sorted(set(reference.tasks) - {task.name for task in manifest.tasks}):
+        raise BundleError(f"{path}: holds {strangers[0]}, which is no task of the bundle")
+    return reference
 
 
 def write_golden(path: Path, golden: Golden) -> None:

@@ -42,7 +42,7 @@ def _wire(environment: Environment, **_: Any) -> None:
     session = None if isinstance(environment.runner, MasterRunner) else Session(run, environment)
     if session is not None:
         Source.session = session
-        environment.events.test_start.add_listener(lambda **_: session.begin())
+        environment.events.test_start.add_listener(lambda **_: session.begin(_worker(environment)))
     if isinstance(environment.runner, WorkerRunner):
         environment.events.report_to_master.add_listener(
             lambda client_id, data: data.update(cpfd=report_of(Source.session))
@@ -53,3 +53,8 @@ def _wire(environment: Environment, **_: Any) -> None:
     environment.events.test_start.add_listener(lambda **_: collector.begin())
     environment.events.worker_report.add_listener(collector.on_report)
     environment.events.quitting.add_listener(lambda **_: collector.write())
+
+
+def _worker(environment: Environment) -> int | None:
+    """The worker's index, which the master gives it when they meet; None where this is the only process."""
+    return environment.runner.worker_index if isinstance(environment.runner, WorkerRunner) else None

@@ -36,7 +36,7 @@ class RunFile(BaseModel):
     sources: int = Field(default=20, ge=1)
     """Locust users: equal Poisson processes that add up to the plan's rate. At least one for each worker."""
     seed: int | None = None
-    """Of the mix; None: another one each time."""
+    """Of the mix and of the arrivals; None: another one each time. Each worker draws streams of its own from it."""
 
     @property
     def the_plan(self) -> Plan:

@@ -7,7 +7,6 @@ their rate, Locust spreads them over its workers, and each request runs in a gre
 from __future__ import annotations
 
 import itertools
-import random
 import time
 from typing import Any, ClassVar
 
@@ -16,6 +15,7 @@ from locust import LoadTestShape, User, constant, task
 from locust.env import Environment
 
 from loadtest.arrivals import Arrival, Flights, arrivals, send_all
+from loadtest.chance import Chance
 from loadtest.corpus import load_corpus
 from loadtest.exchange import Exchange, Reply
 from loadtest.generator import UNSENT, Pulse
@@ -38,7 +38,9 @@ class Session:
     def __init__(self, run: RunFile, environment: Environment) -> None:
         self.run, self.plan = run, run.the_plan
         self._environment = environment
-        self._mix = Mix(load_corpus(run.corpus), random.Random(run.seed), run.weights, run.ids_by_arm)
+        self._chance = Chance(run.seed)
+        self._corpus = load_corpus(run.corpus)
+        self._mix = self._make_mix()
         self._exchange = Exchange(run.hosts, timeout_s=run.timeout_s)
         self._judge = Judge()
         self._flights = Flights(run.max_in_flight)
@@ -47,10 +49,20 @@ class Session:
         self._began: float | None = None
         self._sources = 0
 
-    def begin(self) -> None:
-        """The plan begins now."""
+    def begin(self, worker: int | None = None) -> None:
+        """The plan begins now.
+
+        Args:
+            worker: this process's place among the workers, which the master has given it by now: each draws messages
+                and arrivals of its own.
+        """
+        self._chance = Chance(self.run.seed, worker)
+        self._mix = self._make_mix()
         self._began = time.monotonic()
         gevent.spawn(self._take_pulse)
+
+    def _make_mix(self) -> Mix:
+        return Mix(self._corpus, self._chance.stream("mix"), self.run.weights, self.run.ids_by_arm)
 
     def now_s(self) -> float:
         """Seconds since the plan began; below 0 before."""
@@ -70,8 +82,7 @@ class Session:
     def emit(self) -> None:
         """One source: sends its share of the plan. One that begins late does not make up for what it missed."""
         self._sources += 1
-        rng = random.Random(None if self.run.seed is None else f"{self.run.seed}/{self._sources}")
-        due = arrivals(self.plan, rng, sources=self.run.sources)
+        due = arrivals(self.plan, self._chance.stream("source", self._sources), sources=self.run.sources)
         began_s = self.now_s()
         send_all(
             itertools.dropwhile(lambda arrival: arrival.at_s < began_s - _OVERDUE_S, due),

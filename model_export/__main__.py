@@ -1,4 +1,4 @@
-"""Exports one checkpoint: ``python -m model_export --help``. JSON on stdout; exit 0 done, 1 failed, 2 bad usage."""
+"""Exports a checkpoint, or measures a bundle's reference. JSON on stdout; exit 0 done, 1 failed, 2 bad usage."""
 
 from __future__ import annotations
 
@@ -6,18 +6,31 @@ import json
 import logging
 import sys
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, cast, get_args
 
 import typer
 
+from contract.bundle import Bundle, read_bundle
 from contract.errors import ContractError
 from model_export.errors import ExportError
 from model_export.model_card import read_notes
-from model_export.write_bundle import BundleRequest, write_bundle
-from training.checkpoint import CheckpointError
+from model_export.reference import HeldOut, measure_reference
+from model_export.write_bundle import BundleRequest, add_reference, write_bundle
+from training.checkpoint import CheckpointError, read_card
+from training.manifest import Split
+from training.manifest_io import read_manifest
+from training.validation import ManifestError
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
+
+Cache = Annotated[Path, typer.Option(help="Where decoded frames are kept.")]
+Workers = Annotated[int, typer.Option(min=1, help="Decoding processes.")]
+_EXPECTED = (ExportError, CheckpointError, ManifestError, ContractError, OSError, ValueError)
 
 
+@app.command()
 def export(
     checkpoint: Annotated[Path, typer.Option(help="A student's or baseline's checkpoint folder.")],
     tokenizer: Annotated[Path, typer.Option(help="The tokenizer.json of its run.")],
@@ -26,37 +39,69 @@ def export(
     notes: Annotated[Path, typer.Option(help="YAML with the words of the model card.")],
     version: Annotated[str, typer.Option(help="The bundle's version, X.Y.Z.")] = "1.0.0",
     report: Annotated[Path | None, typer.Option(help="report.json of the experiment.")] = None,
+    manifest: Annotated[
+        Path | None, typer.Option(help="The checkpoint's manifest: its validation rows become the bundle's reference.")
+    ] = None,
+    cache: Cache = Path(".cache/frames"),
+    workers: Workers = 1,
 ) -> None:
-    """Checkpoint to verified bundle.
+    """Checkpoint to verified bundle; the word `export` may be left out.
 
     `python -m model_export --checkpoint runs/default/seed0-fold0/cpfd --tokenizer runs/default/tokenizer.json
     --name cpfd-student --notes configs/default_card.yaml --report runs/default/report.json --out bundles/cpfd-student`
     """
+    card = read_card(checkpoint)
+    rows = None if manifest is None else read_manifest(manifest)
+    if rows is not None and rows.digest() != card.manifest_digest:
+        raise ExportError(f"{manifest}: not the manifest that the checkpoint was trained on")
     found = None if report is None else json.loads(report.read_text())
     bundle = write_bundle(checkpoint, tokenizer, out, BundleRequest(name, version, read_notes(notes), found))
-    size = sum(file.stat().st_size for file in out.iterdir())
-    typer.echo(
-        json.dumps(
-            {
-                "bundle": str(out),
-                "digest": bundle.digest,
-                "bytes": size,
-                "parity_max_abs_difference": bundle.manifest.parity_max_abs_difference,
-            },
-            indent=1,
-        )
-    )
+    if rows is not None:
+        held_out = HeldOut("val", card.test_fold, workers)
+        bundle = add_reference(out, measure_reference(bundle, rows, cache, held_out))
+    _print(bundle, {"parity_max_abs_difference": bundle.manifest.parity_max_abs_difference})
 
 
-def main() -> None:
-    """Runs the export; an expected failure is one line on stderr and exit 1."""
+@app.command()
+def reference(
+    bundle: Annotated[Path, typer.Option(help="The bundle's folder; it gets a reference.json and another digest.")],
+    manifest: Annotated[Path, typer.Option(help="Whose held-out rows are scored; they need no labels.")],
+    split: Annotated[str, typer.Option(help="Which rows: train, val or test.")] = "val",
+    fold: Annotated[int | None, typer.Option(help="The test fold left out; 0 where the manifest has folds.")] = None,
+    cache: Cache = Path(".cache/frames"),
+    workers: Workers = 1,
+) -> None:
+    """Measures the distribution of a bundle's scores on held-out rows, which drift is then measured against.
+
+    `python -m model_export reference --bundle bundles/cpfd-student --manifest data/default --fold 0`
+    """
+    if split not in get_args(Split):
+        raise typer.BadParameter(f"--split is one of {', '.join(get_args(Split))}")
+    rows = read_manifest(manifest)
+    held_out = HeldOut(cast(Split, split), 0 if fold is None and rows.folds else fold, workers)
+    _print(add_reference(bundle, measure_reference(read_bundle(bundle), rows, cache, held_out)), {})
+
+
+def _print(bundle: Bundle, more: dict[str, Any]) -> None:
+    found: dict[str, Any] = {"bundle": str(bundle.directory), "digest": bundle.digest}
+    found["bytes"] = sum(file.stat().st_size for file in bundle.directory.iterdir())
+    if bundle.reference is not None:
+        found["reference_rows"] = {task: histogram.rows for task, histogram in bundle.reference.tasks.items()}
+    typer.echo(json.dumps(found | more, indent=1))
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Runs a command; an expected failure is one line on stderr and exit 1."""
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it names operators of libraries that are not used here
     warnings.filterwarnings("ignore", message=".*LeafSpec.*", category=FutureWarning)
     warnings.filterwarnings("ignore", message="# The axis name", category=UserWarning)
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if given and given[0].startswith("--") and given[0] != "--help":
+        given.insert(0, "export")
     try:
-        typer.run(export)
-    except (ExportError, CheckpointError, ContractError, OSError, ValueError) as error:
+        app(given)
+    except _EXPECTED as error:
         logging.getLogger("model_export").error("%s", error)
         raise SystemExit(1) from error
 

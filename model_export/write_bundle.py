@@ -18,6 +18,8 @@ from contract.bundle import (
     MANIFEST_FILE,
     MODEL_CARD_FILE,
     MODEL_FILE,
+    OPTIONAL_FILES,
+    REFERENCE_FILE,
     TOKENIZER_FILE,
     Bundle,
     BundleManifest,
@@ -27,6 +29,7 @@ from contract.bundle import (
     write_golden,
 )
 from contract.example import INPUT_NAMES
+from contract.reference import ScoreReference
 from contract.text import TextTokenizer
 from model_export.errors import ExportError
 from model_export.golden import golden_inputs, record_golden
@@ -90,13 +93,39 @@ def write_bundle(checkpoint: Path, tokenizer: Path, destination: Path, request: 
     return read_bundle(destination)
 
 
+def add_reference(directory: Path, reference: ScoreReference) -> Bundle:
+    """Writes ``reference.json`` into a bundle, in the place of one that is there; the bundle gets another digest.
+
+    Args:
+        directory: of a bundle; replaced only if the result verifies.
+        reference: of this bundle's model and policy.
+
+    Raises:
+        BundleError: it is of another model or policy, or the bundle is broken.
+    """
+    manifest = read_bundle(directory).manifest
+    with tempfile.TemporaryDirectory(dir=directory.parent, prefix=".bundle-") as name:
+        work = Path(name) / "bundle"
+        shutil.copytree(directory, work)
+        (work / REFERENCE_FILE).write_text(reference.model_dump_json(indent=1) + "\n")
+        files = manifest.files | {REFERENCE_FILE: file_digest(work / REFERENCE_FILE)}
+        changed = manifest.model_copy(update={"files": files})
+        (work / MANIFEST_FILE).write_text(changed.model_dump_json(indent=1) + "\n")
+        read_bundle(work)
+        directory.rename(Path(name) / "replaced")
+        work.rename(directory)
+    return read_bundle(directory)
+
+
 def _check_destination(destination: Path) -> None:
     """Raises ExportError where something other than a bundle would be replaced."""
     if not destination.exists():
         return
     if not destination.is_dir():
         raise ExportError(f"{destination}: exists and is not a folder")
-    strangers = sorted({entry.name for entry in destination.iterdir()} - {MANIFEST_FILE, *DIGESTED_FILES})
+    strangers = sorted(
+        {entry.name for entry in destination.iterdir()} - {MANIFEST_FILE, *DIGESTED_FILES, *OPTIONAL_FILES}
+    )
     if strangers:
         raise ExportError(f"{destination}: holds {strangers[0]}, which is no part of a bundle: choose another folder")
 

@@ -13,7 +13,7 @@ import uvicorn
 
 from service.app import Service, create_app
 from service.errors import StartError
-from service.head_bounds import BoundedHeadProtocol
+from service.head_bounds import counted_in
 from service.logs import FIELDS, configure_logs
 from service.settings import read_settings
 
@@ -73,7 +73,7 @@ def main() -> int:
         port=settings.port,
         log_config=None,
         access_log=False,
-        http=BoundedHeadProtocol,
+        http=counted_in(service.metrics),
         server_header=False,
         timeout_keep_alive=settings.keep_alive_seconds,
         timeout_graceful_shutdown=5,

@@ -12,6 +12,8 @@
     │   ├── UnsupportedContentType  neither a form nor a video body              unsupported_content_type
     │   ├── BodyTooLarge            over the limit, refused before it is read    body_too_large
     │   ├── TextTooLarge            one text field over its byte limit           text_too_large
+    │   ├── HeadTooLarge            more headers than are read                   head_too_large
+    │   ├── HeadStalled             the headers did not end                      head_stalled
     │   ├── UploadStalled           the body stopped coming                      upload_stalled
     │   ├── DecodeTimeout           the clip takes too long to decode            decode_timeout
     │   ├── DecodeCrashed           the clip ended its decoder                   decode_crashed
@@ -87,6 +89,14 @@ class BodyTooLarge(CallerError):
 
 class TextTooLarge(CallerError):
     code = "text_too_large"
+
+
+class HeadTooLarge(CallerError):
+    code = "head_too_large"
+
+
+class HeadStalled(CallerError):
+    code = "head_stalled"
 
 
 class UploadStalled(CallerError):

@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import BinaryIO
 from urllib.parse import SplitResult, unquote, urlsplit, urlunsplit
 
-from contract.bundle import DIGESTED_FILES, MANIFEST_FILE, Bundle, read_bundle
+from contract.bundle import DIGESTED_FILES, MANIFEST_FILE, OPTIONAL_FILES, Bundle, read_bundle, read_manifest
 from contract.errors import BundleError
 from service.errors import StartError
 
@@ -67,13 +67,22 @@ def fetch_bundle(
         arrived.mkdir(mode=0o755)
         _copy(source, MANIFEST_FILE, arrived, max_bytes, first_wait_s)
         _refuse_other(arrived, digest)  # before the large files
-        for name in DIGESTED_FILES:
+        for name in (*DIGESTED_FILES, *_optional_files(arrived)):
             _copy(source, name, arrived, max_bytes, first_wait_s)
         _verified(arrived, digest)
         if into.exists():
             into.rename(Path(scratch) / "replaced")
         arrived.rename(into)
     return _verified(into, digest)
+
+
+def _optional_files(directory: Path) -> list[str]:
+    """Which of the files that a bundle may hold its manifest names; it is of the right digest already."""
+    try:
+        named = read_manifest(directory)[0].files
+    except BundleError as error:
+        raise StartError(str(error)) from error
+    return [name for name in OPTIONAL_FILES if name in named]
 
 
 def _verified(directory: Path, digest: str) -> Bundle:

@@ -8,9 +8,10 @@ from __future__ import annotations
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.metrics import MetricWrapperBase
 
+from contract.reference import SCORE_BOUNDS
+
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0, 20.0, 30.0, 60.0)
 SIZES = (1, 2, 4, 8, 16, 32, 64)
-SCORES = tuple(i / 20 for i in range(1, 21))
 ROUTES = frozenset({"/classify", "/livez", "/readyz", "/metrics", "/docs", "/openapi.json"})
 OTHER_ROUTE = "other"
 NO_ARM = "none"
@@ -65,8 +66,18 @@ class Metrics:
             "cpfd_arm_assignments", "Units assigned to each arm of the experiment.", "experiment", "arm"
         )
         self.score = self._histogram(
-            "cpfd_score", "Flag scores of supported tasks: their drift shows here.", SCORES, "arm", "task"
+            "cpfd_score", "Flag scores of supported tasks: their drift shows here.", SCORE_BOUNDS, "arm", "task"
         )
+        self.reference_score_share = self._gauge(
+            "cpfd_reference_score_share",
+            "Share of held-out flag scores above `above` and up to `le`, as the arm's bundle records them (half a row "
+            "added to each bin). Absent where the bundle holds no reference.",
+            "arm",
+            "task",
+            "le",
+            "above",
+        )
+        self.reference_rows = self._gauge("cpfd_reference_rows", "Held-out rows behind that reference.", "arm", "task")
         self.flagged = self._counter("cpfd_flagged", "Verdicts that raised a flag.", "arm", "task")
         self.ready = self._gauge("cpfd_ready", "1 while /readyz answers 200.")
         self.build_info = self._gauge("cpfd_build_info", "Always 1; the versions at work.", "version", "onnxruntime")

@@ -2,6 +2,7 @@
 
 write_synthetic_bundle   a directory that ``contract.bundle.read_bundle`` accepts, whose logits depend on
                          every frame (and on their order), on every word, and on which modalities are there
+write_synthetic_reference   a score reference into such a bundle
 write_clip               a real clip with moving content
 write_audio_only, write_truncated_clip, write_clip_without_frames, write_huge_picture   hostile ones
 """
@@ -25,16 +26,19 @@ from contract.bundle import (
     MANIFEST_FILE,
     MODEL_CARD_FILE,
     MODEL_FILE,
+    REFERENCE_FILE,
     TOKENIZER_FILE,
     BundleManifest,
     Golden,
     Provenance,
     file_digest,
+    read_manifest,
     write_golden,
 )
 from contract.decision import DecisionPolicy, Modality, TaskKind, TaskPolicy, TaskSpec
 from contract.example import INPUT_NAMES, assemble, collate
 from contract.input_spec import InputSpec
+from contract.reference import SCORE_BOUNDS, ScoreReference, TaskReference
 from contract.text import TextTokenizer
 from contract.video import Frames, VideoProbe
 
@@ -106,6 +110,26 @@ def write_synthetic_bundle(
     )
     (directory / MANIFEST_FILE).write_text(manifest.model_dump_json(indent=2), encoding="utf-8")
     return directory
+
+
+def write_synthetic_reference(directory: Path, **counts: tuple[int, ...]) -> ScoreReference:
+    """The reference, now in the bundle: ``counts`` of each task's bins, else one row in each of violence's."""
+    manifest = read_manifest(directory)[0]
+    given = counts or {"violence": (1,) * len(SCORE_BOUNDS)}
+    tasks = {task: TaskReference(counts=found) for task, found in given.items()}
+    reference = ScoreReference(
+        model_digest=manifest.files[MODEL_FILE],
+        policy_digest=manifest.policy.digest(),
+        manifest_digest="0" * 64,
+        split="val",
+        rows=max(task.rows for task in tasks.values()),
+        tasks=tasks,
+    )
+    (directory / REFERENCE_FILE).write_text(reference.model_dump_json(), encoding="utf-8")
+    files = manifest.files | {REFERENCE_FILE: file_digest(directory / REFERENCE_FILE)}
+    changed = manifest.model_copy(update={"files": files})
+    (directory / MANIFEST_FILE).write_text(changed.model_dump_json(indent=2), encoding="utf-8")
+    return reference
 
 
 def _tokenizer() -> Tokenizer:

@@ -11,6 +11,7 @@ from contract.bundle import Bundle, read_bundle
 from contract.errors import BundleError
 from service.errors import NotReady, StartError
 from service.experiment.assignment import assign
+from service.experiment.reference import show_reference
 from service.logs import FIELDS
 from service.metrics import Metrics
 from service.settings import ArmSettings, ExperimentSettings, LaneSettings
@@ -89,6 +90,7 @@ class Arms:
             self._arms[name] = Arm(name, bundle, batcher)
             manifest = bundle.manifest
             self._metrics.model_info.labels(name, manifest.name, manifest.version, bundle.digest, model.provider).set(1)
+            show_reference(self._metrics, name, bundle.reference)
             fields = {"arm": name, "bundle": bundle.digest[:12], "provider": model.provider, "golden_gap": worst}
             fields["duration_ms"] = round((time.monotonic() - began) * 1000, 1)
             log.info("arm ready", extra={FIELDS: fields})

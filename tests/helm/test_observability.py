@@ -68,7 +68,7 @@ def test_every_series_is_one_that_the_service_shows(expression: str) -> None:
     assert recorded_in(expression) <= {rule["record"] for rule in rules() if "record" in rule}
     if series := series_in(expression):
         labels = set().union(*(known[name] for name in series))
-        labels |= {"arm", "task", "stage"} if recorded_in(expression) else set()
+        labels |= {"arm", "task", "stage", "above"} if recorded_in(expression) else set()
         assert named_labels(expression) <= labels | TARGET_LABELS
 
 

@@ -35,6 +35,15 @@ def problem(answer: bytes) -> dict[str, object]:
     return found
 
 
+def counted(service: Running, code: str) -> float:
+    """How often the code was counted for requests that no route ever saw."""
+    exposed = httpx.get(f"{service.url}/metrics").text
+    labels = f'{{arm="none",code="{code}",outcome="refused",route="other"}}'
+    return sum(
+        float(line.split()[-1]) for line in exposed.splitlines() if line.startswith(f"cpfd_requests_total{labels}")
+    )
+
+
 def test_a_head_over_the_bound_is_refused(service: Running) -> None:
     line = b"x-a: " + b"a" * 8000 + b"\r\n"
     answer = talk(service, b"GET /livez HTTP/1.1\r\nhost: a\r\n" + line * (head_bounds.MAX_HEAD_BYTES // 8000 + 1))
@@ -47,7 +56,9 @@ def test_a_head_that_does_not_end_is_given_up(service: Running) -> None:
 
 
 def test_what_is_not_http_is_a_problem(service: Running) -> None:
+    before = counted(service, "bad_request")
     assert problem(talk(service, b"\x16\x03\x01 hello\r\n\r\n"))["code"] == "bad_request"
+    assert counted(service, "bad_request") == before + 1
 
 
 def test_a_kept_connection_is_not_timed_as_a_head(service: Running) -> None:

@@ -11,9 +11,17 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from contract.bundle import DIGESTED_FILES, GOLDEN_FILE, MANIFEST_FILE, TOKENIZER_FILE, file_digest, read_bundle
+from contract.bundle import (
+    DIGESTED_FILES,
+    GOLDEN_FILE,
+    MANIFEST_FILE,
+    REFERENCE_FILE,
+    TOKENIZER_FILE,
+    file_digest,
+    read_bundle,
+)
 from contract.errors import BundleError
-from tests.synthetic_bundle import write_synthetic_bundle
+from tests.synthetic_bundle import write_synthetic_bundle, write_synthetic_reference
 
 
 @pytest.fixture
@@ -124,4 +132,49 @@ def test_a_tokenizer_that_is_none_is_refused(directory: Path) -> None:
     (directory / TOKENIZER_FILE).write_text("{}")
     rewrite(directory, lambda manifest: None)
     with pytest.raises(BundleError, match=r"tokenizer\.json"):
+        read_bundle(directory)
+
+
+def test_a_bundle_without_a_reference_has_none_whatever_lies_beside_it(directory: Path) -> None:
+    assert read_bundle(directory).reference is None
+    (directory / REFERENCE_FILE).write_text("what the manifest does not name is not read")
+    assert read_bundle(directory).reference is None
+
+
+def test_a_reference_is_read_and_changes_the_bundles_digest(directory: Path) -> None:
+    before = read_bundle(directory).digest
+    written = write_synthetic_reference(directory)
+    bundle = read_bundle(directory)
+    assert bundle.reference == written
+    assert bundle.digest != before
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda r: r.update(model_digest="f" * 64), "another model"),
+        (lambda r: r.update(policy_digest="f" * 64), "another model or policy"),
+        (lambda r: r["tasks"].update(stranger=r["tasks"]["violence"]), "stranger"),
+        (lambda r: r.update(version=2), "version"),
+        (lambda r: r["tasks"]["violence"].update(counts=[1]), "counts"),
+    ],
+)
+def test_a_reference_that_is_not_the_bundles_is_refused(
+    directory: Path, change: Callable[[dict[str, Any]], object], said: str
+) -> None:
+    write_synthetic_reference(directory)
+    document = json.loads((directory / REFERENCE_FILE).read_text())
+    change(document)
+    (directory / REFERENCE_FILE).write_text(json.dumps(document))
+    rewrite(directory, lambda m: m["files"].update({REFERENCE_FILE: file_digest(directory / REFERENCE_FILE)}))
+    with pytest.raises(BundleError, match=said) as raised:
+        read_bundle(directory)
+    assert REFERENCE_FILE in str(raised.value)
+
+
+@pytest.mark.parametrize("spoil", [lambda p: p.unlink(), lambda p: p.write_text("{}")])
+def test_a_reference_that_is_missing_or_altered_is_found(directory: Path, spoil: Callable[[Path], object]) -> None:
+    write_synthetic_reference(directory)
+    spoil(directory / REFERENCE_FILE)
+    with pytest.raises(BundleError, match=r"reference\.json"):
         read_bundle(directory)

@@ -16,7 +16,7 @@ import pytest
 from contract.bundle import file_digest
 from service.errors import StartError
 from service.fetch_bundle import fetch_bundle, main
-from tests.synthetic_bundle import write_synthetic_bundle
+from tests.synthetic_bundle import write_synthetic_bundle, write_synthetic_reference
 
 FILES = {"bundle.json", "model.onnx", "tokenizer.json", "golden.npz", "MODEL_CARD.md"}
 
@@ -73,6 +73,14 @@ def test_a_directory_is_copied(tmp_path: Path, source: Path, digest: str, form: 
     assert fetch_bundle(form.format(source), digest, into).digest == digest
     assert {path.name for path in into.iterdir()} == FILES
     assert leftovers(into) == []
+
+
+def test_a_reference_that_the_manifest_names_comes_too(tmp_path: Path) -> None:
+    kept = write_synthetic_bundle(tmp_path / "store" / "student")
+    written = write_synthetic_reference(kept)
+    into = tmp_path / "b"
+    assert fetch_bundle(str(kept), file_digest(kept / "bundle.json"), into).reference == written
+    assert {path.name for path in into.iterdir()} == FILES | {"reference.json"}
 
 
 def test_a_web_server_is_read_again_after_its_faults(tmp_path: Path, source: Path, digest: str) -> None:
