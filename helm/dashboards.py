@@ -243,8 +243,8 @@ def _arm() -> Json:
                 "Drift of the scores from the bundle's reference",
                 "none",
                 ("{{arm}} {{task}}", f"job_arm_task:cpfd_score:psi1h{{{OWN}}}"),
-                text="Population stability index of the last hour against the held-out rows that the bundle records; the "
-                "alert is at 0.25, higher where rows or scores are few. Made by recording rules.",
+                text="Population stability index of the last hour against the held-out rows that the bundle records; "
+                "the alert is at 0.25, higher where rows or scores are few. Made by recording rules.",
                 no_value="No bundle holds a reference, or there is no hour of scores yet.",
             ),
             panel(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import pytest
@@ -21,7 +22,7 @@ def test_scores_fall_into_the_bins_that_a_histogram_puts_them_in() -> None:
         histogram.observe(score)
     buckets = [s for s in next(iter(registry.collect())).samples if s.name == "h_bucket"]
     cumulative = [0.0, *(sample.value for sample in buckets[:-1])]
-    assert count_scores(SCORES).counts == tuple(b - a for a, b in zip(cumulative, cumulative[1:], strict=False))
+    assert count_scores(SCORES).counts == tuple(b - a for a, b in itertools.pairwise(cumulative))
     assert [float(sample.labels["le"]) for sample in buckets[:-1]] == list(SCORE_BOUNDS)
 
 

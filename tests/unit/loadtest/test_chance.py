@@ -65,5 +65,6 @@ def test_sessions_of_workers_send_different_messages_at_different_times(corpus: 
 
     first, again, second = look(0), look(0), look(1)
     assert first == again
-    assert all(first[0]) and len(first[0]) > 2
+    assert all(first[0])
+    assert len(first[0]) > 2
     assert all(one != other for one, other in itertools.combinations([*first, *second], 2))
