@@ -40,10 +40,10 @@ report: $(DEV)/.done ## Write runs/default/report.json and report.md
 bundles: $(DEV)/.done ## Export seed 0 of runs/default to bundles/
 	$(DEV)/bin/python -m model_export --checkpoint runs/default/seed0-fold0/ce --name xvlm-baseline \
 	  --tokenizer runs/default/tokenizer.json --notes configs/default_card.yaml \
-	  --report runs/default/report.json --out bundles/xvlm-baseline
+	  --report runs/default/report.json --manifest data/default --out bundles/xvlm-baseline
 	$(DEV)/bin/python -m model_export --checkpoint runs/default/seed0-fold0/cpfd --name cpfd-student \
 	  --tokenizer runs/default/tokenizer.json --notes configs/default_card.yaml \
-	  --report runs/default/report.json --out bundles/cpfd-student
+	  --report runs/default/report.json --manifest data/default --out bundles/cpfd-student
 
 bench-serve: $(DEV)/.done ## Closed loop at 1, 8 and 32 callers beside a plain in-process loop
 	$(DEV)/bin/python -m benchmarks.serve
