@@ -69,7 +69,9 @@ ENV PATH=/opt/cpfd/bin:${PATH} \
     HOME=/tmp
 WORKDIR /app
 COPY configs/objectives.yaml configs/objectives.yaml
-RUN ln -s /tmp .cache && mkdir /results && chmod 1777 /results
+# What the base image brings to install with is not for the load test: pip, setuptools and wheel go.
+RUN ln -s /tmp .cache && mkdir /results && chmod 1777 /results \
+    && rm -rf /usr/local/bin/pip* /usr/local/bin/wheel /usr/local/lib/python3*/site-packages/*
 EXPOSE 5557
 COPY --from=build-loadtest /opt/cpfd /opt/cpfd
 USER 10001:10001
@@ -99,7 +101,9 @@ ENV PATH=/opt/cpfd/bin:${PATH} \
     CPFD_BODY__SPOOL_DIRECTORY=/spool
 WORKDIR /app
 COPY configs/serve.yaml configs/serve.yaml
-RUN ln -s /bundles bundles && mkdir /bundles /spool && chmod 1777 /spool
+# What the base image brings to install with is not for the service: pip, setuptools and wheel go.
+RUN ln -s /bundles bundles && mkdir /bundles /spool && chmod 1777 /spool \
+    && rm -rf /usr/local/bin/pip* /usr/local/bin/wheel /usr/local/lib/python3*/site-packages/*
 EXPOSE 8000
 USER 10001:10001
 HEALTHCHECK --interval=10s --timeout=3s --start-period=60s --retries=3 \

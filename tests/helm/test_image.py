@@ -63,6 +63,15 @@ def test_the_load_test_and_the_service_are_not_in_one_image() -> None:
         assert "loadtest" not in by_name[name]
 
 
+def test_no_image_keeps_the_pip_of_its_base() -> None:
+    stages = re.split(r"(?m)^FROM ", DOCKERFILE.read_text())[1:]
+    final = {stage.split()[2]: stage for stage in stages if "USER " in stage}
+    assert set(final) == {"loadtest", "runtime"}
+    for stage in final.values():
+        before_user = stage.partition("USER ")[0]
+        assert "rm -rf /usr/local/bin/pip* /usr/local/bin/wheel /usr/local/lib/python3*/site-packages/*" in before_user
+
+
 @pytest.mark.parametrize("name", ["constraints-gpu.txt", "requirements-s3.txt"])
 def test_versions_agree_with_the_constraints(name: str) -> None:
     def pins(path: Path) -> dict[str, str]:
