@@ -242,7 +242,7 @@ def _arm() -> Json:
             panel(
                 "Drift of the scores from the bundle's reference",
                 "none",
-                ("{{arm}} {{task}}", f"job_arm_task:cpfd_score:psi1h{{{OWN}}}"),
+                ("{{arm}} {{task}}", f"max by (arm, task) (job_arm_task:cpfd_score:psi1h{{{OWN}}})"),
                 text="Population stability index of the last hour against the held-out rows that the bundle records; "
                 "the alert is at 0.25, higher where rows or scores are few. Made by recording rules.",
                 no_value="No bundle holds a reference, or there is no hour of scores yet.",
@@ -250,15 +250,18 @@ def _arm() -> Json:
             panel(
                 "Scores of the last hour and rows of the reference",
                 "none",
-                ("{{arm}} {{task}}, scores", f"job_arm_task:cpfd_score_count:referenced1h{{{OWN}}}"),
-                ("{{arm}} {{task}}, rows", f"job_arm_task:cpfd_reference_rows:min{{{OWN}}}"),
+                (
+                    "{{arm}} {{task}}, scores",
+                    f"sum by (arm, task) (job_arm_task:cpfd_score_count:referenced1h{{{OWN}}})",
+                ),
+                ("{{arm}} {{task}}, rows", f"min by (arm, task) (job_arm_task:cpfd_reference_rows:min{{{OWN}}})"),
                 text="How much the drift beside it rests on; the alert needs 500 scores.",
                 no_value="No bundle holds a reference, or there is no hour of scores yet.",
             ),
             panel(
                 "Shift of the scores against the day before",
                 "none",
-                ("{{arm}} {{task}}", f"job_arm_task:cpfd_score:shift1h{{{OWN}}}"),
+                ("{{arm}} {{task}}", f"max by (arm, task) (job_arm_task:cpfd_score:shift1h{{{OWN}}})"),
                 text="Largest gap between two cumulative distributions; no alert reads it. Made by recording rules.",
                 most=1,
                 no_value="There is no hour before this one yet.",
