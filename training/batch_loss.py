@@ -16,8 +16,16 @@ from training.distillation.advantage import teacher_advantage
 from training.distillation.method import Method
 from training.distillation.registry import METHODS
 from training.distillation.shaping import class_means
-from training.distillation.task_batch import PrivilegedPrediction, TaskBatch, TrainingContext
-from training.models.companions import PREDICTION_PREFIX, TEACHER_PREFIX
+from training.distillation.task_batch import FeaturePair, PrivilegedPrediction, TaskBatch, TrainingContext
+from training.models.companions import (
+    ALIGNED,
+    PREDICTION_PREFIX,
+    STUDENT_CLASSIFIER_PREFIX,
+    STUDENT_VIEW_PREFIX,
+    TEACHER_CLASSIFIER_PREFIX,
+    TEACHER_PREFIX,
+    TEACHER_VIEW_PREFIX,
+)
 
 
 @dataclass(frozen=True)
@@ -72,6 +80,7 @@ class LossPlan:
             self.temperatures.get(name, 1.0),
             replace(context, class_means=self.class_means.get(name), teacher_advantage=self.advantages.get(name)),
             _prediction(rows.positions_N, batch, outputs) if self.method.predicts_privileged else None,
+            _features(name, rows, outputs) if self.method.needs_features else None,
         )
 
 
@@ -102,6 +111,19 @@ def _labelled(name: str, train: RowSet) -> tuple[Tensor, Tensor, TaskKind]:
     targets = train.targets[name]
     logits, values = train.soft_targets[name][targets.labelled], targets.values[targets.labelled]
     return torch.from_numpy(logits), torch.from_numpy(values), targets.task.kind
+
+
+def _features(name: str, rows: TaskRows, outputs: Mapping[str, Tensor]) -> FeaturePair:
+    if rows.features_ND is None:
+        raise ValueError("this method compares features, but the rows hold none of the teacher's")
+    return FeaturePair(
+        outputs[STUDENT_VIEW_PREFIX + name][rows.positions_N],
+        outputs[TEACHER_VIEW_PREFIX + name][rows.positions_N],
+        outputs[ALIGNED][rows.positions_N],
+        rows.features_ND,
+        outputs[STUDENT_CLASSIFIER_PREFIX + name],
+        outputs[TEACHER_CLASSIFIER_PREFIX + name],
+    )
 
 
 def _prediction(positions_N: Tensor, batch: Batch, outputs: Mapping[str, Tensor]) -> PrivilegedPrediction:

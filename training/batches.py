@@ -32,12 +32,18 @@ Pick = tuple[int, int | None]
 
 @dataclass(frozen=True)
 class TaskRows:
-    """The labelled rows of a batch for one task: their positions, targets and (where stored) soft targets."""
+    """The labelled rows of a batch for one task: their positions, targets and, where stored, what a teacher says.
+
+    Attributes:
+        teacher_NK: the teacher's logits.
+        features_ND: what the teacher represents of them.
+    """
 
     task: TaskSpec
     positions_N: Tensor
     targets: Tensor
     teacher_NK: Tensor | None
+    features_ND: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -47,6 +53,19 @@ class Batch:
     inputs: dict[str, Tensor]
     privileged: dict[str, tuple[Tensor, Tensor]]
     tasks: dict[str, TaskRows]
+
+
+@dataclass(frozen=True, eq=False)
+class TeacherFeatures:
+    """What a frozen teacher represents of N rows, and the last layers of its heads.
+
+    Attributes:
+        represented_ND: (N, D_t) fp32, what its heads read.
+        classifiers: task name -> (K, E_t + 1) fp32, weights and bias of its head's last layer.
+    """
+
+    represented_ND: NDArray[np.float32]
+    classifiers: dict[str, NDArray[np.float32]]
 
 
 @dataclass
@@ -59,6 +78,7 @@ class RowSet:
         targets: task name -> targets over the N rows.
         privileged: group -> (values (N, F), presence (N, F)); empty for a student.
         soft_targets: task name -> (N, K) teacher logits; empty where none are read.
+        teacher_features: of the same N rows; None where no method reads them.
     """
 
     rows: list[Row]
@@ -69,6 +89,7 @@ class RowSet:
     targets: dict[str, TaskTargets]
     privileged: dict[str, tuple[NDArray[np.float32], NDArray[np.float32]]] = field(default_factory=dict)
     soft_targets: dict[str, NDArray[np.float32]] = field(default_factory=dict)
+    teacher_features: TeacherFeatures | None = None
 
     @property
     def has_video(self) -> NDArray[np.bool_]:
@@ -104,11 +125,13 @@ class RowSet:
                 positions.append(position)
                 sources.append(source)
         stored = self.soft_targets.get(targets.task.name)
+        features = self.teacher_features
         return TaskRows(
             targets.task,
             torch.tensor(positions, dtype=torch.long),
             torch.from_numpy(targets.values[sources]),
             None if stored is None else torch.from_numpy(stored[sources]),
+            None if features is None else torch.from_numpy(features.represented_ND[sources]),
         )
 
     def _privileged(self, name: str, picks: Sequence[Pick]) -> tuple[Tensor, Tensor]:
@@ -134,6 +157,11 @@ def with_privileged(rows: RowSet, statistics: PrivilegedStatistics) -> RowSet:
 def with_soft_targets(rows: RowSet, soft_targets: Mapping[str, NDArray[np.float32]]) -> RowSet:
     """The same rows with a teacher's logits (N, K) by task, for a student that distils."""
     return replace(rows, soft_targets=dict(soft_targets))
+
+
+def with_teacher_features(rows: RowSet, features: TeacherFeatures) -> RowSet:
+    """The same rows with what a teacher represents of them, for a student that compares."""
+    return replace(rows, teacher_features=features)
 
 
 def training_batches(rows: RowSet, config: OptimiserConfig, seed: int, epoch: int) -> Iterator[Batch]:

@@ -151,7 +151,15 @@ class DistillationConfig(FrozenDocument):
     swap_share: float = Field(default=0.25, ge=0, le=1)
     """``pfd_joint``: lambda is 0 for this share of the steps, while the teacher is no good yet."""
     preview_delta: float = Field(default=1.0, ge=0)
-    """``pckd_preview``: weight of the distillation term."""
+    """``pckd_preview`` and ``pckd``: delta, the weight of the distillation term. The authors' command leaves it 0."""
+    pckd_beta: float = Field(default=0.05, ge=0)
+    """``pckd``: weight of the category-contrastive term; this default and the next two are the authors'."""
+    pckd_alpha: float = Field(default=1.0, ge=0)
+    """``pckd``: weight of the difference between the classifiers' last layers."""
+    pckd_fa: float = Field(default=20.0, ge=0)
+    """``pckd``: weight of the angle between the student's projected features and the teacher's."""
+    cckd_form: Literal["loss", "target"] = "loss"
+    """``cckd``: whether the teacher's confidence mixes two losses, or two targets."""
     wsld_alpha: float = Field(default=2.5, ge=0)
     """``wsld``: weight of the distillation term."""
     ea_temperature: float = Field(default=3.0, gt=0)

@@ -28,7 +28,7 @@ from tqdm import tqdm
 from contract.frozen import FrozenDocument
 from contract.text import TextTokenizer
 from contract.video import DecodeLimits
-from training.batches import RowSet, row_set, with_privileged, with_soft_targets
+from training.batches import RowSet, row_set, with_privileged, with_soft_targets, with_teacher_features
 from training.checkpoint import read_checkpoint, write_json
 from training.confidence_record import Judged, record_histograms, record_means
 from training.config import RunConfig
@@ -172,6 +172,9 @@ def run_trial(manifest: Manifest, plan: ExperimentPlan, trial: Trial, place: Wor
         method = METHODS[name]
         taught = teachers.get(method.teacher) if method.reads_soft_targets else None
         rows = data if taught is None else replace(data, train=with_soft_targets(data.train, taught.soft_targets))
+        if method.needs_features:
+            features = teachers.features(method.teacher)
+            rows = replace(rows, train=with_teacher_features(rows.train, features))
         fit(
             home / name,
             rows,

@@ -13,7 +13,7 @@ from torch import nn
 from contract.bundle import file_digest
 from contract.decision import TaskSpec
 from training.batch_loss import LossPlan, plan_loss
-from training.batches import RowSet, batches_in_epoch, training_batches, with_privileged
+from training.batches import RowSet, TeacherFeatures, batches_in_epoch, training_batches, with_privileged
 from training.calibrate import fit_policy
 from training.checkpoint import (
     CARD_FILE,
@@ -29,7 +29,7 @@ from training.checkpoint import (
 from training.config import RunConfig
 from training.distillation.registry import METHODS
 from training.engine import predict, train_epoch
-from training.models.companions import JointPair, PrivilegedPredictor
+from training.models.companions import FeatureProjector, JointPair, PrivilegedPredictor
 from training.pretrained import load_pretrained, source_digests
 from training.privileged import PrivilegedStatistics
 
@@ -73,7 +73,8 @@ def fit(
 
     Args:
         directory: where the checkpoint goes; one that is complete and of the same inputs is not trained again.
-        data: rows; for a method that distils, ``data.train`` holds soft targets.
+        data: rows; for a method that distils, ``data.train`` holds soft targets, and for one that compares features
+            the teacher's.
         config: of the run.
         method: a name in ``METHODS``.
         seed: of initialisation, batch order, augmentation and dropout.
@@ -83,7 +84,8 @@ def fit(
         role: what the checkpoint is; without one, a teacher where there are ``statistics``, else a student.
 
     Raises:
-        ValueError: the directory holds a checkpoint of other inputs, or the method needs statistics and got none.
+        ValueError: the directory holds a checkpoint of other inputs, or the method needs statistics or features and
+            got none.
         PretrainedError: weights to start from are missing or do not fit.
         FloatingPointError: training diverged.
     """
@@ -112,7 +114,9 @@ def fit(
     torch.manual_seed(seed)
     model = build_model(config, data.tasks, reads, role)
     _start_from_pretrained(directory, model, config)
-    trained = model if role != "student" else _with_companion(model, method, config, data.tasks, statistics)
+    trained = model
+    if role == "student":
+        trained = _with_companion(model, method, config, data.tasks, statistics, train.teacher_features)
     steps = batches_in_epoch(train, config.optimiser)
     plan = plan_loss(method, config, teacher, train, seed, steps * config.optimiser.epochs)
     losses = _train(directory, trained, train, config, seed, plan)
@@ -154,9 +158,15 @@ def _with_companion(
     config: RunConfig,
     tasks: tuple[TaskSpec, ...],
     statistics: PrivilegedStatistics | None,
+    features: TeacherFeatures | None,
 ) -> nn.Module:
     """The student together with what its method trains beside it: it was made first, so its first weights are alike."""
     needs = METHODS[method]
+    if needs.needs_features:
+        if features is None:
+            raise ValueError(f"method {method} needs the teacher's features of the training rows, and there are none")
+        classifiers = {name: torch.from_numpy(values) for name, values in features.classifiers.items()}
+        return FeatureProjector(student, classifiers, config.model.text.hidden_size, features.represented_ND.shape[1])
     if needs.teacher != "joint" and not needs.predicts_privileged:
         return student
     if statistics is None or not statistics.groups:

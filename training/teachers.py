@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from training.batches import TeacherFeatures
 from training.checkpoint import CheckpointCard, Role
 from training.config import RunConfig
 from training.cross_fit import CrossFitCard, assign_parts, rows_at
@@ -15,7 +16,8 @@ from training.distillation.method import TeacherRole
 from training.fit import FitData, fit
 from training.manifest import PrivilegedGroup
 from training.privileged import PrivilegedStatistics
-from training.soft_targets import read_soft_targets, write_cross_fitted, write_soft_targets
+from training.soft_targets import SoftTargetsError, read_soft_targets, write_cross_fitted, write_soft_targets
+from training.teacher_features import read_teacher_features, write_teacher_features
 
 _PLAIN_SEED_OFFSET = 100_000
 """A plain teacher of the student's own seed would start from the same weights and see the same batches."""
@@ -56,6 +58,25 @@ class Teachers:
     def trained(self, role: TeacherRole) -> Taught | None:
         """The teacher of this role if ``get`` has been asked for it."""
         return self._ready.get(role)
+
+    def features(self, role: TeacherRole) -> TeacherFeatures:
+        """What the teacher of this role represents of the training rows, stored beside its soft targets.
+
+        Raises:
+            ValueError: no teacher is trained ahead for this role.
+            SoftTargetsError: this teacher has no representation that a student could follow.
+        """
+        if role == "plain_large" and self.config.kd_teacher is None:
+            role = "plain"
+        card = self.get(role).card
+        if isinstance(card, CrossFitCard):
+            raise SoftTargetsError(
+                f"{self.home}: several teachers for {role!r}, which represent rows each in its own way"
+            )
+        suffix = "" if role == "privileged" else f"_{role}"
+        home = self.home / f"soft_targets{suffix}"
+        path = write_teacher_features(home, self.home / f"teacher{suffix}", self.data.train)
+        return read_teacher_features(path, card, self.data.train)
 
     def _train(self, role: TeacherRole) -> Taught:
         suffix = "" if role == "privileged" else f"_{role}"

@@ -38,6 +38,8 @@ class Method:
         source: of the formula.
         predicts_privileged: whether the student gets auxiliary outputs that predict the privileged features.
         options: fields of ``DistillationConfig`` that the method fixes, whatever the run's configuration says.
+        needs_features: whether it compares what student and teacher represent: the teacher's representation of the
+            training rows is then stored beside its logits, and projections of the student's are trained beside it.
     """
 
     name: str
@@ -46,6 +48,7 @@ class Method:
     source: str
     predicts_privileged: bool = False
     options: Mapping[str, Any] = field(default_factory=dict)
+    needs_features: bool = False
 
     def __call__(self, batch: TaskBatch, config: DistillationConfig) -> Tensor:
         """The loss of one task's rows."""

@@ -7,6 +7,8 @@ from typing import Final
 
 from training.distillation.method import Method
 from training.distillation.methods import (
+    born_again,
+    cckd,
     ce,
     controls,
     cpfd,
@@ -20,6 +22,7 @@ from training.distillation.methods import (
     gend,
     kd,
     mtl,
+    pckd,
     pckd_preview,
     pfd,
     pfd_crossfit,
@@ -49,9 +52,13 @@ _ALL: Final[tuple[Method, ...]] = (
     controls.SHUFFLED,
     controls.INVERTED,
     pckd_preview.METHOD,
+    pckd.METHOD,
     wsld.METHOD,
     ea_kd.METHOD,
     tpd.METHOD,
+    cckd.METHOD,
+    born_again.CWTM,
+    born_again.CWTC,
 )
 METHODS: Final[dict[str, Method]] = {method.name: method for method in _ALL}
 

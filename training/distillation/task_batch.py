@@ -53,6 +53,29 @@ class PrivilegedPrediction:
 
 
 @dataclass(frozen=True, eq=False)
+class FeaturePair:
+    """What student and teacher represent of the same rows, and what their heads make of it.
+
+    D_s and D_t are the widths of what their heads read, E_s and E_t those of their heads' last layers.
+
+    Attributes:
+        student_view_NE: (N, E_s), E1 of the student's representation.
+        teacher_view_NE: (N, E_t), E2 of the student's representation.
+        aligned_ND: (N, D_t), the MLP of the student's representation.
+        teacher_ND: (N, D_t), the teacher's representation.
+        student_classifier_KE: (K, E_s + 1), weights and bias [W; b] of the last layer of the student's head.
+        teacher_classifier_KE: (K, E_t + 1), those of the teacher's.
+    """
+
+    student_view_NE: Tensor
+    teacher_view_NE: Tensor
+    aligned_ND: Tensor
+    teacher_ND: Tensor
+    student_classifier_KE: Tensor
+    teacher_classifier_KE: Tensor
+
+
+@dataclass(frozen=True, eq=False)
 class TaskBatch:
     """The rows of a batch that hold a label of one task.
 
@@ -65,6 +88,7 @@ class TaskBatch:
         calibration_temperature: of the teacher, fitted on validation rows.
         context: where in the training the batch stands.
         privileged: of the same rows, for a method that predicts them.
+        features: of the same rows, for a method that compares them.
     """
 
     kind: TaskKind
@@ -74,6 +98,7 @@ class TaskBatch:
     calibration_temperature: float = 1.0
     context: TrainingContext = TrainingContext()
     privileged: PrivilegedPrediction | None = None
+    features: FeaturePair | None = None
 
     @property
     def teacher_logits(self) -> Tensor:

@@ -7,10 +7,15 @@ from collections.abc import Mapping
 from torch import Tensor, nn
 
 from training.models.df_xvlm import DFXVLM
-from training.models.xvlm import XVLM
+from training.models.xvlm import XVLM, classification_head
 
 TEACHER_PREFIX = "teacher/"
 PREDICTION_PREFIX = "privileged/"
+ALIGNED = "features/aligned"
+STUDENT_VIEW_PREFIX = "features/student_view/"
+TEACHER_VIEW_PREFIX = "features/teacher_view/"
+STUDENT_CLASSIFIER_PREFIX = "features/student_classifier/"
+TEACHER_CLASSIFIER_PREFIX = "features/teacher_classifier/"
 Privileged = Mapping[str, tuple[Tensor, Tensor]]
 
 
@@ -43,3 +48,46 @@ class PrivilegedPredictor(nn.Module):
         represented_BD = self.student.encode(**inputs)
         predicted = {PREDICTION_PREFIX + name: head(represented_BD) for name, head in self.predictors.items()}
         return dict(self.student.classify(represented_BD)) | predicted
+
+
+class FeatureProjector(nn.Module):
+    """A student with projections of what it represents, and the frozen last layers of its teacher's heads.
+
+    The projections are PCKD's (arXiv:2410.14143, method note 4): for each task, linear maps E1 and E2 to the widths
+    that the last layers of the student's and of the teacher's head read, and one MLP to the teacher's representation.
+    The MLP is a head's (Linear, LayerNorm, GELU, Linear); the source's is wider and normalises over the batch, which
+    the small batches here, of clips or of texts alone, would not bear.
+    """
+
+    def __init__(
+        self, student: XVLM, teacher_classifiers: Mapping[str, Tensor], student_width: int, teacher_width: int
+    ) -> None:
+        """Args: the teacher's ``classifiers()``, and the widths D_s and D_t of what the heads read."""
+        super().__init__()
+        self.student = student
+        own = student.classifiers()
+        self.to_student = nn.ModuleDict({n: nn.Linear(student_width, own[n].shape[1] - 1) for n in own})
+        self.to_teacher = nn.ModuleDict({n: nn.Linear(student_width, teacher_classifiers[n].shape[1] - 1) for n in own})
+        self.align = classification_head(student_width, teacher_width)
+        self.teacher_layers = nn.ModuleDict({n: _Frozen(teacher_classifiers[n]) for n in own})
+
+    def forward(self, **inputs: Tensor) -> dict[str, Tensor]:
+        """Task name -> (B, K) logits, and what ``FeaturePair`` holds under the names above. Arguments as ``XVLM``."""
+        represented_BD = self.student.encode(**inputs)
+        outputs = dict(self.student.classify(represented_BD)) | {ALIGNED: self.align(represented_BD)}
+        for name, classifier_KE in self.student.classifiers().items():
+            outputs[STUDENT_VIEW_PREFIX + name] = self.to_student[name](represented_BD)
+            outputs[TEACHER_VIEW_PREFIX + name] = self.to_teacher[name](represented_BD)
+            outputs[STUDENT_CLASSIFIER_PREFIX + name] = classifier_KE
+            outputs[TEACHER_CLASSIFIER_PREFIX + name] = self.teacher_layers[name].values
+        return outputs
+
+
+class _Frozen(nn.Module):
+    """A tensor that moves with its module and is never trained."""
+
+    values: Tensor
+
+    def __init__(self, values: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("values", values)

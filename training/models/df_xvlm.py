@@ -65,7 +65,7 @@ class DFXVLM(nn.Module):
             for film in self.films.values():
                 nn.init.zeros_(film.weight)
 
-    def forward(
+    def encode(
         self,
         frames: Tensor,
         input_ids: Tensor,
@@ -73,14 +73,13 @@ class DFXVLM(nn.Module):
         video_present: Tensor,
         text_present: Tensor,
         privileged: Mapping[str, tuple[Tensor, Tensor]],
-    ) -> dict[str, Tensor]:
-        """Task name -> (B, K) logits. ``privileged`` is group -> (values (B, F), presence (B, F)); see ``XVLM``."""
+    ) -> Tensor:
+        """fused_BD (B, D): what the heads read. Arguments as in ``forward``."""
         embeddings = {name: encoder(*privileged[name]) for name, encoder in self.encoders.items()}
         inputs = (frames, input_ids, attention_mask, video_present, text_present)
         if self.fusion == "tokens":
-            represented_BD = self.xvlm.encode(*inputs, extra_tokens_BGD=torch.stack([*embeddings.values()], dim=1))
-            return self.xvlm.classify(represented_BD)
-        return self.xvlm.classify(self._fused(self.xvlm.encode(*inputs), embeddings))
+            return self.xvlm.encode(*inputs, extra_tokens_BGD=torch.stack([*embeddings.values()], dim=1))
+        return self._fused(self.xvlm.encode(*inputs), embeddings)
 
     def _fused(self, represented_BD: Tensor, embeddings: Mapping[str, Tensor]) -> Tensor:
         """(B, D) of [CLS] and the groups' embeddings (B, D); a group that is absent embeds as zeros."""
@@ -95,6 +94,19 @@ class DFXVLM(nn.Module):
             gate_BD = torch.sigmoid(self.gates[name](torch.cat([represented_BD, embedding_BD], dim=1)))
             fused_BD = fused_BD + gate_BD * embedding_BD
         return fused_BD
+
+    def forward(self, privileged: Mapping[str, tuple[Tensor, Tensor]], **inputs: Tensor) -> dict[str, Tensor]:
+        """Task name -> (B, K) logits.
+
+        Args:
+            privileged: group -> (values (B, F), presence (B, F)).
+            inputs: as ``XVLM``.
+        """
+        return self.xvlm.classify(self.encode(**inputs, privileged=privileged))
+
+    def classifiers(self) -> dict[str, Tensor]:
+        """As ``XVLM``."""
+        return self.xvlm.classifiers()
 
 
 class PrivilegedOnly(nn.Module):

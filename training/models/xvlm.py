@@ -93,6 +93,11 @@ class XVLM(nn.Module):
         """Task name -> (B, K) logits of what ``encode`` returned."""
         return {name: self.heads[name](represented_BD) for name in self.task_names}
 
+    def classifiers(self) -> dict[str, Tensor]:
+        """Task name -> (K, E + 1): weights and bias [W; b] of the last layer of each head."""
+        layers = {name: self.heads[name][-1] for name in self.task_names}
+        return {name: torch.cat([layer.weight, layer.bias[:, None]], dim=1) for name, layer in layers.items()}
+
     def _vision(self, frames: Tensor, video_present: Tensor) -> Tensor:
         no_video_BVD = self.no_video.expand(frames.shape[0], self.vision_tokens, -1)
         if not torch.compiler.is_exporting() and not bool(video_present.any()):

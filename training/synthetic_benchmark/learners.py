@@ -60,15 +60,15 @@ def run_contender(draw: Draw, contender: Contender, teachers: dict[TeacherRole, 
 
     Args:
         draw: of S seeds.
-        contender: whose method neither predicts privileged features (a linear student shares nothing).
+        contender: whose method neither predicts privileged features nor compares features (a linear student has none).
         teachers: those trained already; one that is missing is trained and put in.
 
     Raises:
-        ValueError: the method predicts privileged features.
+        ValueError: the method predicts privileged features or compares features.
     """
     method = METHODS[contender.method]
-    if method.predicts_privileged:
-        raise ValueError(f"{method.name}: a linear student has no representation that a second task could shape")
+    if method.predicts_privileged or method.needs_features:
+        raise ValueError(f"{method.name}: a linear student has no representation that anything else could shape")
     regular, labels = _tensor(draw.regular), _tensor(draw.labels)
     soft = None
     if method.reads_soft_targets:

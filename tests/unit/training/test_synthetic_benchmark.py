@@ -63,7 +63,9 @@ def test_confidence_does_not_beat_an_intact_teacher() -> None:
     assert abs((scores["cpfd"].accuracy - scores["pfd"].accuracy).mean()) < 0.005
 
 
-@pytest.mark.parametrize("method", [name for name, one in METHODS.items() if not one.predicts_privileged])
+@pytest.mark.parametrize(
+    "method", [name for name, one in METHODS.items() if not one.predicts_privileged and not one.needs_features]
+)
 @pytest.mark.parametrize("per_class_norm", [False, True])
 def test_mapped_losses_are_those_of_each_seed(method: str, per_class_norm: bool) -> None:
     generator = torch.Generator().manual_seed(0)
@@ -90,8 +92,9 @@ def test_seeds_do_not_touch_each_other() -> None:
 
 def test_methods_that_need_a_representation_are_refused() -> None:
     draw = stack(lopez_paz("clean_labels"), [0], 0)
-    with pytest.raises(ValueError, match="mtl"):
-        run_contender(draw, Contender("mtl", "mtl", DistillationConfig()), {})
+    for method in ("mtl", "pckd"):
+        with pytest.raises(ValueError, match=method):
+            run_contender(draw, Contender(method, method, DistillationConfig()), {})
 
 
 def test_corruption_stays_in_its_scenarios() -> None:

@@ -1,4 +1,4 @@
-"""PCKD's preview weighting. Its category-contrastive and feature terms are not part of this method."""
+"""PCKD's preview weighting alone; ``pckd`` has its category-contrastive and alignment terms too."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _SMALLEST_MEAN = 1e-12
 
 
 def pckd_preview(batch: TaskBatch, config: DistillationConfig) -> Tensor:
-    """mean CE_i + delta mean(v_i KD_i) (PCKD, TCSVT 2025; method note 4).
+    """mean CE_i + delta mean(v_i KD_i) (PCKD, arXiv:2410.14143; method note 4).
 
     Raises:
         ValueError: the batch holds no soft targets.
@@ -37,4 +37,4 @@ def preview_weights(hard_N: Tensor, epoch: int) -> Tensor:
     return torch.where(difficulty_N <= _GROWTH**epoch, 1.0, torch.exp(-(difficulty_N**2)))
 
 
-METHOD: Final = Method("pckd_preview", pckd_preview, teacher="privileged", source="PCKD (TCSVT 2025), method note 4")
+METHOD: Final = Method("pckd_preview", pckd_preview, teacher="privileged", source="arXiv:2410.14143")

@@ -9,7 +9,7 @@ import torch
 from contract.decision import TaskKind
 from training.config import DistillationConfig
 from training.distillation.shaping import class_means
-from training.distillation.task_batch import PrivilegedPrediction, TaskBatch, TrainingContext
+from training.distillation.task_batch import FeaturePair, PrivilegedPrediction, TaskBatch, TrainingContext
 
 ROWS = 7
 KINDS = list(TaskKind)
@@ -19,7 +19,7 @@ CALIBRATION = 1.7
 def task_rows(
     kind: TaskKind, *, requires_grad: bool = False, scale: float = 2.0, rows: int = ROWS, seed: int = 0
 ) -> TaskBatch:
-    """Rows of a task of one logit (binary) or four, with privileged features of two columns."""
+    """Rows of a task of one logit (binary) or four, with privileged features of two columns and represented ones."""
     generator = torch.Generator().manual_seed(100 * seed + KINDS.index(kind))
     width = 1 if kind is TaskKind.BINARY else 4
     student, teacher = (scale * torch.randn(rows, width, generator=generator) for _ in range(2))
@@ -32,6 +32,8 @@ def task_rows(
     present = (torch.rand(rows, 2, generator=generator) < 0.7).float()
     privileged = PrivilegedPrediction(predicted.requires_grad_(requires_grad), values, present)
     means = class_means(teacher, targets, kind, CALIBRATION, DistillationConfig())
+    shapes = [(rows, 6), (rows, 8), (rows, 5), (rows, 5), (width, 7), (width, 9)]
+    pair = FeaturePair(*(torch.randn(s, generator=generator).requires_grad_(requires_grad) for s in shapes))
     return TaskBatch(
         kind,
         student.requires_grad_(requires_grad),
@@ -40,6 +42,7 @@ def task_rows(
         CALIBRATION,
         TrainingContext(seed=3, epoch=1, step=10, total_steps=20, class_means=means, teacher_advantage=0.4),
         privileged,
+        pair,
     )
 
 
@@ -52,4 +55,15 @@ def with_class_means(batch: TaskBatch, config: DistillationConfig) -> TaskBatch:
 def two_class(batch: TaskBatch) -> TaskBatch:
     """A binary batch as a softmax over (no, yes)."""
     student, teacher = (torch.cat([torch.zeros_like(z), z], dim=1) for z in (batch.logits_NK, batch.teacher_logits))
-    return replace(batch, kind=TaskKind.MULTICLASS, logits_NK=student, targets=batch.targets.long(), teacher_NK=teacher)
+    pair = batch.features
+    assert pair is not None
+    classifiers = (pair.student_classifier_KE, pair.teacher_classifier_KE)
+    one, other = (torch.cat([-values / 2, values / 2]) for values in classifiers)
+    return replace(
+        batch,
+        kind=TaskKind.MULTICLASS,
+        logits_NK=student,
+        targets=batch.targets.long(),
+        teacher_NK=teacher,
+        features=replace(pair, student_classifier_KE=one, teacher_classifier_KE=other),
+    )

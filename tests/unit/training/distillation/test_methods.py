@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import replace
 
 import pytest
@@ -21,12 +22,16 @@ from training.distillation.task_batch import PrivilegedPrediction, TaskBatch, Tr
 from training.distillation.task_losses import cross_entropy, distillation, soft_cross_entropy
 
 DISTILS = [name for name, method in METHODS.items() if method.teacher != "none"]
-LAMBDA_MIXES = [name for name in DISTILS if name not in ("pfd_joint", "pckd_preview", "wsld", "tpd")]
+OWN_BALANCE = ("pfd_joint", "pckd_preview", "pckd", "wsld", "tpd", "cckd", "cwtm", "cwtc")
+LAMBDA_MIXES = [name for name in DISTILS if name not in OWN_BALANCE]
 CONTROLS = ["cpfd_constant", "cpfd_shuffled", "cpfd_inverted"]
 
 
 def test_registry_lists_each_method_once_with_its_source() -> None:
     assert all(method.name == name and method.source for name, method in METHODS.items())
+    assert all(
+        re.search(r"arXiv:\d{4}\.\d{5}|method note", one.source) or name == "ce" for name, one in METHODS.items()
+    )
     assert {"ce", "kd", "self_distillation", "gend", "pfd", "pfd_joint", "cpfd", "mtl"} <= set(METHODS)
     with pytest.raises(ValueError, match=r"'nonsense'.*cpfd_inverted"):
         require_known(["ce", "nonsense"])
@@ -43,8 +48,9 @@ def test_lambda_zero_is_cross_entropy(kind: TaskKind, method: str, weighting: st
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_no_distillation_is_cross_entropy_where_it_is_added(kind: TaskKind) -> None:
-    one, off = task_rows(kind), DistillationConfig(preview_delta=0, wsld_alpha=0, mtl_beta=0)
-    for method in ("pckd_preview", "wsld", "mtl"):
+    one = task_rows(kind)
+    off = DistillationConfig(preview_delta=0, wsld_alpha=0, mtl_beta=0, pckd_beta=0, pckd_alpha=0, pckd_fa=0)
+    for method in ("pckd_preview", "pckd", "wsld", "mtl"):
         assert torch.equal(METHODS[method](one, off), METHODS["ce"](one, off))
         assert not torch.equal(METHODS[method](one, DistillationConfig()), METHODS["ce"](one, off))
 
@@ -65,6 +71,9 @@ def test_gradients_reach_the_student_and_no_teacher(kind: TaskKind, method: str)
         assert torch.equal(one.teacher_NK.grad, alone.teacher_NK.grad)  # its own labels' and nothing of the student's
     else:
         assert one.teacher_NK.grad is None
+    assert one.features is not None
+    assert one.features.teacher_ND.grad is None
+    assert one.features.teacher_classifier_KE.grad is None
 
 
 @pytest.mark.parametrize("method", [name for name in METHODS if name != "cpfd_shuffled"])
@@ -239,3 +248,54 @@ def test_soft_cross_entropy_is_divergence_plus_entropy(kind: TaskKind) -> None:
     own = soft_cross_entropy(one.teacher_logits, one.teacher_logits, kind, 2.0)
     apart = soft_cross_entropy(one.logits_NK, one.teacher_logits, kind, 2.0) - own
     assert torch.allclose(4 * apart, distillation(one.logits_NK, one.teacher_logits, kind, 2.0), atol=1e-5)
+
+
+def test_cckd_by_hand() -> None:
+    """The calibrated confidence is 1 / (1 + e^-0.75): the label's share of the loss, or of the target, is the rest."""
+    one = replace(binary(0.5, 1.5, 1.0), calibration_temperature=2.0)
+    trust, ce = bernoulli(0.75), -math.log(bernoulli(0.5))
+    p, q = bernoulli(0.25), bernoulli(0.75)
+    kd = 4 * (q * math.log(q / p) + (1 - q) * math.log((1 - q) / (1 - p)))
+    found = METHODS["cckd"](one, DistillationConfig()).item()
+    assert found == pytest.approx((1 - trust) * ce + trust * kd, rel=1e-5)
+    positive = trust * bernoulli(1.5) + (1 - trust)
+    expected = -positive * math.log(bernoulli(0.5)) - (1 - positive) * math.log(1 - bernoulli(0.5))
+    assert METHODS["cckd"](one, DistillationConfig(cckd_form="target")).item() == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_cckd_is_the_mix_of_cpfd_at_lambda_one(kind: TaskKind) -> None:
+    one = task_rows(kind)
+    expected = METHODS["cpfd"](one, DistillationConfig(lam=1, weighting="mix"))
+    assert METHODS["cckd"](one, DistillationConfig()).item() == pytest.approx(expected.item(), rel=1e-5)
+
+
+@pytest.mark.parametrize(("method", "weights"), [("cwtm", (0.8, 0.6)), ("cwtc", (0.8, 0.4))])
+def test_born_again_weights_by_hand(method: str, weights: tuple[float, float]) -> None:
+    """The teacher says 0.8 and 0.6; the first label is positive, the second negative. The weights add up to 1."""
+    teacher = torch.logit(torch.tensor([[0.8], [0.6]]))
+    one = TaskBatch(TaskKind.BINARY, torch.tensor([[0.3], [-0.2]]), torch.tensor([1.0, 0.0]), teacher)
+    losses = (-math.log(bernoulli(0.3)), -math.log(bernoulli(0.2)))
+    expected = sum(w * loss for w, loss in zip(weights, losses, strict=True)) / sum(weights)
+    assert METHODS[method](one, DistillationConfig()).item() == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("method", ["cwtm", "cwtc"])
+def test_a_label_of_a_multilabel_task_is_weighed_by_itself(method: str) -> None:
+    one = task_rows(TaskKind.MULTILABEL)
+    alone = [
+        METHODS[method](
+            TaskBatch(
+                TaskKind.BINARY,
+                one.logits_NK[:, k : k + 1],
+                one.targets[:, k],
+                one.teacher_logits[:, k : k + 1],
+                one.calibration_temperature,
+            ),
+            DistillationConfig(),
+        )
+        for k in range(4)
+    ]
+    assert METHODS[method](one, DistillationConfig()).item() == pytest.approx(
+        torch.stack(alone).mean().item(), rel=1e-5
+    )

@@ -1,0 +1,46 @@
+"""Born-again networks' controls: the teacher's confidence weighs the labels' loss, and its probabilities go unused."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from torch import Tensor
+
+from training.config import DistillationConfig
+from training.distillation.confidence import teacher_confidence
+from training.distillation.method import Method
+from training.distillation.task_batch import TaskBatch
+from training.distillation.task_losses import cross_entropy
+
+_SMALLEST_MEAN = 1e-12
+
+
+def cwtm(batch: TaskBatch, config: DistillationConfig) -> Tensor:
+    """sum_i w_i CE_i, w_i = max_k p_t,i / sum_j max_k p_t,j: CWTM (arXiv:1805.04770; method note 4).
+
+    Raises:
+        ValueError: the batch holds no soft targets.
+    """
+    return _weighted(batch, "max_prob")
+
+
+def cwtc(batch: TaskBatch, config: DistillationConfig) -> Tensor:
+    """sum_i w_i CE_i, w_i = p_t[y_i] / sum_j p_t[y_j]: CWTC (method note 4).
+
+    Raises:
+        ValueError: the batch holds no soft targets.
+    """
+    return _weighted(batch, "true_prob")
+
+
+def _weighted(batch: TaskBatch, confidence: str) -> Tensor:
+    """Each label of a multilabel task is a task of its own: its weights add up to 1, and the losses are averaged."""
+    weight_N = teacher_confidence(
+        confidence, batch.teacher_logits, batch.targets, batch.kind, batch.calibration_temperature
+    )
+    hard_N = cross_entropy(batch.logits_NK, batch.targets, batch.kind)
+    return (weight_N / weight_N.mean(dim=0).clamp(min=_SMALLEST_MEAN) * hard_N).mean()
+
+
+CWTM: Final = Method("cwtm", cwtm, teacher="privileged", source="arXiv:1805.04770")
+CWTC: Final = Method("cwtc", cwtc, teacher="privileged", source="method note 4 (CWTC)")
