@@ -19,12 +19,11 @@ from training.distillation.shaping import class_means
 from training.distillation.task_batch import FeaturePair, PrivilegedPrediction, TaskBatch, TrainingContext
 from training.models.companions import (
     ALIGNED,
+    CLASSIFIER_GAP_PREFIX,
     PREDICTION_PREFIX,
-    STUDENT_CLASSIFIER_PREFIX,
-    STUDENT_VIEW_PREFIX,
-    TEACHER_CLASSIFIER_PREFIX,
+    STUDENT_ANCHOR_PREFIX,
+    TEACHER_ANCHOR_PREFIX,
     TEACHER_PREFIX,
-    TEACHER_VIEW_PREFIX,
 )
 
 
@@ -117,12 +116,11 @@ def _features(name: str, rows: TaskRows, outputs: Mapping[str, Tensor]) -> Featu
     if rows.features_ND is None:
         raise ValueError("this method compares features, but the rows hold none of the teacher's")
     return FeaturePair(
-        outputs[STUDENT_VIEW_PREFIX + name][rows.positions_N],
-        outputs[TEACHER_VIEW_PREFIX + name][rows.positions_N],
+        outputs[STUDENT_ANCHOR_PREFIX + name][rows.positions_N],
+        outputs[TEACHER_ANCHOR_PREFIX + name][rows.positions_N],
+        outputs[CLASSIFIER_GAP_PREFIX + name][rows.positions_N],
         outputs[ALIGNED][rows.positions_N],
         rows.features_ND,
-        outputs[STUDENT_CLASSIFIER_PREFIX + name],
-        outputs[TEACHER_CLASSIFIER_PREFIX + name],
     )
 
 

@@ -70,9 +70,7 @@ class Teachers:
             role = "plain"
         card = self.get(role).card
         if isinstance(card, CrossFitCard):
-            raise SoftTargetsError(
-                f"{self.home}: several teachers for {role!r}, which represent rows each in its own way"
-            )
+            raise SoftTargetsError(f"{self.home}: {role!r} is several teachers, each with features of its own")
         suffix = "" if role == "privileged" else f"_{role}"
         home = self.home / f"soft_targets{suffix}"
         path = write_teacher_features(home, self.home / f"teacher{suffix}", self.data.train)

@@ -54,25 +54,21 @@ class PrivilegedPrediction:
 
 @dataclass(frozen=True, eq=False)
 class FeaturePair:
-    """What student and teacher represent of the same rows, and what their heads make of it.
-
-    D_s and D_t are the widths of what their heads read, E_s and E_t those of their heads' last layers.
+    """What student and teacher represent of the same rows, and what the last layers of their heads make of it.
 
     Attributes:
-        student_view_NE: (N, E_s), E1 of the student's representation.
-        teacher_view_NE: (N, E_t), E2 of the student's representation.
-        aligned_ND: (N, D_t), the MLP of the student's representation.
-        teacher_ND: (N, D_t), the teacher's representation.
-        student_classifier_KE: (K, E_s + 1), weights and bias [W; b] of the last layer of the student's head.
-        teacher_classifier_KE: (K, E_t + 1), those of the teacher's.
+        student_anchor_NK: (N, K), W_s^T n(E1 f_s): the student's last layer on its projected, normalised feature.
+        teacher_anchor_NK: (N, K), W_t^T n(E2 f_s): the teacher's last layer on the student's feature.
+        classifier_gap_N1: (N, 1), the mean squared difference of student's and teacher's [W; b], the same in every row.
+        aligned_ND: (N, D_t), the MLP of the student's feature f_s.
+        teacher_ND: (N, D_t), the teacher's feature f_t.
     """
 
-    student_view_NE: Tensor
-    teacher_view_NE: Tensor
+    student_anchor_NK: Tensor
+    teacher_anchor_NK: Tensor
+    classifier_gap_N1: Tensor
     aligned_ND: Tensor
     teacher_ND: Tensor
-    student_classifier_KE: Tensor
-    teacher_classifier_KE: Tensor
 
 
 @dataclass(frozen=True, eq=False)

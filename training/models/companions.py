@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from training.models.df_xvlm import DFXVLM
@@ -12,10 +13,9 @@ from training.models.xvlm import XVLM, classification_head
 TEACHER_PREFIX = "teacher/"
 PREDICTION_PREFIX = "privileged/"
 ALIGNED = "features/aligned"
-STUDENT_VIEW_PREFIX = "features/student_view/"
-TEACHER_VIEW_PREFIX = "features/teacher_view/"
-STUDENT_CLASSIFIER_PREFIX = "features/student_classifier/"
-TEACHER_CLASSIFIER_PREFIX = "features/teacher_classifier/"
+STUDENT_ANCHOR_PREFIX = "features/student_anchor/"
+TEACHER_ANCHOR_PREFIX = "features/teacher_anchor/"
+CLASSIFIER_GAP_PREFIX = "features/classifier_gap/"
 Privileged = Mapping[str, tuple[Tensor, Tensor]]
 
 
@@ -72,15 +72,31 @@ class FeatureProjector(nn.Module):
         self.teacher_layers = nn.ModuleDict({n: _Frozen(teacher_classifiers[n]) for n in own})
 
     def forward(self, **inputs: Tensor) -> dict[str, Tensor]:
-        """Task name -> (B, K) logits, and what ``FeaturePair`` holds under the names above. Arguments as ``XVLM``."""
+        """Task name -> (B, K) logits, and what ``FeaturePair`` holds of the student. Arguments as ``XVLM``.
+
+        Every output is (B, C), so that a batch can be put together from shares of it.
+        """
         represented_BD = self.student.encode(**inputs)
         outputs = dict(self.student.classify(represented_BD)) | {ALIGNED: self.align(represented_BD)}
         for name, classifier_KE in self.student.classifiers().items():
-            outputs[STUDENT_VIEW_PREFIX + name] = self.to_student[name](represented_BD)
-            outputs[TEACHER_VIEW_PREFIX + name] = self.to_teacher[name](represented_BD)
-            outputs[STUDENT_CLASSIFIER_PREFIX + name] = classifier_KE
-            outputs[TEACHER_CLASSIFIER_PREFIX + name] = self.teacher_layers[name].values
+            teachers_KE = self.teacher_layers[name].values
+            outputs[STUDENT_ANCHOR_PREFIX + name] = anchors(self.to_student[name](represented_BD), classifier_KE)
+            outputs[TEACHER_ANCHOR_PREFIX + name] = anchors(self.to_teacher[name](represented_BD), teachers_KE)
+            gap = classifier_gap(classifier_KE, teachers_KE)
+            outputs[CLASSIFIER_GAP_PREFIX + name] = gap.expand(len(represented_BD), 1)
         return outputs
+
+
+def anchors(projected_BE: Tensor, classifier_KE: Tensor) -> Tensor:
+    """(B, K): W^T n(E f), n being the L2 norm (arXiv:2410.14143); the bias, the last column of [W; b], stays out."""
+    return F.linear(F.normalize(projected_BE, dim=1), classifier_KE[:, :-1])
+
+
+def classifier_gap(student_KE: Tensor, teacher_KE: Tensor) -> Tensor:
+    """L_CA: the mean squared difference of [W; b] (arXiv:2410.14143); 0 where the shapes differ."""
+    if student_KE.shape != teacher_KE.shape:
+        return student_KE.new_zeros(())
+    return F.mse_loss(student_KE, teacher_KE)
 
 
 class _Frozen(nn.Module):

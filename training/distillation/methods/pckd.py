@@ -48,21 +48,18 @@ def pckd(batch: TaskBatch, config: DistillationConfig) -> Tensor:
 def category_contrast(pair: FeaturePair, targets: Tensor, kind: TaskKind) -> Tensor:
     """L_CC,i of the shape of ``cross_entropy``: rows of a class together, others apart (arXiv:2410.14143).
 
-    The anchors of a row are W_s^T n(E1 f_s) and W_t^T n(E2 f_s), n being the L2 norm: what the student's and the
-    teacher's classifier make of the student's feature. A row's loss is the sum over its two anchors.
+    The anchors of a row are W_s^T n(E1 f_s) and W_t^T n(E2 f_s): what the student's and the teacher's classifier make
+    of the student's feature. A row's loss is the sum over its two anchors. The source knows softmax heads alone: a
+    sigmoid's anchor z becomes (-z/2, +z/2), that of the softmax over (no, yes) that equals it, label by label.
     """
-    student_W = _by_class(pair.student_classifier_KE[:, :-1], kind)
-    teacher_W = _by_class(pair.teacher_classifier_KE.detach()[:, :-1], kind)
-    anchors = torch.stack(
-        [
-            F.normalize(pair.student_view_NE, dim=1) @ student_W.mT,
-            F.normalize(pair.teacher_view_NE, dim=1) @ teacher_W.mT,
-        ]
-    )  # (2, N, C), multilabel (2, K, N, 2)
+    anchors_VNK = torch.stack([pair.student_anchor_NK, pair.teacher_anchor_NK])
     index_N = class_index(targets, kind)
-    if kind is not TaskKind.MULTILABEL:
-        return supervised_contrast(anchors, index_N)
-    of_labels = [supervised_contrast(anchors[:, k], index_N[:, k]) for k in range(index_N.shape[1])]
+    if kind is TaskKind.MULTICLASS:
+        return supervised_contrast(anchors_VNK, index_N)
+    anchors_VNK2 = torch.stack([-anchors_VNK / 2, anchors_VNK / 2], dim=-1)
+    if kind is TaskKind.BINARY:
+        return supervised_contrast(anchors_VNK2[:, :, 0], index_N)
+    of_labels = [supervised_contrast(anchors_VNK2[:, :, k], index_N[:, k]) for k in range(index_N.shape[1])]
     return torch.stack(of_labels, dim=1)
 
 
@@ -84,27 +81,17 @@ def supervised_contrast(anchors_VNC: Tensor, index_N: Tensor) -> Tensor:
 
 
 def classifier_alignment(pair: FeaturePair, kind: TaskKind) -> Tensor:
-    """L_CA: mean squared difference of [W; b] (arXiv:2410.14143); 0 where student's and teacher's shapes differ."""
-    student, teacher = pair.student_classifier_KE, pair.teacher_classifier_KE.detach()
-    if student.shape != teacher.shape:
-        return student.new_zeros(())
-    return F.mse_loss(_by_class(student, kind), _by_class(teacher, kind))
+    """L_CA: mean squared difference of [W; b] (arXiv:2410.14143); 0 where student's and teacher's shapes differ.
+
+    A sigmoid's w is the softmax's (-w/2, +w/2), of a quarter of its squared difference.
+    """
+    gap = pair.classifier_gap_N1.mean()
+    return gap if kind is TaskKind.MULTICLASS else gap / 4
 
 
 def feature_alignment(pair: FeaturePair) -> Tensor:
     """L_FA = 2 - 2 mean cos(MLP(f_s), f_t) (arXiv:2410.14143)."""
     return 2 - 2 * F.cosine_similarity(pair.aligned_ND, pair.teacher_ND.detach(), dim=1).mean()
-
-
-def _by_class(classifier_KE: Tensor, kind: TaskKind) -> Tensor:
-    """One row a class. A sigmoid's w becomes (-w/2, +w/2), the softmax over (no, yes) that equals it: (2, E).
-
-    The source knows softmax heads alone. A multilabel head, a sigmoid for each of K labels, gives (K, 2, E).
-    """
-    if kind is TaskKind.MULTICLASS:
-        return classifier_KE
-    both = torch.stack([-classifier_KE / 2, classifier_KE / 2], dim=1)
-    return both[0] if kind is TaskKind.BINARY else both
 
 
 METHOD: Final = Method("pckd", pckd, teacher="privileged", source="arXiv:2410.14143", needs_features=True)

@@ -32,8 +32,8 @@ def task_rows(
     present = (torch.rand(rows, 2, generator=generator) < 0.7).float()
     privileged = PrivilegedPrediction(predicted.requires_grad_(requires_grad), values, present)
     means = class_means(teacher, targets, kind, CALIBRATION, DistillationConfig())
-    shapes = [(rows, 6), (rows, 8), (rows, 5), (rows, 5), (width, 7), (width, 9)]
-    pair = FeaturePair(*(torch.randn(s, generator=generator).requires_grad_(requires_grad) for s in shapes))
+    shapes = [(rows, width), (rows, width), (rows, 1), (rows, 5), (rows, 5)]
+    pair = FeaturePair(*(torch.rand(s, generator=generator).requires_grad_(requires_grad) for s in shapes))
     return TaskBatch(
         kind,
         student.requires_grad_(requires_grad),
@@ -57,13 +57,15 @@ def two_class(batch: TaskBatch) -> TaskBatch:
     student, teacher = (torch.cat([torch.zeros_like(z), z], dim=1) for z in (batch.logits_NK, batch.teacher_logits))
     pair = batch.features
     assert pair is not None
-    classifiers = (pair.student_classifier_KE, pair.teacher_classifier_KE)
-    one, other = (torch.cat([-values / 2, values / 2]) for values in classifiers)
+    anchors = (pair.student_anchor_NK, pair.teacher_anchor_NK)
+    one, other = (torch.cat([-values / 2, values / 2], dim=1) for values in anchors)
     return replace(
         batch,
         kind=TaskKind.MULTICLASS,
         logits_NK=student,
         targets=batch.targets.long(),
         teacher_NK=teacher,
-        features=replace(pair, student_classifier_KE=one, teacher_classifier_KE=other),
+        features=replace(
+            pair, student_anchor_NK=one, teacher_anchor_NK=other, classifier_gap_N1=pair.classifier_gap_N1 / 4
+        ),
     )

@@ -21,6 +21,7 @@ from training.distillation.methods.pckd import (
 from training.distillation.methods.pckd_preview import preview_weights
 from training.distillation.task_batch import FeaturePair, TaskBatch
 from training.distillation.task_losses import cross_entropy, distillation
+from training.models.companions import anchors, classifier_gap
 
 RATIO = 4 / 0.07
 
@@ -32,8 +33,7 @@ def features(batch: TaskBatch) -> FeaturePair:
 
 def test_supervised_contrast_by_hand() -> None:
     """Two rows of different classes, anchors of one number: 2 and 4, -2 and 0. Scores: products / 4."""
-    anchors = torch.tensor([[[2.0], [-2.0]], [[4.0], [0.0]]])
-    found = supervised_contrast(anchors, torch.tensor([0, 1]))
+    found = supervised_contrast(torch.tensor([[[2.0], [-2.0]], [[4.0], [0.0]]]), torch.tensor([0, 1]))
     values = {"s0": 2.0, "s1": -2.0, "t0": 4.0, "t1": 0.0}
 
     def loss(anchor: str, positive: str) -> float:
@@ -51,20 +51,18 @@ def test_supervised_contrast_averages_over_positives() -> None:
     assert supervised_contrast(torch.randn(2, 1, 3), torch.tensor([0])).tolist() == [0.0]  # a row by itself
 
 
-def test_anchors_are_what_the_classifiers_make_of_normed_views() -> None:
-    """n(3, 4) = (0.6, 0.8) and n(0, 5) = (0, 1); the biases (last column) stay out."""
-    pair = FeaturePair(
-        student_view_NE=torch.tensor([[3.0, 4.0], [4.0, 3.0]]),
-        teacher_view_NE=torch.tensor([[0.0, 5.0], [2.0, 0.0]]),
-        aligned_ND=torch.zeros(2, 1),
-        teacher_ND=torch.zeros(2, 1),
-        student_classifier_KE=torch.tensor([[1.0, 0.0, 9.0], [0.0, 1.0, 9.0]]),
-        teacher_classifier_KE=torch.tensor([[2.0, 1.0, 9.0], [0.0, 3.0, 9.0]]),
-    )
-    anchors = torch.tensor([[[0.6, 0.8], [0.8, 0.6]], [[1.0, 3.0], [2.0, 0.0]]])
-    targets = torch.tensor([0, 1])
-    expected = supervised_contrast(anchors, targets)
-    assert torch.allclose(category_contrast(pair, targets, TaskKind.MULTICLASS), expected)
+def test_anchors_are_what_a_classifier_makes_of_normed_projections() -> None:
+    """n(3, 4) = (0.6, 0.8) and n(0, 5) = (0, 1); the bias (last column) stays out."""
+    classifier = torch.tensor([[2.0, 1.0, 9.0], [0.0, 3.0, 9.0]])
+    found = anchors(torch.tensor([[3.0, 4.0], [0.0, 5.0]]), classifier)
+    assert torch.allclose(found, torch.tensor([[2.0, 2.4], [1.0, 3.0]]))
+
+
+def test_a_softmax_is_contrasted_by_its_anchors_as_they_are() -> None:
+    one = task_rows(TaskKind.MULTICLASS)
+    pair = features(one)
+    expected = supervised_contrast(torch.stack([pair.student_anchor_NK, pair.teacher_anchor_NK]), one.targets)
+    assert torch.equal(category_contrast(pair, one.targets, TaskKind.MULTICLASS), expected)
 
 
 def test_a_label_of_a_multilabel_task_is_contrasted_by_itself() -> None:
@@ -73,12 +71,9 @@ def test_a_label_of_a_multilabel_task_is_contrasted_by_itself() -> None:
     found = category_contrast(pair, one.targets, TaskKind.MULTILABEL)
     assert found.shape == one.targets.shape
     for k in range(4):
-        own = replace(
-            pair,
-            student_classifier_KE=pair.student_classifier_KE[k : k + 1],
-            teacher_classifier_KE=pair.teacher_classifier_KE[k : k + 1],
-        )
-        assert torch.allclose(found[:, k], category_contrast(own, one.targets[:, k], TaskKind.BINARY), rtol=1e-4)
+        z = torch.stack([pair.student_anchor_NK[:, k], pair.teacher_anchor_NK[:, k]])
+        expected = supervised_contrast(torch.stack([-z / 2, z / 2], dim=-1), one.targets[:, k].long())
+        assert torch.allclose(found[:, k], expected, rtol=1e-5)
 
 
 def test_feature_alignment_by_hand() -> None:
@@ -92,24 +87,21 @@ def test_feature_alignment_by_hand() -> None:
 
 def test_classifier_alignment_by_hand() -> None:
     """Differences 1, 2 and 2 (the bias counts); a sigmoid's, as a softmax over two, are half of that, twice."""
-    pair = replace(
-        features(task_rows(TaskKind.BINARY)),
-        student_classifier_KE=torch.tensor([[1.0, 2.0, 3.0]]),
-        teacher_classifier_KE=torch.tensor([[0.0, 0.0, 1.0]]),
-    )
+    student, teacher = torch.tensor([[1.0, 2.0, 3.0]]), torch.tensor([[0.0, 0.0, 1.0]])
+    gap = classifier_gap(student, teacher)
+    assert gap.item() == pytest.approx(3.0)
+    assert classifier_gap(student, torch.ones(1, 5)).item() == 0.0
+    pair = replace(features(task_rows(TaskKind.BINARY)), classifier_gap_N1=gap.expand(7, 1))
+    two = (torch.cat([-layer / 2, layer / 2]) for layer in (student, teacher))
     assert classifier_alignment(pair, TaskKind.MULTICLASS).item() == pytest.approx(3.0)
-    assert classifier_alignment(pair, TaskKind.BINARY).item() == pytest.approx(0.75)
+    assert classifier_alignment(pair, TaskKind.BINARY).item() == pytest.approx(classifier_gap(*two).item())
     assert classifier_alignment(pair, TaskKind.MULTILABEL).item() == pytest.approx(0.75)
-    wider = replace(pair, teacher_classifier_KE=torch.ones(1, 5))
-    assert classifier_alignment(wider, TaskKind.BINARY).item() == 0.0
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_pckd_is_the_sum_of_its_terms(kind: TaskKind) -> None:
     one = task_rows(kind)
-    pair = replace(features(one), teacher_classifier_KE=torch.ones_like(features(one).student_classifier_KE))
-    pair = replace(pair, teacher_view_NE=pair.student_view_NE.flip(0))  # both layers 6 wide: L_CA is not 0
-    one = replace(one, features=pair)
+    pair = features(one)
     hard = cross_entropy(one.logits_NK, one.targets, kind)
     weight = preview_weights(hard, one.context.epoch)
     assert (weight < 1).any()
@@ -132,15 +124,12 @@ def test_pckd_is_the_sum_of_its_terms(kind: TaskKind) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_gradients_reach_projections_and_the_students_classifier_alone(kind: TaskKind) -> None:
+def test_gradients_reach_every_output_of_the_student_and_not_the_teachers_features(kind: TaskKind) -> None:
     one = task_rows(kind, requires_grad=True)
     pair = features(one)
-    taught = torch.ones_like(pair.teacher_classifier_KE, requires_grad=True)
-    one = replace(one, features=replace(pair, teacher_classifier_KE=taught))
     pckd(one, DistillationConfig()).backward()
-    reached = (pair.student_view_NE, pair.teacher_view_NE, pair.aligned_ND, pair.student_classifier_KE)
+    reached = (pair.student_anchor_NK, pair.teacher_anchor_NK, pair.classifier_gap_N1, pair.aligned_ND)
     assert all(tensor.grad is not None and tensor.grad.abs().sum() > 0 for tensor in reached)
-    assert taught.grad is None
     assert pair.teacher_ND.grad is None
 
 
