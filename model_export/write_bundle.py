@@ -135,7 +135,11 @@ def _manifest(work: Path, card: CheckpointCard, request: BundleRequest, parity: 
     if request.report is not None:
         for task in card.tasks:
             found = request.report["tasks"][task.name]["methods"][card.method]
-            metrics[task.name] = {metric: values["trials"][trial] for metric, values in found.items()}
+            metrics[task.name] = {
+                metric: values["trials"][trial]
+                for metric, values in found.items()
+                if values["trials"][trial] is not None
+            }
     return BundleManifest(
         name=request.name,
         version=request.version,

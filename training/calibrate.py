@@ -53,6 +53,23 @@ def max_f1_threshold(scores: NDArray[np.float64], positive: NDArray[np.bool_]) -
     return float((sorted_scores[best] + below) / 2)
 
 
+def precision_threshold(scores: NDArray[np.float64], positive: NDArray[np.bool_], precision: float) -> float:
+    """The threshold of the highest recall that reaches the precision on these rows, halfway to the next lower score.
+
+    Infinite, so that nothing is flagged, where no threshold reaches it.
+    """
+    order = np.argsort(-scores, kind="stable")
+    sorted_scores, hits = scores[order], np.cumsum(positive[order])
+    reached = hits >= precision * np.arange(1, len(scores) + 1) - 1e-9
+    last_of_its_score = np.append(sorted_scores[:-1] > sorted_scores[1:], True)
+    chosen = np.flatnonzero(reached & last_of_its_score & (hits > 0))
+    if not len(chosen):
+        return float("inf")
+    last = chosen[-1]
+    below = sorted_scores[last + 1] if last + 1 < len(scores) else 0.0
+    return float((sorted_scores[last] + below) / 2)
+
+
 def fit_policy(logits: Mapping[str, NDArray[np.float32]], targets: Sequence[TaskTargets]) -> DecisionPolicy:
     """Temperature and max-F1 threshold of every task.
 

@@ -1,30 +1,56 @@
-"""Scores of the controls that cost nothing, stored beside the methods' predictions of the same trial."""
+"""Scores of the controls that cost nothing, stored beside the methods' predictions of the same trial.
+
+container_only, background_only   tasks that clips alone are labelled for: what the file or the place tells
+tfidf_logistic                    tasks whose rows hold text: what the words alone tell a linear model
+"""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from contract.decision import Modality, TaskKind, TaskSpec
 from training.calibrate import max_f1_threshold
-from training.controls import background_features, container_features, fit_control
+from training.controls import background_features, container_features, fit_control, fit_text_control
 from training.frame_cache import FrameCache
 from training.manifest import Manifest, Row
 from training.targets import flag_targets, task_targets
 
-Features = Callable[[list[Row]], NDArray[Any]]
-CONTROLS: Final = ("container_only", "background_only")
+CLIP_CONTROLS: Final = ("container_only", "background_only")
+TEXT_CONTROL: Final = "tfidf_logistic"
+CONTROLS: Final = (*CLIP_CONTROLS, TEXT_CONTROL)
 
 
-def write_control_predictions(
-    directory: Path, manifest: Manifest, parts: dict[str, list[Row]], cache: FrameCache, seed: int
-) -> None:
-    """Fits each control on train rows of each task that clips are labelled for; threshold from validation rows.
+@dataclass(frozen=True)
+class ControlScores:
+    """A control's scores of one task in one trial.
+
+    Attributes:
+        row_ids: of the test rows.
+        scores: (N,) of the test rows.
+        threshold: of the highest F1 on validation rows.
+        validation_row_ids, validation_scores: the same of the validation rows; empty where a file from before they
+            were stored is read.
+    """
+
+    row_ids: list[str]
+    scores: NDArray[np.float64]
+    threshold: float
+    validation_row_ids: list[str]
+    validation_scores: NDArray[np.float64]
+
+
+Parts = dict[str, list[Row]]
+
+
+def write_control_predictions(directory: Path, manifest: Manifest, parts: Parts, cache: FrameCache, seed: int) -> None:
+    """Fits each control on train rows of each task that it applies to; threshold from validation rows.
 
     Args:
         directory: one file for each control and task goes here.
@@ -32,53 +58,80 @@ def write_control_predictions(
         cache: frames of the clips.
         seed: of the control's model.
     """
-    features: dict[str, Features] = {
-        "container_only": lambda rows: container_features(rows, manifest),
-        "background_only": lambda rows: background_features(rows, cache),
-    }
+    for control, task, chosen in missing_controls(directory, manifest, parts):
+        _write(_path(directory, control, task.name), control, task, chosen, manifest, cache, seed)
+
+
+def missing_controls(directory: Path, manifest: Manifest, parts: Parts) -> Iterator[tuple[str, TaskSpec, Parts]]:
+    """(control, task, split -> its rows) of every control that applies and is not stored with validation scores."""
     for task in manifest.tasks:
-        if task.kind is TaskKind.MULTILABEL or task.modalities != (Modality.VIDEO,):
+        if task.kind is TaskKind.MULTILABEL:
             continue
-        chosen = {split: [r for r in rows if task.name in r.labels and r.video] for split, rows in parts.items()}
-        if not all(chosen.values()):
-            continue
-        for control in CONTROLS:
-            path = _path(directory, control, task.name)
-            if not path.exists():
-                _write(path, task, chosen, features[control], control, seed)
+        on_clips = task.modalities == (Modality.VIDEO,)
+        applying = CLIP_CONTROLS if on_clips else (TEXT_CONTROL,)
+        for control in applying:
+            chosen = {
+                split: [r for r in rows if task.name in r.labels and (r.video if on_clips else r.texts)]
+                for split, rows in parts.items()
+            }
+            if all(chosen.values()) and not _is_complete(_path(directory, control, task.name)):
+                yield control, task, chosen
 
 
-def read_control(directory: Path, control: str, task: str) -> tuple[list[str], NDArray[np.float64], float] | None:
-    """(test row ids, flag scores (N,), threshold) of a control; None where it does not apply to the task."""
+def read_control(directory: Path, control: str, task: str) -> ControlScores | None:
+    """What is stored of a control; None where it does not apply to the task."""
     path = _path(directory, control, task)
     if not path.exists():
         return None
     with np.load(path, allow_pickle=False) as arrays:
-        return [str(i) for i in arrays["row_ids"]], arrays["scores"], float(arrays["threshold"])
+        stored = "validation_scores" in arrays
+        return ControlScores(
+            [str(i) for i in arrays["row_ids"]],
+            arrays["scores"],
+            float(arrays["threshold"]),
+            [str(i) for i in arrays["validation_row_ids"]] if stored else [],
+            arrays["validation_scores"] if stored else np.zeros(0),
+        )
 
 
 def _path(directory: Path, control: str, task: str) -> Path:
     return directory / f"{control}-{task}.npz"
 
 
+def _is_complete(path: Path) -> bool:
+    if not path.exists():
+        return False
+    with np.load(path, allow_pickle=False) as arrays:
+        return "validation_scores" in arrays
+
+
 def _write(
-    path: Path, task: TaskSpec, parts: dict[str, list[Row]], features: Features, control: str, seed: int
+    path: Path, control: str, task: TaskSpec, parts: Parts, manifest: Manifest, cache: FrameCache, seed: int
 ) -> None:
     flags = {split: flag_targets(task_targets(rows, task)) for split, rows in parts.items()}
-    scores = fit_control(
-        features(parts["train"]),
-        flags["train"].astype(np.int64),
-        features([*parts["val"], *parts["test"]]),
-        seed=seed,
-        model="forest" if control == "container_only" else "extra_trees",
-    )[:, 1]
-    threshold = max_f1_threshold(scores[: len(parts["val"])], flags["val"])
+    y_train = flags["train"].astype(np.int64)
+    train, held_out = parts["train"], [*parts["val"], *parts["test"]]
+    if control == "container_only":
+        facts, facts_held_out = container_features(train, manifest), container_features(held_out, manifest)
+        scores = fit_control(facts, y_train, facts_held_out, seed=seed, model="forest")[:, 1]
+    elif control == "background_only":
+        places, places_held_out = background_features(train, cache), background_features(held_out, cache)
+        scores = fit_control(places, y_train, places_held_out, seed=seed, model="extra_trees")[:, 1]
+    else:
+        scores = fit_text_control(_texts(train), y_train, _texts(held_out))
+    val, test = scores[: len(parts["val"])], scores[len(parts["val"]) :]
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial.npz")
     np.savez(
         partial,
         row_ids=np.asarray([row.id for row in parts["test"]]),
-        scores=scores[len(parts["val"]) :],
-        threshold=threshold,
+        scores=test,
+        threshold=max_f1_threshold(val, flags["val"]),
+        validation_row_ids=np.asarray([row.id for row in parts["val"]]),
+        validation_scores=val,
     )
     os.replace(partial, path)  # noqa: PTH105
+
+
+def _texts(rows: list[Row]) -> list[str]:
+    return [" ".join(row.texts.values()) for row in rows]

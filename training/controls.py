@@ -3,6 +3,7 @@
     container_features    T1: what the file's container tells, without one picture
     background_features   T2: what the background tells, without the object
     fit_control           a plain model on either
+    fit_text_control      T3, T4 and T5's titles: what a linear model of words tells
 
 A model that does not beat its control has learnt the control.
 """
@@ -15,6 +16,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.ensemble import ExtraTreesClassifier, RandomForestClassifier
+from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -93,6 +95,24 @@ def fit_control(
     scores = np.zeros((len(features_test), width))
     scores[:, estimator.classes_] = estimator.predict_proba(features_test)
     return scores
+
+
+def fit_text_control(
+    texts_train: Sequence[str], y_train: NDArray[np.integer], texts_test: Sequence[str]
+) -> NDArray[np.float64]:
+    """(N_test,) float64 probability of class 1: logistic regression on tf-idf of words and pairs of words.
+
+    Raises:
+        ValueError: train holds one class only, or no word.
+    """
+    if len(np.unique(y_train)) < 2:
+        raise ValueError("a control needs two classes")
+    model = make_pipeline(
+        TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, token_pattern=r"(?u)\b\w+\b"),
+        LogisticRegression(C=10.0, max_iter=2000),
+    )
+    model.fit(list(texts_train), y_train)
+    return np.asarray(model.predict_proba(list(texts_test))[:, 1])
 
 
 def _estimator(model: ControlModel, seed: int) -> Any:

@@ -2,6 +2,7 @@
 
     <out>/tokenizer.json, experiment.json
     <out>/seed0-fold0/teacher | soft_targets | ce | pfd | cpfd      each with its checkpoint and predictions.npz
+                                                                 (test) and validation_predictions.npz
     <out>/seed0-fold0/teacher_<role> | soft_targets_<role>          of other teachers, where a method needs one
     <out>/seed0-fold0/teacher_crossfit_<part> | soft_targets_privileged_crossfit   of the cross-fitted ones
 
@@ -47,6 +48,8 @@ from training.tokenizer import tokenizer_from_vocabulary, train_tokenizer
 
 _LOG = logging.getLogger(__name__)
 PREDICTIONS_FILE = "predictions.npz"
+VALIDATION_PREDICTIONS_FILE = "validation_predictions.npz"
+"""Experiments from before it was written lack it; running one again adds it."""
 EXPERIMENT_FILE = "experiment.json"
 TOKENIZER_FILE = "tokenizer.json"
 DEFAULT_METHODS = ("ce", "pfd", "cpfd")
@@ -101,15 +104,7 @@ def run(manifest: Manifest, plan: ExperimentPlan, place: Workplace, *, jobs: int
         ValueError: ``place.out`` holds another experiment.
         PretrainedError: weights to start from are missing, or their vocabulary is.
     """
-    require_usable(plan.config, place.vocabulary)
-    place.out.mkdir(parents=True, exist_ok=True)
-    record = place.out / EXPERIMENT_FILE
-    if record.exists() and not _is_of(record, plan):
-        if any(place.out.glob("*/*/*.pt")):
-            raise ValueError(f"{record}: another experiment lies here; choose another folder or remove it")
-        (place.out / TOKENIZER_FILE).unlink(missing_ok=True)  # nothing was trained: a first try with a wrong config
-    write_json(record, plan.model_dump(mode="json"))
-    prepare(manifest, plan, place, workers=max(1, jobs))
+    open_experiment(manifest, plan, place, jobs=jobs)
     if jobs <= 1:
         for trial in tqdm(plan.trials, desc="trials", disable=None):
             run_trial(manifest, plan, trial, place)
@@ -119,6 +114,24 @@ def run(manifest: Manifest, plan: ExperimentPlan, place: Workplace, *, jobs: int
         futures = [pool.submit(_run_in_worker, manifest, plan, trial, place) for trial in plan.trials]
         for future in tqdm(as_completed(futures), total=len(futures), desc="trials", disable=None):
             future.result()
+
+
+def open_experiment(manifest: Manifest, plan: ExperimentPlan, place: Workplace, *, jobs: int = 1) -> None:
+    """Records the plan in the folder and writes what all trials read; the folder may hold some of it already.
+
+    Raises:
+        ValueError: ``place.out`` holds another experiment.
+        PretrainedError: weights to start from are missing, or their vocabulary is.
+    """
+    require_usable(plan.config, place.vocabulary)
+    place.out.mkdir(parents=True, exist_ok=True)
+    record = place.out / EXPERIMENT_FILE
+    if record.exists() and not _is_of(record, plan):
+        if any(place.out.glob("*/*/*.pt")):
+            raise ValueError(f"{record}: another experiment lies here; choose another folder or remove it")
+        (place.out / TOKENIZER_FILE).unlink(missing_ok=True)  # nothing was trained: a first try with a wrong config
+    write_json(record, plan.model_dump(mode="json"))
+    prepare(manifest, plan, place, workers=max(1, jobs))
 
 
 def prepare(manifest: Manifest, plan: ExperimentPlan, place: Workplace, *, workers: int) -> None:
@@ -162,7 +175,9 @@ def run_trial(manifest: Manifest, plan: ExperimentPlan, trial: Trial, place: Wor
     home, confidence = place.out / trial.name, plan.config.distillation.confidence
     teachers = Teachers(home, data, plan.config, statistics, trial.seed)
     teacher = teachers.get("privileged")
-    _predict_test_rows(home / "teacher", with_privileged(parts["test"], statistics))
+    _predict_held_out(
+        home / "teacher", with_privileged(parts["test"], statistics), with_privileged(parts["val"], statistics)
+    )
     judged: dict[str, Judged] = {
         "train": (teacher.soft_targets, parts["train"], teacher.card),
         "test": (read_predictions(home / "teacher", parts["test"]), parts["test"], teacher.card),
@@ -185,7 +200,7 @@ def run_trial(manifest: Manifest, plan: ExperimentPlan, trial: Trial, place: Wor
             statistics=statistics if method.teacher == "joint" or method.predicts_privileged else None,
             role="student",
         )
-        _predict_test_rows(home / name, parts["test"])
+        _predict_held_out(home / name, parts["test"], parts["val"])
     crossed = teachers.trained("privileged_crossfit")
     if crossed is not None:
         judged["train_crossfit"] = (crossed.soft_targets, parts["train"], crossed.card)
@@ -194,22 +209,23 @@ def run_trial(manifest: Manifest, plan: ExperimentPlan, trial: Trial, place: Wor
     write_control_predictions(home / "controls", manifest, by_split, parts["train"].cache, trial.seed)
 
 
-def _predict_test_rows(directory: Path, test: RowSet) -> None:
+def _predict_held_out(directory: Path, test: RowSet, val: RowSet) -> None:
     write_predictions(directory, test)
     write_paired_predictions(directory, test)
+    write_predictions(directory, val, VALIDATION_PREDICTIONS_FILE)
 
 
-def write_predictions(directory: Path, test: RowSet) -> None:
-    """Stores the checkpoint's logits (N, K) of the test rows, task by task, beside it."""
-    path = directory / PREDICTIONS_FILE
+def write_predictions(directory: Path, held_out: RowSet, file: str = PREDICTIONS_FILE) -> None:
+    """Stores the checkpoint's logits (N, K) of these rows, task by task, beside it."""
+    path = directory / file
     if path.exists():
         return
     model, card = read_checkpoint(directory)
-    logits: dict[str, Any] = predict(model, test, card.tasks)
+    logits: dict[str, Any] = predict(model, held_out, card.tasks)
     partial = path.with_suffix(".partial.npz")
     np.savez(
         partial,
-        row_ids=np.asarray([row.id for row in test.rows]),
+        row_ids=np.asarray([row.id for row in held_out.rows]),
         **{f"logits_{name}": values for name, values in logits.items()},
     )
     os.replace(partial, path)  # noqa: PTH105

@@ -2,27 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from training.report import TITLES
 
-_COLUMNS = {"f1": "F1 at validation threshold", "pr_auc": "PR-AUC", "ece": "ECE", "brier": "Brier"}
+COLUMNS = {
+    "f1": "F1 at validation threshold",
+    "pr_auc": "PR-AUC",
+    "roc_auc": "ROC-AUC",
+    "recall_at_p80": "R@P80 (precision reached)",
+    "recall_at_p90": "R@P90 (precision reached)",
+    "miss_rate": "miss rate",
+    "overkill": "overkill",
+    "vv_leakage": "VV leakage",
+    "ece": "ECE",
+    "brier": "Brier",
+}
+"""Metric -> heading; one that no method of a task has is left out of its table."""
+LEGEND = (
+    "F1, miss rate (positives not flagged), overkill (negatives flagged) and VV leakage (share of the views of "
+    "positives that are not flagged) are at the threshold fitted on validation rows. R@P80 is recall on test rows at "
+    "the threshold of the highest recall whose precision on *validation* rows is at least 0.8; the precision it had on "
+    "test rows stands behind it. ECE's interval may lie above its estimate: leaving groups out adds miscalibration of "
+    "its own."
+)
+_SHORT = {"f1": "F1", "pr_auc": "PR-AUC"}
 
 
 def render(report: Mapping[str, Any]) -> str:
     """The Markdown of a report that ``build_report`` made."""
-    trials = ", ".join(
-        f"seed {t['seed']}" + ("" if t["test_fold"] is None else f" / fold {t['test_fold']}") for t in report["trials"]
-    )
     lines = [
-        f"Model `{report['model']}`; trials: {trials}. Values are means over trials; brackets hold the 95 %",
-        f"interval of a bootstrap over groups ({report['bootstrap']['replicates']} replicates, paired by method).",
-        "ECE's interval may lie above its estimate: leaving groups out adds miscalibration of its own.",
+        f"Model `{report['model']}`; trials: {trials_in_words(report)}. Values are means over trials; brackets hold",
+        f"the 95 % interval of a bootstrap over groups and over seeds of a fold ({report['bootstrap']['replicates']} "
+        "replicates, paired by method).",
+        LEGEND,
         "",
     ]
     for name, task in report["tasks"].items():
-        lines += [*_task(name, task), ""]
+        lines += [*render_task(name, task), ""]
     return "\n".join(lines).rstrip() + "\n"
 
 
@@ -32,7 +50,7 @@ def render_summary(report: Mapping[str, Any], metric: str = "f1") -> str:
     lines = ["| task | " + " | ".join([*methods, "control", "cpfd - ce", "cpfd - pfd"]) + " |"]
     lines.append("|---" * (4 + len(methods)) + "|")
     for name, task in report["tasks"].items():
-        cells = [_cell(task["methods"][method][metric]) for method in methods]
+        cells = [cell(task["methods"][method][metric]) for method in methods]
         controls = [
             f"{control.removesuffix('_only')} {values[metric]['mean']:.3f}"
             for control, values in task["methods"].items()
@@ -43,53 +61,108 @@ def render_summary(report: Mapping[str, Any], metric: str = "f1") -> str:
     return "\n".join(lines) + "\n"
 
 
-def _task(name: str, task: Mapping[str, Any]) -> list[str]:
+def render_task(name: str, task: Mapping[str, Any]) -> list[str]:
+    """One task: its table, its comparisons, its slices."""
     lines = [
         f"### {name}",
         "",
         f"{task['rows_tested']} rows in {task['groups_tested']} groups tested, {100 * task['positive_share']:.1f} % of "
         f"them positive (flag: {', '.join(task['flags'])}).",
         "",
-        "| method | " + " | ".join(_COLUMNS.values()) + " |",
-        "|---" * (1 + len(_COLUMNS)) + "|",
     ]
-    for method, summary in task["methods"].items():
-        cells = [_cell(summary[metric]) for metric in _COLUMNS]
-        lines.append(f"| {TITLES.get(method, method)} | " + " | ".join(cells) + " |")
-    lines += ["", *_comparisons(task), *_paired(task), *_slices(task)]
-    return lines
+    columns = {m: title for m, title in COLUMNS.items() if any(m in s for s in task["methods"].values())}
+    body = [
+        [TITLES.get(method, f"`{method}`"), *(_metric_cell(values, metric) for metric in columns)]
+        for method, values in task["methods"].items()
+    ]
+    lines += table(["method", *columns.values()], body)
+    return [*lines, "", *comparisons(task), *_paired(task), *_slices(task)]
 
 
-def _cell(value: Mapping[str, Any]) -> str:
+def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    """The lines of a Markdown table."""
+    lines = ["| " + " | ".join(heads) + " |", "|---" * len(heads) + "|"]
+    return lines + ["| " + " | ".join(row) + " |" for row in rows]
+
+
+def cell(value: Mapping[str, Any] | None) -> str:
+    """An estimate with its interval; a dash where there is none."""
+    if value is None or value["mean"] is None or None in value["interval"]:
+        return "-"
     low, high = value["interval"]
     return f"{value['mean']:.3f} [{low:.3f}, {high:.3f}]"
 
 
-def _comparisons(task: Mapping[str, Any]) -> list[str]:
-    lines = []
+def trials_in_words(report: Mapping[str, Any]) -> str:
+    """``seed 0 / fold 0, seed 1 / fold 1``."""
+    return ", ".join(
+        f"seed {t['seed']}" + ("" if t["test_fold"] is None else f" / fold {t['test_fold']}") for t in report["trials"]
+    )
+
+
+def comparisons(task: Mapping[str, Any]) -> list[str]:
+    """A table of differences, and one of the share of the gap that each method closes."""
+    body = []
     for pair, metrics in task["comparisons"].items():
-        words = "; ".join(
-            f"{_COLUMNS[m].split(' ')[0]} {v['difference']:+.3f} [{v['interval'][0]:+.3f}, {v['interval'][1]:+.3f}]: "
-            f"{v['verdict']}"
-            for m, v in metrics.items()
-        )
-        lines.append(f"- `{pair}`: {words}.")
-    for method, metrics in task["gap_closed"].items():
-        for metric, gap in metrics.items():
-            if gap["share"] is None:
-                lines.append(f"- gap closed by `{method}` ({metric}): undefined, {gap['why']}.")
-            else:
-                low, high = gap["interval"]
-                share = f"{100 * gap['share']:.0f} % [{100 * low:.0f}, {100 * high:.0f}]"
-                lines.append(f"- gap closed by `{method}` ({metric}): {share}.")
+        shown = [difference(metrics[m]) for m in _SHORT]
+        body.append([f"`{pair}`", *shown])
+    if not body:
+        return []
+    lines = [
+        "Differences, with the 95 % interval and a verdict that holds for the whole family of comparisons (Holm). A "
+        "star marks an interval without 0 whose verdict does not survive the adjustment.",
+        "",
+        *table(["difference", *_SHORT.values()], body),
+    ]
+    return [*lines, "", *gaps(task["gap_closed"]), ""]
+
+
+def difference(value: Mapping[str, Any]) -> str:
+    """A difference, its interval and its adjusted verdict; reports from before the adjustment have the plain one."""
+    if value["difference"] is None or None in value["interval"]:
+        return "-"
+    adjusted = value.get("adjusted_verdict", value["verdict"])
+    star = "*" if adjusted != value["verdict"] else ""
+    low, high = value["interval"]
+    return f"{value['difference']:+.3f} [{low:+.3f}, {high:+.3f}] {adjusted}{star}"
+
+
+def gaps(gap_closed: Mapping[str, Any]) -> list[str]:
+    """Sentences on the share of the gap between baseline and teacher that each method closes."""
+    lines = []
+    for metric, title in _SHORT.items():
+        shares = {method: metrics[metric] for method, metrics in gap_closed.items()}
+        defined = [f"`{m}` {gap(v)}" for m, v in shares.items() if v["share"] is not None]
+        why = next((v["why"] for v in shares.values() if v["share"] is None), None)
+        if shares:
+            lines.append(
+                f"- Gap closed ({title}): " + (f"undefined, {why}." if not defined else "; ".join(defined) + ".")
+            )
     return lines
+
+
+def gap(value: Mapping[str, Any]) -> str:
+    """A share of the gap in per cent, with its interval."""
+    if value["share"] is None:
+        return "undefined"
+    low, high = value["interval"]
+    return f"{100 * value['share']:.0f} % [{100 * low:.0f}, {100 * high:.0f}]"
+
+
+def _metric_cell(summary: Mapping[str, Any], metric: str) -> str:
+    text = cell(summary.get(metric))
+    reached = summary.get(metric.replace("recall", "precision"))
+    if metric.startswith("recall_at") and text != "-":
+        shown = "nothing flagged" if not reached or reached["mean"] is None else f"{reached['mean']:.2f}"
+        return f"{text} ({shown})"
+    return text
 
 
 def _paired(task: Mapping[str, Any]) -> list[str]:
     """How the methods do on requests that hold an unrelated row of the other modality too."""
     if not task["paired"]:
         return []
-    cells = "; ".join(f"`{method}` {_cell(values['pr_auc'])}" for method, values in task["paired"].items())
+    cells = "; ".join(f"`{method}` {cell(values['pr_auc'])}" for method, values in task["paired"].items())
     return [f"- PR-AUC where the request also holds an unrelated row of the other modality: {cells}."]
 
 
@@ -97,15 +170,9 @@ def _slices(task: Mapping[str, Any]) -> list[str]:
     if not task["slices"]:
         return []
     methods = list(task["methods"])
-    lines = [
-        "",
-        "PR-AUC by slice:",
-        "",
-        "| slice | rows | " + " | ".join(methods) + " |",
-        "|---" * (2 + len(methods)) + "|",
+    body = [
+        [f"{name} = {value}", str(entry["rows"]), *(cell(entry[m]["pr_auc"]) if m in entry else "-" for m in methods)]
+        for name, values in task["slices"].items()
+        for value, entry in values.items()
     ]
-    for name, values in task["slices"].items():
-        for value, entry in values.items():
-            cells = [_cell(entry[m]["pr_auc"]) if m in entry else "-" for m in methods]
-            lines.append(f"| {name} = {value} | {entry['rows']} | " + " | ".join(cells) + " |")
-    return lines
+    return ["", "PR-AUC by slice:", "", *table(["slice", "rows", *methods], body)]
