@@ -14,6 +14,7 @@ from typing import Annotated, Any
 import typer
 
 from contract.errors import ContractError
+from training.benchmark.command import benchmark
 from training.builders.tasks import build_default
 from training.checkpoint import CheckpointError, write_json
 from training.config import ConfigError, RunConfig, read_config
@@ -200,6 +201,9 @@ def synthetic_benchmark(
     (out / "synthetic.md").write_text(render_benchmark(document))
     held = [one["held"] for study in document["studies"].values() for one in study["expectations"]]
     _print({"table": str(out / "synthetic.md"), "expectations": len(held), "held": sum(held)})
+
+
+app.command()(benchmark)
 
 
 def _without_top(config: RunConfig, top: int | None) -> RunConfig:

@@ -201,7 +201,7 @@ def pr_auc(rows: Scored, weights_RN: Array) -> Array:
 
 
 METRICS: Final[dict[str, Metric]] = _DIRECT | {
-    name: lambda rows, weights_RN, metric=metric: metric(operating_points(rows, weights_RN))  # type: ignore[misc]
+    name: lambda rows, weights_RN, metric=metric: metric(operating_points(rows, weights_RN))
     for name, metric in _RANKED.items()
 }
 """The metrics that any scored rows allow."""

@@ -60,11 +60,15 @@ def score_table(
 
     Raises:
         FileNotFoundError: a trial is not finished; the message names the file.
+        ValueError: a trial holds out no row of the task.
     """
     table: Table = {
         method: [_of_method(out / trial.name / method, task, rows, held_out) for trial in plan.trials]
         for method in (TEACHER, *plan.methods)
     }
+    for trial, scores in zip(plan.trials, table[TEACHER], strict=True):
+        if not scores.rows:
+            raise ValueError(f"{trial.name} holds out no {held_out} row of task {task.name}")
     if held_out == "val":
         return table
     for control in CONTROLS:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from sklearn.metrics import average_precision_score, brier_score_loss, f1_score
+from sklearn.metrics import average_precision_score, brier_score_loss, f1_score, roc_auc_score
 
-from training.metrics import METRICS, Scored, ece, group_weights, point
+from training.metrics import METRICS, Scored, ece, group_weights, point, vv_leakage
 
 
 def rows(n: int = 200, seed: int = 0, decimals: int = 2) -> Scored:
@@ -48,3 +48,44 @@ def test_bootstrap_draws_as_many_groups_as_there_are() -> None:
     assert np.all(sum(weights.values()) == 3)
     again = group_weights(["c", "a", "b"], 50, seed=3)
     assert all(np.array_equal(weights[g], again[g]) for g in weights)
+
+
+HAND = Scored(
+    scores=np.array([0.9, 0.8, 0.7, 0.6, 0.5, 0.4]),
+    flagged=np.array([True, True, True, False, False, False]),
+    positive=np.array([True, False, True, True, False, False]),
+    views=np.array([10.0, 7.0, np.nan, 30.0, 1.0, 1.0]),
+    flagged_at={"p80": np.array([True, False, False, False, False, False])},
+)
+
+
+def test_rates_by_hand() -> None:
+    found = point(HAND)
+    assert found["miss_rate"] == pytest.approx(1 / 3)
+    assert found["overkill"] == pytest.approx(1 / 3)
+    assert found["vv_leakage"] == pytest.approx(30 / 40)  # the third row's views are not known
+    assert found["recall_at_p80"] == pytest.approx(1 / 3)
+    assert found["precision_at_p80"] == 1.0
+    assert "recall_at_p90" not in found
+    assert found["max_recall_at_p80"] == pytest.approx(1 / 3)
+    assert found["max_f1"] == pytest.approx(2 * 3 / (4 + 3))
+
+
+def test_without_views_there_is_no_vv_leakage() -> None:
+    one = rows()
+    assert "vv_leakage" not in point(one)
+    assert np.isnan(vv_leakage(one, np.ones((1, 200)))[0])
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_roc_auc_agrees_with_scikit_learn(seed: int) -> None:
+    one = rows(seed=seed)
+    assert point(one)["roc_auc"] == pytest.approx(roc_auc_score(one.positive, one.scores))
+
+
+def test_without_positives_what_divides_by_them_is_undefined() -> None:
+    found = point(Scored(HAND.scores, HAND.flagged, np.zeros(6, bool), HAND.views, HAND.flagged_at))
+    undefined = {name for name, value in found.items() if np.isnan(value)}
+    assert undefined == {
+        *("pr_auc", "roc_auc", "miss_rate", "vv_leakage", "recall_at_p80", "max_recall_at_p80", "max_recall_at_p90")
+    }

@@ -1,0 +1,174 @@
+"""The whole benchmark on a toy with a composite task: trained, resumed, tabulated, ranked."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from contract.decision import Modality, TaskKind, TaskSpec
+from training.benchmark.command import Request, build_benchmark, train, write_benchmark
+from training.benchmark.schedule import STEPS_FILE, Step, run_benchmark, steps_of
+from training.benchmark.selection import rank_on_validation
+from training.benchmark.sizes import BenchmarkSize, read_sizes, reduced
+from training.config import ConfigError, RunConfig, read_config
+from training.experiment import PREDICTIONS_FILE, VALIDATION_PREDICTIONS_FILE, ExperimentPlan, Workplace, plan_trials
+from training.manifest import Manifest, Row
+from training.report import read_plan
+from training.synthetic import generate
+
+ROOT = Path(__file__).resolve().parents[4]
+METHODS = ("ce", "pfd", "cpfd", "cpfd_shuffled")
+
+
+def _task(name: str, *modalities: Modality) -> TaskSpec:
+    return TaskSpec(name=name, kind=TaskKind.BINARY, labels=("other", "yes"), modalities=modalities)
+
+
+def _composed(row: Row) -> Row:
+    """Clips answer ``violence``, titles ``clickbait``, rows with both the composite of the two."""
+    moves = row.labels.get("direction") == "rightward"
+    free = "giveaway" in row.labels.get("topics", ())
+    if row.video and row.texts:
+        labels = {"sensational_violence": moves and free}
+    else:
+        labels = {"violence": moves} if row.video else {"clickbait": free}
+    found = {name: ("other", "yes")[yes] for name, yes in labels.items()}
+    fold = int(row.group.removeprefix("scene")) // 2 % 4 if row.video else None  # every fold holds both kinds of clip
+    return row.model_copy(update={"labels": found, "fold": fold})
+
+
+@dataclass(frozen=True)
+class Done:
+    manifest: Manifest
+    request: Request
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory: pytest.TempPathFactory, tiny_config: RunConfig) -> Done:
+    home = tmp_path_factory.mktemp("benchmark")
+    toy = generate(home / "data", clips=64, titles=60, seed=1)
+    tasks = (
+        _task("violence", Modality.VIDEO),
+        _task("clickbait", Modality.TEXT),
+        _task("sensational_violence", Modality.VIDEO, Modality.TEXT),
+    )
+    manifest = toy.model_copy(update={"tasks": tasks, "rows": tuple(_composed(row) for row in toy.rows)})
+    size = BenchmarkSize(config="", trials=2, methods=METHODS, replicates=100)
+    one_epoch = tiny_config.model_copy(update={"optimiser": tiny_config.optimiser.model_copy(update={"epochs": 1})})
+    place = Workplace(home / "runs", home / "cache", vocabulary=None)
+    request = Request("quick", size, one_epoch, place)
+    return Done(train(manifest, request), request)
+
+
+def test_a_second_call_trains_nothing(done: Done) -> None:
+    out = done.request.place.out
+    steps = (out / STEPS_FILE).read_text()
+    assert len(steps.splitlines()) == 2 * (1 + len(METHODS))
+    assert run_benchmark(done.manifest, read_plan(out, done.manifest), done.request.place, jobs=2) == 0
+    assert (out / STEPS_FILE).read_text() == steps
+
+
+def test_validation_predictions_are_added_to_older_runs(done: Done) -> None:
+    home = done.request.place.out / "seed0-fold0" / "pfd"
+    stored, test = home / VALIDATION_PREDICTIONS_FILE, (home / PREDICTIONS_FILE).stat().st_mtime_ns
+    before = dict(np.load(stored))
+    stored.unlink()
+    plan = read_plan(done.request.place.out, done.manifest)
+    assert run_benchmark(done.manifest, plan, done.request.place) == 1
+    after = dict(np.load(stored))
+    assert all(np.array_equal(before[name], after[name]) for name in before)
+    assert (home / PREDICTIONS_FILE).stat().st_mtime_ns == test
+
+
+def test_document_and_table(done: Done) -> None:
+    out = done.request.place.out
+    document = build_benchmark(out, done.manifest, "quick", replicates=100)
+    written = write_benchmark(out, document, done.manifest, lambda out, document, manifest: [out / "page.html"])
+    assert [path.name for path in written] == ["benchmark.json", "benchmark.md", "page.html"]
+    json.dumps(document, allow_nan=False)
+    tasks = document["tasks"]
+    assert tasks["violence"]["controls"] == ["container_only", "background_only"]
+    assert tasks["clickbait"]["controls"] == ["tfidf_logistic"]
+    assert tasks["sensational_violence"]["controls"] == ["tfidf_logistic", "clip_half_only", "title_half_only"]
+    assert tasks["clickbait"]["seeds_per_fold"] == [2]
+    assert tasks["violence"]["seeds_per_fold"] == [1]
+    for task in tasks.values():
+        for values in task["methods"].values():
+            assert {"recall_at_p80", "precision_at_p90", "vv_leakage", "overkill", "roc_auc"} <= set(values)
+    means = [task["methods"]["cpfd"]["f1"]["mean"] for task in tasks.values()]
+    found = document["mean_over_tasks"]["methods"]["cpfd"]["f1"]["mean"]
+    assert found == pytest.approx(np.mean(means), abs=1e-4)
+    assert set(document["claims"]) == {"gain over X-VLM", "gain over PFD", "gap closed"}
+    assert document["provenance"]["cores"] >= 1
+    text = written[1].read_text()
+    assert document["verdict"] in text
+    for heading in ("## Summary", "### sensational_violence", "## Made with", "R@P80", "title's half alone"):
+        assert heading in text
+
+
+def test_ranking_opens_no_test_prediction(done: Done, tmp_path: Path) -> None:
+    out = done.request.place.out
+    hidden = []
+    for path in out.glob("*/*/" + PREDICTIONS_FILE):
+        hidden.append((path, path.rename(path.with_suffix(".hidden"))))
+    try:
+        ranking = rank_on_validation(out, done.manifest, ["violence", "clickbait"], replicates=100)
+    finally:
+        for path, moved in hidden:
+            moved.rename(path)
+    assert {entry["method"] for entry in ranking} == set(METHODS)
+    scores = [entry["pr_auc"]["mean"] for entry in ranking]
+    assert scores == sorted(scores, reverse=True)
+    with pytest.raises(KeyError):
+        rank_on_validation(out, done.manifest, ["no such task"])
+
+
+def test_methods_that_share_a_teacher_share_a_step(done: Done) -> None:
+    plan = ExperimentPlan(
+        trials=plan_trials(done.manifest, 1),
+        methods=("ce", "kd", "self_distillation", "gend", "pfd"),
+        config=done.request.config,
+        manifest_digest=done.manifest.digest(),
+    )
+    steps = steps_of(plan, plan.trials[0])
+    assert steps[0] == Step(plan.trials[0], ())
+    assert ("kd", "self_distillation") in [step.methods for step in steps]
+    assert sorted(m for step in steps for m in step.methods) == sorted(plan.methods)
+
+
+def test_seeds_of_a_fold_differ(done: Done) -> None:
+    trials = BenchmarkSize(config="", seeds_per_fold=3).plan(done.manifest)
+    assert len({trial.seed for trial in trials}) == len(trials) == 3 * done.manifest.folds
+    assert trials[:4] == plan_trials(done.manifest, 4)
+
+
+def test_reduction_keeps_so_many_rows_of_each_task_and_fold(done: Done) -> None:
+    small = reduced(done.manifest, 8)
+    assert len(small.rows) < len(done.manifest.rows)
+    counts: dict[tuple[str, object], int] = {}
+    for row in small.rows:
+        for task in row.labels:
+            place = (task, row.fold if row.split is None else row.split)
+            counts[place] = counts.get(place, 0) + 1
+    assert max(counts.values()) == 8
+    assert reduced(done.manifest, None) is done.manifest
+
+
+def test_the_committed_sizes_can_be_used() -> None:
+    path = ROOT / "configs" / "benchmark_sizes.yaml"
+    sizes = read_sizes(path)
+    assert set(sizes) == {"quick", "standard", "full"}
+    for size in sizes.values():
+        read_config(path.parent / size.config)
+        assert {"ce", "pfd", "cpfd"} <= set(size.method_names)
+
+
+def test_a_size_says_what_is_wrong_with_it(tmp_path: Path) -> None:
+    path = tmp_path / "sizes.yaml"
+    path.write_text("quick: {config: a.yaml, trials: 1, seeds_per_fold: 1}")
+    with pytest.raises(ConfigError, match=r"sizes\.yaml.*either trials or seeds_per_fold"):
+        read_sizes(path)
