@@ -23,6 +23,7 @@ from training.manifest import Manifest, Row
 from training.metrics import Array, Scored, evaluate
 from training.trial_scores import HeldOut, Table, TrialScores, paired_scores, score_table, strata
 
+__all__ = ["BASELINE", "TEACHER", "TITLES", "TaskResult", "build_report", "measure", "measure_all", "read_plan"]
 REPLICATES = 1000
 TITLES = {
     TEACHER: "DF-X-VLM teacher (reads privileged features)",
