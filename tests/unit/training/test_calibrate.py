@@ -5,7 +5,7 @@ import pytest
 from sklearn.metrics import f1_score
 
 from contract.decision import TaskKind, TaskSpec, decide_task
-from training.calibrate import fit_policy, fit_temperature, flag_scores, max_f1_threshold
+from training.calibrate import fit_policy, fit_temperature, flag_scores, max_f1_threshold, precision_threshold
 from training.targets import TaskTargets
 
 BINARY = TaskSpec(name="t", kind=TaskKind.BINARY, labels=("no", "yes"))
@@ -64,3 +64,12 @@ def test_multilabel_tasks_get_a_threshold_a_label() -> None:
     assert set(policy.thresholds) == {"x", "y"}
     flagged = flag_scores(logits, LABELS, policy.temperature) >= [policy.thresholds["x"], policy.thresholds["y"]]
     assert np.array_equal(flagged, values > 0.5)
+
+
+def test_precision_threshold_has_the_highest_recall_that_reaches_it() -> None:
+    scores = np.array([0.9, 0.8, 0.7, 0.6, 0.5, 0.4])
+    positive = np.array([True, False, True, True, True, False])
+    assert precision_threshold(scores, positive, 0.8) == pytest.approx(0.45)
+    assert precision_threshold(scores, positive, 0.9) == pytest.approx(0.85)
+    assert precision_threshold(scores, ~positive, 0.8) == float("inf")
+    assert precision_threshold(np.full(4, 0.5), np.array([True, False, False, False]), 0.8) == float("inf")

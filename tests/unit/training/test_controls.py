@@ -6,7 +6,14 @@ import numpy as np
 import pytest
 
 from contract.input_spec import InputSpec
-from training.controls import CONTAINER_FEATURES, ControlModel, background_features, container_features, fit_control
+from training.controls import (
+    CONTAINER_FEATURES,
+    ControlModel,
+    background_features,
+    container_features,
+    fit_control,
+    fit_text_control,
+)
 from training.frame_cache import FrameCache
 from training.manifest import Row
 from training.synthetic import generate
@@ -83,3 +90,11 @@ def test_a_class_that_train_lacks_scores_zero_in_its_own_column() -> None:
 def test_labels_that_cannot_be_fitted_are_refused(labels: list[int], classes: int | None) -> None:
     with pytest.raises(ValueError, match="classes"):
         fit_control(np.zeros((2, 1)), np.asarray(labels), np.zeros((1, 1)), 0, classes=classes)
+
+
+def test_text_control_reads_words() -> None:
+    texts = [f"{word} video number {n}" for n in range(20) for word in ("free", "quiet")]
+    scores = fit_text_control(texts, np.tile([1, 0], 20), ["a free gift", "a quiet day"])
+    assert scores[0] > 0.5 > scores[1]
+    with pytest.raises(ValueError, match="two classes"):
+        fit_text_control(texts, np.ones(40, int), ["a"])

@@ -8,8 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
+from typer.testing import CliRunner
 
 from contract.decision import Modality, TaskKind, TaskSpec
+from training.__main__ import app
 from training.benchmark.command import Request, build_benchmark, train, write_benchmark
 from training.benchmark.schedule import STEPS_FILE, Step, run_benchmark, steps_of
 from training.benchmark.selection import rank_on_validation
@@ -172,3 +175,62 @@ def test_a_size_says_what_is_wrong_with_it(tmp_path: Path) -> None:
     path.write_text("quick: {config: a.yaml, trials: 1, seeds_per_fold: 1}")
     with pytest.raises(ConfigError, match=r"sizes\.yaml.*either trials or seeds_per_fold"):
         read_sizes(path)
+
+
+def test_steps_in_several_processes_wait_for_their_teacher(done: Done) -> None:
+    out = done.request.place.out
+    for name in ("teacher", "pfd"):
+        (out / "seed1-fold1" / name / VALIDATION_PREDICTIONS_FILE).unlink()
+    lines = len((out / STEPS_FILE).read_text().splitlines())
+    assert run_benchmark(done.manifest, read_plan(out, done.manifest), done.request.place, jobs=2) == 2
+    added = [json.loads(line)["methods"] for line in (out / STEPS_FILE).read_text().splitlines()[lines:]]
+    assert added == [["teacher", "controls"], ["pfd"]]
+    assert (out / "seed1-fold1" / "teacher" / VALIDATION_PREDICTIONS_FILE).exists()
+
+
+def test_controls_from_before_validation_scores_are_completed(done: Done) -> None:
+    out = done.request.place.out
+    path = out / "seed0-fold0" / "controls" / "tfidf_logistic-clickbait.npz"
+    with np.load(path) as arrays:
+        before = {name: arrays[name] for name in ("row_ids", "scores", "threshold")}
+    np.savez(path, **before)
+    assert run_benchmark(done.manifest, read_plan(out, done.manifest), done.request.place) == 1
+    with np.load(path) as arrays:
+        assert len(arrays["validation_scores"]) > 0
+        assert np.array_equal(arrays["scores"], before["scores"])
+
+
+@pytest.fixture
+def arguments(done: Done, tmp_path: Path) -> list[str]:
+    """A command line that goes on in the finished folder."""
+    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(done.request.config.model_dump(mode="json")))
+    size = done.request.size.model_dump(mode="json") | {"config": "tiny.yaml"}
+    (tmp_path / "sizes.yaml").write_text(yaml.safe_dump({"quick": size}))
+    place = done.request.place
+    return [
+        *("benchmark", "--manifest", str(place.out / "manifest"), "--out", str(place.out), "--quick"),
+        *("--cache", str(place.cache), "--sizes", str(tmp_path / "sizes.yaml")),
+    ]
+
+
+def test_the_command_resumes_and_writes(done: Done, arguments: list[str]) -> None:
+    steps = (done.request.place.out / STEPS_FILE).read_text()
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 0, result.output
+    written = [Path(path) for path in json.loads(result.stdout)["written"]]
+    assert [path.name for path in written] == ["benchmark.json", "benchmark.md"]
+    assert all(path.is_file() for path in written)
+    assert (done.request.place.out / STEPS_FILE).read_text() == steps
+
+
+def test_the_command_ranks_on_validation_rows(arguments: list[str]) -> None:
+    result = CliRunner().invoke(app, [*arguments, "--select-on-validation", "--tuning-tasks", "violence"])
+    assert result.exit_code == 0, result.output
+    document = json.loads(result.stdout)
+    assert document["tuning_tasks"] == ["violence"]
+    assert len(document["ranking"]) == len(METHODS)
+
+
+def test_bad_usage_is_refused(arguments: list[str]) -> None:
+    for more in (["--data", "elsewhere"], ["--tuning-tasks", "violence"]):
+        assert CliRunner().invoke(app, [*arguments, *more]).exit_code == 2
