@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from training.comparisons import BASELINE, RIVAL, SUBJECT, TEACHER
+from training.distillation.registry import METHODS
 from training.report import TITLES
 
 COLUMNS = {
@@ -162,14 +164,20 @@ def _paired(task: Mapping[str, Any]) -> list[str]:
     """How the methods do on requests that hold an unrelated row of the other modality too."""
     if not task["paired"]:
         return []
-    cells = "; ".join(f"`{method}` {cell(values['pr_auc'])}" for method, values in task["paired"].items())
+    shown = set(_shown(task["paired"]))
+    cells = "; ".join(f"`{m}` {cell(values['pr_auc'])}" for m, values in task["paired"].items() if m in shown)
     return [f"- PR-AUC where the request also holds an unrelated row of the other modality: {cells}."]
+
+
+def _shown(methods: Iterable[str]) -> list[str]:
+    """The methods that the narrower tables show: teacher, baseline, PFD, CPFD and the controls; the JSON has all."""
+    return [m for m in methods if m in (TEACHER, BASELINE, RIVAL, SUBJECT) or m not in METHODS]
 
 
 def _slices(task: Mapping[str, Any]) -> list[str]:
     if not task["slices"]:
         return []
-    methods = list(task["methods"])
+    methods = _shown(task["methods"])
     body = [
         [f"{name} = {value}", str(entry["rows"]), *(cell(entry[m]["pr_auc"]) if m in entry else "-" for m in methods)]
         for name, values in task["slices"].items()

@@ -15,16 +15,7 @@ def render_benchmark(document: Mapping[str, Any]) -> str:
     lines = [
         f"# Benchmark: {document['manifest']['name']}",
         "",
-        document["verdict"],
-        "",
-        *_claims(document),
-        "## Summary",
-        "",
-        "F1 at the threshold fitted on validation rows, with the 95 % interval; mean over tasks; what Holm's "
-        "adjustment leaves of the mean's differences from the baseline (`ce`) and from PFD.",
-        "",
-        *_summary(document),
-        "",
+        render_headline(document),
         "Share of the gap between baseline and teacher that each method closes (F1). Undefined where the teacher is "
         "not distinguishably better than the baseline.",
         "",
@@ -43,6 +34,20 @@ def render_benchmark(document: Mapping[str, Any]) -> str:
         lines += [*render_task(name, task), ""]
     lines += [*_made_with(document), *_reading(document)]
     return "\n".join(lines).rstrip() + "\n"
+
+
+def render_headline(document: Mapping[str, Any]) -> str:
+    """What a README shows of the document: the verdict, the claims and the summary table."""
+    lines = [
+        document["verdict"],
+        "",
+        *_claims(document),
+        "F1 at the threshold fitted on validation rows, with the 95 % interval; mean over tasks; what Holm's "
+        "adjustment leaves of the mean's differences from the baseline (`ce`) and from PFD.",
+        "",
+        *_summary(document),
+    ]
+    return "\n".join(lines) + "\n"
 
 
 def _claims(document: Mapping[str, Any]) -> list[str]:

@@ -109,7 +109,7 @@ def test_document_and_table(done: Done) -> None:
     assert document["provenance"]["cores"] >= 1
     text = written[1].read_text()
     assert document["verdict"] in text
-    for heading in ("## Summary", "### sensational_violence", "## Made with", "R@P80", "title's half alone"):
+    for heading in ("| mean against `ce` |", "### sensational_violence", "## Made with", "R@P80", "title's half alone"):
         assert heading in text
 
 
