@@ -70,11 +70,10 @@ def _git(home: Path, *arguments: str) -> str:
 
 
 def _step_seconds(out: Path) -> dict[str, float]:
-    """Methods of a step -> seconds over all trials, of the steps that this benchmark ran."""
+    """Step -> seconds over all trials, of the steps that this benchmark ran."""
     path = out / STEPS_FILE
     total: dict[str, float] = {}
     for line in path.read_text().splitlines() if path.exists() else ():
         step = json.loads(line)
-        name = ", ".join(step["methods"])
-        total[name] = round(total.get(name, 0.0) + step["seconds"], 1)
+        total[step["step"]] = round(total.get(step["step"], 0.0) + step["seconds"], 1)
     return total

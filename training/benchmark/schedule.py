@@ -1,7 +1,7 @@
 """Every method of every trial as a step of its own, over several processes; what is complete is not run again.
 
-A trial's first step trains the privileged teacher, which all of its methods lean on. Methods that share another
-teacher go in one step, so that no two processes train it. Longest chains come first: all teachers, then the methods.
+A trial's first step trains the privileged teacher, which all of its methods lean on. Where methods share a further
+teacher, the first of them trains it and the others wait for that one, so that no two processes train it.
 """
 
 from __future__ import annotations
@@ -19,57 +19,76 @@ import torch
 from tqdm import tqdm
 
 from training.checkpoint import CARD_FILE
+from training.comparisons import TEACHER
+from training.confidence_record import CONFIDENCE_FILE
 from training.control_predictions import missing_controls
 from training.distillation.registry import METHODS
 from training.experiment import (
-    CONFIDENCE_FILE,
     PREDICTIONS_FILE,
     VALIDATION_PREDICTIONS_FILE,
     ExperimentPlan,
     Trial,
     Workplace,
-    prepare,
+    open_experiment,
     run_trial,
 )
 from training.manifest import Manifest
 
 STEPS_FILE = "steps.jsonl"
-"""One line for each step that was run: trial, methods, seconds, processes at work."""
-_TRAINED_WITH_THE_TRIAL = ("privileged", "none", "joint")
+"""One line for each step that was run: trial, step, seconds (of a method: with the teacher it was first to ask for),
+processes at work."""
+_NOT_AHEAD = ("privileged", "none", "joint")
+"""Roles for which no teacher but the trial's own is trained ahead of the student."""
 
 
 @dataclass(frozen=True)
 class Step:
-    """Methods of one trial that one process trains in turn; none means the teacher and the controls."""
+    """What one process trains at a time: a method of a trial, or, under the name ``teacher``, what comes before all."""
 
     trial: Trial
-    methods: tuple[str, ...]
+    name: str
+    after: str | None
+    """The trial's step that must be complete before."""
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """Which step it is."""
+        return self.trial.name, self.name
+
+    def waits_for(self, unfinished: set[tuple[str, str]]) -> bool:
+        """Whether a step that it leans on, the teacher's first of all, is among the keys."""
+        needed = {(self.trial.name, name) for name in (TEACHER, self.after) if name is not None and name != self.name}
+        return bool(needed & unfinished)
 
 
 def steps_of(plan: ExperimentPlan, trial: Trial) -> list[Step]:
-    """The trial's steps, the teacher's first."""
+    """The trial's steps: the teacher's, then those that train a further teacher, then the others."""
     shared: dict[str, list[str]] = {}
+    plain: list[str] = []
     for name in plan.methods:
         role = METHODS[name].teacher
+        if role in _NOT_AHEAD or not METHODS[name].reads_soft_targets:
+            plain.append(name)
+            continue
         if role == "plain_large" and plan.config.kd_teacher is None:
             role = "plain"
-        alone = role in _TRAINED_WITH_THE_TRIAL or not METHODS[name].reads_soft_targets
-        shared.setdefault(f"method {name}" if alone else f"teacher {role}", []).append(name)
-    together = sorted(shared.values(), key=len, reverse=True)
-    return [Step(trial, ()), *(Step(trial, tuple(names)) for names in together)]
+        shared.setdefault(role, []).append(name)
+    steps = [Step(trial, TEACHER, None)]
+    steps += [Step(trial, names[0], TEACHER) for names in shared.values()]
+    steps += [Step(trial, name, TEACHER) for name in plain]
+    return steps + [Step(trial, name, names[0]) for names in shared.values() for name in names[1:]]
 
 
 def is_complete(manifest: Manifest, step: Step, out: Path) -> bool:
     """Whether every file that the step writes is there."""
     home = out / step.trial.name
-    if step.methods:
-        return all(_is_predicted(home / name) for name in step.methods)
+    if not _is_predicted(home / step.name):
+        return False
+    if step.name != TEACHER:
+        return True
     parts = {str(split): rows for split, rows in manifest.split_rows(step.trial.test_fold).items()}
-    return (
-        _is_predicted(home / "teacher")
-        and (home / CONFIDENCE_FILE).exists()
-        and next(missing_controls(home / "controls", manifest, parts), None) is None
-    )
+    controls = next(missing_controls(home / "controls", manifest, parts), None)
+    return (home / CONFIDENCE_FILE).exists() and controls is None
 
 
 def run_benchmark(manifest: Manifest, plan: ExperimentPlan, place: Workplace, *, jobs: int = 1) -> int:
@@ -82,7 +101,7 @@ def run_benchmark(manifest: Manifest, plan: ExperimentPlan, place: Workplace, *,
         ValueError: ``place.out`` holds another experiment.
         PretrainedError: weights to start from are missing, or their vocabulary is.
     """
-    prepare(manifest, plan, place, jobs=jobs)
+    open_experiment(manifest, plan, place, jobs=jobs)
     steps = [step for trial in plan.trials for step in steps_of(plan, trial)]
     missing = [step for step in steps if not is_complete(manifest, step, place.out)]
     if jobs <= 1:
@@ -96,8 +115,8 @@ def run_benchmark(manifest: Manifest, plan: ExperimentPlan, place: Workplace, *,
 def _run_parallel(
     manifest: Manifest, plan: ExperimentPlan, missing: Sequence[Step], place: Workplace, jobs: int
 ) -> None:
-    waiting = {step.trial.name for step in missing if not step.methods}
-    held = [step for step in missing if step.methods and step.trial.name in waiting]
+    unfinished = {step.key for step in missing}
+    held = [step for step in missing if step.waits_for(unfinished)]
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(jobs, mp_context=context, initializer=_start_worker)
     try:
@@ -109,7 +128,8 @@ def _run_parallel(
                 for future in done:
                     step = _finished(future, running)
                     bar.update()
-                    freed = [s for s in held if not step.methods and s.trial == step.trial]
+                    unfinished.remove(step.key)
+                    freed = [s for s in held if not s.waits_for(unfinished)]
                     held = [s for s in held if s not in freed]
                     running |= {pool.submit(_run_step, manifest, plan, s, place, jobs): s for s in freed}
     finally:
@@ -128,13 +148,10 @@ def _start_worker() -> None:
 
 def _run_step(manifest: Manifest, plan: ExperimentPlan, step: Step, place: Workplace, jobs: int) -> None:
     started = time.monotonic()
-    run_trial(manifest, plan.model_copy(update={"methods": step.methods}), step.trial, place)
-    line = {
-        "trial": step.trial.name,
-        "methods": list(step.methods) or ["teacher", "controls"],
-        "seconds": round(time.monotonic() - started, 1),
-        "jobs": jobs,
-    }
+    methods = () if step.name == TEACHER else (step.name,)
+    run_trial(manifest, plan.model_copy(update={"methods": methods}), step.trial, place)
+    seconds = round(time.monotonic() - started, 1)
+    line = {"trial": step.trial.name, "step": step.name, "seconds": seconds, "jobs": jobs}
     with (place.out / STEPS_FILE).open("a") as file:  # one short write: lines of several processes do not mix
         file.write(json.dumps(line) + "\n")
 

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from contract.decision import Modality, TaskKind, TaskSpec
 from training.__main__ import app
 from training.benchmark.command import Request, build_benchmark, train, write_benchmark
-from training.benchmark.schedule import STEPS_FILE, Step, run_benchmark, steps_of
+from training.benchmark.schedule import STEPS_FILE, run_benchmark, steps_of
 from training.benchmark.selection import rank_on_validation
 from training.benchmark.sizes import BenchmarkSize, read_sizes, reduced
 from training.config import ConfigError, RunConfig, read_config
@@ -130,17 +130,22 @@ def test_ranking_opens_no_test_prediction(done: Done, tmp_path: Path) -> None:
         rank_on_validation(out, done.manifest, ["no such task"])
 
 
-def test_methods_that_share_a_teacher_share_a_step(done: Done) -> None:
+def test_methods_that_share_a_teacher_wait_for_the_first_of_them(done: Done) -> None:
     plan = ExperimentPlan(
         trials=plan_trials(done.manifest, 1),
         methods=("ce", "kd", "self_distillation", "gend", "pfd"),
         config=done.request.config,
         manifest_digest=done.manifest.digest(),
     )
-    steps = steps_of(plan, plan.trials[0])
-    assert steps[0] == Step(plan.trials[0], ())
-    assert ("kd", "self_distillation") in [step.methods for step in steps]
-    assert sorted(m for step in steps for m in step.methods) == sorted(plan.methods)
+    after = {step.name: step.after for step in steps_of(plan, plan.trials[0])}
+    assert after == {
+        "teacher": None,
+        "kd": "teacher",
+        "gend": "teacher",
+        "ce": "teacher",
+        "pfd": "teacher",
+        "self_distillation": "kd",
+    }
 
 
 def test_seeds_of_a_fold_differ(done: Done) -> None:
@@ -177,14 +182,15 @@ def test_a_size_says_what_is_wrong_with_it(tmp_path: Path) -> None:
         read_sizes(path)
 
 
+@pytest.mark.slow  # two processes import torch
 def test_steps_in_several_processes_wait_for_their_teacher(done: Done) -> None:
     out = done.request.place.out
     for name in ("teacher", "pfd"):
         (out / "seed1-fold1" / name / VALIDATION_PREDICTIONS_FILE).unlink()
     lines = len((out / STEPS_FILE).read_text().splitlines())
     assert run_benchmark(done.manifest, read_plan(out, done.manifest), done.request.place, jobs=2) == 2
-    added = [json.loads(line)["methods"] for line in (out / STEPS_FILE).read_text().splitlines()[lines:]]
-    assert added == [["teacher", "controls"], ["pfd"]]
+    added = [json.loads(line)["step"] for line in (out / STEPS_FILE).read_text().splitlines()[lines:]]
+    assert added == ["teacher", "pfd"]
     assert (out / "seed1-fold1" / "teacher" / VALIDATION_PREDICTIONS_FILE).exists()
 
 
