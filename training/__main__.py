@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import logging
 import sys
+from datetime import date
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -182,11 +183,16 @@ def report(
     runs: Annotated[Path, typer.Option(help="The folder that `run` wrote.")],
     replicates: Annotated[int, typer.Option(min=100, help="Bootstrap replicates.")] = 1000,
 ) -> None:
-    """Writes report.json and report.md: all methods beside their controls, with intervals."""
-    document = build_report(runs, read_manifest(manifest), replicates=replicates)
+    """Writes report.json, report.md and report.html: all methods beside their controls, with intervals."""
+    from training.report_page import render_page  # Matplotlib takes long to import, and other commands need none
+
+    found = read_manifest(manifest)
+    document = build_report(runs, found, replicates=replicates)
     write_json(runs / "report.json", document)
     (runs / "report.md").write_text(render(document))
-    _print({"report": str(runs / "report.json"), "table": str(runs / "report.md")})
+    page = runs / "report.html"
+    page.write_text(render_page(document, found, runs, written_on=date.today()), encoding="utf-8")
+    _print({"report": str(runs / "report.json"), "table": str(runs / "report.md"), "page": str(page)})
 
 
 @app.command()
