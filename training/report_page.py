@@ -248,8 +248,8 @@ def _confidence(key: str, spec: TaskSpec, source: Source) -> dict[str, Any] | No
     )
     note = (
         f"c ({source.plan.config.distillation.confidence}) at the teacher's own temperature, all trials. "
-        "A mean near 1 on training rows makes CPFD nearly PFD; "
-        "far above that on held-out rows, it tells what the teacher remembers."
+        "A mean near 1 on training rows makes CPFD nearly PFD; where "
+        "held-out rows lie far lower, it also tells what the teacher remembers."
     )
     return _drawing("What the teacher is sure of", svg, note)
 
