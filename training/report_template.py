@@ -8,13 +8,13 @@ body{font:15px/1.5 system-ui,-apple-system,"Segoe UI",sans-serif;color:#1f2937;b
 main{max-width:1180px;margin:0 auto;padding:28px 24px 60px}h1{font-size:24px;margin:0 0 4px;overflow-wrap:anywhere}
 h2{font-size:20px;margin:44px 0 10px}h3{font-size:17px;margin:30px 0 8px}h4{font-size:15px;margin:24px 0 8px}
 p{margin:6px 0;max-width:80ch}.about,figure p{color:#4b5563;font-size:13px}code{font-size:.93em;overflow-wrap:anywhere}
-a{color:#0b5c94}nav{margin:10px 0}nav a{margin-right:14px;white-space:nowrap}
+a{color:#0b5c94}nav{margin:10px 0;display:flex;flex-wrap:wrap;gap:2px 16px}
 dl{display:grid;grid-template-columns:max-content minmax(0,1fr);gap:2px 18px;margin:14px 0;font-size:14px}
 dt{color:#4b5563}dd{margin:0;overflow-wrap:anywhere}
 .verdict{border-radius:10px;padding:12px 18px;margin:12px 0;border:1px solid #cbd5e1;border-left-width:6px;
 background:#fff}
 .better{border-color:#15803d}.worse{border-color:#b91c1c}.mixed{border-color:#b45309}.none{border-color:#94a3b8}
-.verdict ul{margin:6px 0 0;padding-left:20px;max-width:96ch}.verdict strong a{color:inherit}
+.verdict ul{margin:6px 0 0;padding-left:20px;max-width:125ch}.verdict strong a{color:inherit}
 .figures{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,470px),1fr));gap:16px;align-items:start}
 .small{grid-template-columns:repeat(auto-fill,minmax(min(100%,250px),1fr));gap:12px}
 figure{margin:0;background:#fff;border:1px solid #e5e7eb;border-radius:10px;padding:12px 14px;min-width:0}
@@ -30,12 +30,13 @@ thead tr:first-child th{text-align:center;border-left:1px solid #e5e7eb}
 tbody th,thead tr:first-child th:first-child{text-align:left;font-weight:400;border-left:0}
 tbody th{min-width:150px;white-space:normal;position:sticky;left:0;background:#fff;z-index:1}
 tbody th small,td small{display:block;color:#6b7280;font-size:12px}
-tr.section td{background:#eef2f7}tr.section th{background:#eef2f7;font-weight:600;font-size:13px;color:#374151}
+tr.section span{position:sticky;left:10px}tr.section th{background:#eef2f7;font-weight:600;font-size:13px;color:#374151}
 tbody.controls td,tbody.controls th{color:#4b5563}tbody+tbody{border-top:3px solid #cbd5e1}
 .good{color:#15803d;font-weight:600}.bad{color:#b91c1c;font-weight:600}td.words,th.words{text-align:left}
 details{margin:14px 0}summary{cursor:pointer;font-weight:600}
 @media(max-width:700px){main{padding:16px 12px 40px}dl{grid-template-columns:1fr;gap:0}dd{margin-bottom:8px}
-tbody th{min-width:104px;max-width:128px}th,td{padding:5px 7px}figure{padding:10px 8px}}
+tbody th{min-width:92px;max-width:128px;overflow-wrap:anywhere}.long{display:none}
+tbody th small.name{font-size:14px;color:inherit}th,td{padding:5px 7px}figure{padding:10px 8px}}
 @media print{body{background:#fff}.scroll{overflow:visible}}
 """
 
@@ -52,11 +53,12 @@ than the baseline">{{ c.mark }}</span> {% endif %}{{ c.value }}{% if c.interval 
 <tr>{% for head in table.heads %}<th scope="col">{{ head }}</th>{% endfor %}</tr></thead>
 {% for section in table.sections %}
 <tbody{% if section.title.startswith('Controls') %} class="controls"{% endif %}>
-<tr class="section"><th scope="rowgroup">{{ section.title }}</th><td colspan="{{ table.heads | length }}"></td></tr>
+<tr class="section"><th scope="rowgroup" colspan="{{ table.heads | length + 1 }}">\
+<span>{{ section.title }}</span></th></tr>
 {% for line in section.lines %}
-<tr><th scope="row">{{ line.title if line.title and first == 'method' else line.name }}\
-{% if line.title and (first != 'method' or line.title != line.name) %}<small>\
-{{ line.name if first == 'method' else line.title }}</small>{% endif %}</th>
+<tr><th scope="row">{% if first == 'method' and line.title != line.name %}<span class="long">{{ line.title }}</span>\
+<small class="name">{{ line.name }}</small>{% else %}{{ line.name }}{% if first != 'method' %}\
+<small>{{ line.title }}</small>{% endif %}{% endif %}</th>
 {% for c in line.cells %}{{ cell(c) }}{% endfor %}</tr>
 {% endfor %}
 </tbody>

@@ -90,6 +90,12 @@ def verdict_on(entry: Mapping[str, Any]) -> str:
     return str(entry.get("adjusted_verdict") or entry["verdict"])
 
 
+def verdict_words(entry: Mapping[str, Any]) -> str:
+    """The verdict; where the interval alone would say otherwise, with the reason."""
+    found = verdict_on(entry)
+    return found if found == entry["verdict"] else f"{found} once adjusted for the number of comparisons"
+
+
 def task_verdict(task: Mapping[str, Any], subject: str | None, methods: Sequence[str]) -> Verdict:
     """What the task shows of ``subject``, a student's name."""
     pair = task["comparisons"].get(f"{subject} - {BASELINE}")
@@ -108,7 +114,7 @@ def overall(report: Report, verdicts: Mapping[str, Verdict]) -> str:
     if subject is None:
         return "The run holds no student beside the baseline: nothing is judged."
     named = {
-        "better": "better than the baseline",
+        "better": "better",
         "worse": "worse",
         "mixed": "better in one metric and worse in the other",
         "none": "not distinguishable in either metric",
@@ -118,7 +124,7 @@ def overall(report: Report, verdicts: Mapping[str, Verdict]) -> str:
         tasks = [name for name, verdict in verdicts.items() if verdict.status == status]
         if tasks:
             parts.append(f"{words} on {len(tasks)} ({', '.join(tasks)})")
-    return f"Of {len(verdicts)} tasks, judged by F1 and PR-AUC, {short(subject)} is {'; '.join(parts)}."
+    return f"Of {len(verdicts)} tasks, judged by F1 and PR-AUC, {short(subject)}, against the baseline, is {'; '.join(parts)}."
 
 
 def gap_closed_words(task: Mapping[str, Any], methods: Iterable[str]) -> list[str]:
@@ -160,7 +166,7 @@ def _against(task: Mapping[str, Any], one: str, other: str) -> str:
         return ""
     parts = [
         f"{metric_title(metric)} {number(entry['difference'], signed=True)} "
-        f"{bracket(entry['interval'], signed=True)}, {verdict_on(entry)}"
+        f"{bracket(entry['interval'], signed=True)}, {verdict_words(entry)}"
         for metric, entry in pair.items()
     ]
     name = short(one)
