@@ -35,7 +35,7 @@ tbody.controls td,tbody.controls th{color:#4b5563}tbody+tbody{border-top:3px sol
 .good{color:#15803d;font-weight:600}.bad{color:#b91c1c;font-weight:600}td.words,th.words{text-align:left}
 details{margin:14px 0}summary{cursor:pointer;font-weight:600}
 @media(max-width:700px){main{padding:16px 12px 40px}dl{grid-template-columns:1fr;gap:0}dd{margin-bottom:8px}
-tbody th{min-width:92px;max-width:128px;overflow-wrap:anywhere}.long{display:none}
+tbody th{min-width:122px;max-width:140px;overflow-wrap:anywhere}.long{display:none}
 tbody th small.name{font-size:14px;color:inherit}th,td{padding:5px 7px}figure{padding:10px 8px}}
 @media print{body{background:#fff}.scroll{overflow:visible}}
 """

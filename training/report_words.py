@@ -21,7 +21,7 @@ METRIC_TITLES: Final = {
 }
 SHORT: Final = {TEACHER: "teacher", BASELINE: "baseline (ce)", "pfd": "PFD", "cpfd": "CPFD"}
 _TITLES: Final = {
-    "kd": "Vanilla distillation: a larger teacher without privileged features",
+    "kd": "Vanilla distillation: the teacher has no privileged features",
     "self_distillation": "Self-distillation: a teacher like the student",
     "gend": "Generalized distillation: the teacher reads privileged features alone",
     "mtl": "Multi-task: predicts the privileged features",
@@ -124,7 +124,8 @@ def overall(report: Report, verdicts: Mapping[str, Verdict]) -> str:
         tasks = [name for name, verdict in verdicts.items() if verdict.status == status]
         if tasks:
             parts.append(f"{words} on {len(tasks)} ({', '.join(tasks)})")
-    return f"Of {len(verdicts)} tasks, judged by F1 and PR-AUC, {short(subject)}, against the baseline, is {'; '.join(parts)}."
+    found = "; ".join(parts)
+    return f"Of {len(verdicts)} tasks, judged by F1 and PR-AUC, {short(subject)}, against the baseline, is {found}."
 
 
 def gap_closed_words(task: Mapping[str, Any], methods: Iterable[str]) -> list[str]:
