@@ -20,7 +20,7 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from training.report_curves import RECALLS, Array, LearningCurve, PrecisionRecall, Reliability
+from training.report_curves import RECALLS, Array, LossCurve, PrecisionRecall, Reliability
 
 INK, MUTED, GRID = "#374151", "#6b7280", "#e5e7eb"
 _RC: Final[dict[str, Any]] = {
@@ -239,7 +239,7 @@ def _bar(axes: Axes, place: int, bar: Bar) -> None:
     axes.plot(bar.difference, place, marker="o" if clear else "|", color=INK, markersize=5, zorder=4)
 
 
-def learning_figure(name: str, curves: Sequence[LearningCurve], style: Style, label: str) -> str:
+def learning_figure(name: str, curves: Sequence[LossCurve], style: Style, label: str) -> str:
     """The training loss of one method: a thin line a trial, and their mean where they share their epochs."""
     with rc_context(_RC | {"font.size": 10.5}):
         figure = Figure(figsize=(3.2, 2.2), layout="constrained")

@@ -29,8 +29,9 @@ Array = NDArray[np.float64]
 RECALLS: Final[Array] = np.linspace(0, 1, 201)[1:]
 """Recalls at which precision is read off, so that trials can be averaged."""
 RELIABILITY_BINS = 10
-LEARNING_CURVE_FILE = "learning_curve.jsonl"
-"""Beside a checkpoint, optional: one JSON object a line with ``epoch`` (may be a fraction) and ``loss``."""
+LEARNING_CURVE_FILE = "learning_curve.json"
+"""Beside a checkpoint, optional: columns of ``steps``, of which ``epoch`` (from 0) and ``loss`` are read here."""
+_CURVE_POINTS = 60
 _CROSS_FITTED = "soft_targets*crossfit*"
 
 
@@ -70,7 +71,7 @@ class Reliability:
 
 
 @dataclass(frozen=True)
-class LearningCurve:
+class LossCurve:
     """Epochs done and mean training loss, of one method in one trial."""
 
     epochs: Array
@@ -201,9 +202,9 @@ def _header(path: Path) -> dict[str, Any]:
         return dict(json.loads(arrays["header"].tobytes())) if "header" in arrays else {}
 
 
-def learning_curves(runs: Path, plan: ExperimentPlan, methods: Iterable[str]) -> dict[str, list[LearningCurve]]:
+def learning_curves(runs: Path, plan: ExperimentPlan, methods: Iterable[str]) -> dict[str, list[LossCurve]]:
     """Method -> one curve for each trial that has a checkpoint of it."""
-    curves: dict[str, list[LearningCurve]] = {}
+    curves: dict[str, list[LossCurve]] = {}
     for method in methods:
         for trial in plan.trials:
             directory = runs / trial.name / method
@@ -212,13 +213,14 @@ def learning_curves(runs: Path, plan: ExperimentPlan, methods: Iterable[str]) ->
     return curves
 
 
-def _learning_curve(directory: Path) -> LearningCurve:
+def _learning_curve(directory: Path) -> LossCurve:
     path = directory / LEARNING_CURVE_FILE
-    if path.exists():
-        points = [json.loads(line) for line in path.read_text().splitlines() if line.strip()]
-        known = [(p["epoch"], p["loss"]) for p in points if {"epoch", "loss"} <= set(p)]
-        if known:
-            epochs, losses = zip(*known, strict=True)
-            return LearningCurve(np.asarray(epochs, np.float64), np.asarray(losses, np.float64))
-    losses = read_card(directory).losses
-    return LearningCurve(np.arange(1.0, len(losses) + 1), np.asarray(losses, np.float64))
+    steps = json.loads(path.read_text()).get("steps", {}) if path.exists() else {}
+    losses = np.asarray(steps.get("loss", ()), np.float64)
+    if len(losses):
+        blocks = np.array_split(np.arange(len(losses)), min(_CURVE_POINTS, len(losses)))
+        per_epoch = len(losses) / (max(steps["epoch"]) + 1)
+        done = np.asarray([(block[-1] + 1) / per_epoch for block in blocks])
+        return LossCurve(done, np.asarray([losses[block].mean() for block in blocks]))
+    losses = np.asarray(read_card(directory).losses, np.float64)
+    return LossCurve(np.arange(1.0, len(losses) + 1), losses)

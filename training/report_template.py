@@ -126,7 +126,7 @@ compared.</p>
 {% endfor %}
 
 <section id="learning"><h2>Learning curves</h2>
-<p class="about">Mean training loss by epoch, over all tasks: thin, a trial; thick, the mean over trials. Every method \
+<p class="about">Mean training loss over all tasks: thin, a trial; thick, the mean over trials. Every method \
 minimises a loss of its own, so levels compare within a panel only. A curve that still falls at its end says that the \
 method had too few epochs, not that it is worse.</p>
 {% if learning %}<div class="figures small">{% for drawing in learning %}{{ figure(drawing) }}{% endfor %}</div>

@@ -96,10 +96,13 @@ def test_confidence_of_cross_fitted_teachers_is_read_at_their_own_temperature(
 def test_a_finer_learning_curve_is_taken_where_there_is_one(tmp_path: Path, tiny_config: RunConfig) -> None:
     finished = make_finished_run(tmp_path / "runs", tiny_config)
     directory = finished.runs / finished.plan.trials[0].name / "cpfd"
-    points = [{"epoch": 0.5, "loss": 2.0}, {"epoch": 1.0, "loss": 1.0, "lr": 0.1}]
-    (directory / LEARNING_CURVE_FILE).write_text("\n".join(json.dumps(p) for p in points))
+    steps = {"epoch": [0] * 100 + [1] * 100, "step": list(range(1, 201)), "loss": [2.0] * 100 + [1.0] * 100}
+    (directory / LEARNING_CURVE_FILE).write_text(json.dumps({"steps": steps, "epochs": {}}))
     finer, coarse = learning_curves(finished.runs, finished.plan, ["cpfd", "never_trained"])["cpfd"]
-    assert finer.epochs.tolist() == [0.5, 1.0]
-    assert finer.losses.tolist() == [2.0, 1.0]
+    assert len(finer.epochs) == 60
+    assert finer.epochs[-1] == 2.0
+    assert finer.losses[0] == 2.0
+    assert finer.losses[-1] == 1.0
+    assert (np.diff(finer.losses) <= 0).all()
     assert coarse.epochs.tolist() == [1, 2, 3]
     assert coarse.losses.tolist() == [0.9, 0.7, 0.7]
