@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from contract.decision import DecisionPolicy, Modality, TaskKind, TaskPolicy, TaskSpec
 from training.checkpoint import CARD_FILE, CheckpointCard, write_json
+from training.confidence_record import CONFIDENCE_FILE
 from training.config import RunConfig
-from training.experiment import CONFIDENCE_FILE, EXPERIMENT_FILE, PREDICTIONS_FILE, ExperimentPlan, Trial
+from training.experiment import EXPERIMENT_FILE, PREDICTIONS_FILE, ExperimentPlan, Trial
 from training.manifest import Manifest, Row, Split
 from training.soft_targets import SOFT_TARGETS_FILE
 
