@@ -9,7 +9,7 @@ SERVE := .venv-serve
 DEV := .venv-dev
 PIP_FLAGS := --disable-pip-version-check --quiet
 
-.PHONY: help serve test lint retrain bundles report bench-serve docs clean loadtest
+.PHONY: help serve test lint retrain bundles report benchmark bench-serve docs clean loadtest
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | expand -t 16
@@ -36,6 +36,9 @@ retrain: $(DEV)/.done ## Rebuild the default bundles and their report from DATA:
 
 report: $(DEV)/.done ## Write runs/default/report.json and report.md
 	$(DEV)/bin/python -m training report --manifest data/default --runs runs/default
+
+benchmark: $(DEV)/.done ## Train and judge every method on the five tasks of DATA: about an hour on two cores; resumes
+	$(DEV)/bin/python -m training benchmark --data $(DATA) --out runs/benchmark --jobs 2
 
 bundles: $(DEV)/.done ## Export seed 0 of runs/default to bundles/
 	$(DEV)/bin/python -m model_export --checkpoint runs/default/seed0-fold0/ce --name xvlm-baseline \
