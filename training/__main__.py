@@ -9,6 +9,7 @@ import json
 import logging
 import sys
 from datetime import date
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -29,7 +30,9 @@ from training.leakage import warnings as leakage_warnings
 from training.manifest import Manifest
 from training.manifest_io import read_manifest, write_manifest
 from training.models.pretrained import PretrainedError
+from training.operation import Operation
 from training.pretrained import require_usable
+from training.processes import close, world
 from training.report import build_report
 from training.report_table import render
 from training.soft_targets import SoftTargetsError
@@ -42,6 +45,12 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_
 
 ManifestPath = Annotated[Path, typer.Option(help="A manifest: a folder with manifest.json and its rows.")]
 Out = Annotated[Path, typer.Option(help="Where the result goes.")]
+
+
+class Tracker(StrEnum):
+    """Of ``--track``."""
+
+    TENSORBOARD = "tensorboard"
 
 
 _EXPECTED = (
@@ -136,11 +145,31 @@ def run(
     drop_top_privileged: Annotated[
         int | None, typer.Option(min=0, help="Leave out the N privileged features that tell each flag best alone.")
     ] = None,
+    gradient_checkpointing: Annotated[
+        bool, typer.Option("--gradient-checkpointing", help="Less memory, more computing; the same weights.")
+    ] = False,
+    save_every_steps: Annotated[
+        int | None, typer.Option(min=1, help="Save the state to resume from that often, not at epochs' ends alone.")
+    ] = None,
+    validate_epochs: Annotated[
+        bool, typer.Option("--validate-epochs", help="Record the validation PR-AUC of every epoch.")
+    ] = False,
+    track: Annotated[Tracker | None, typer.Option(help="Where to show losses while they come in.")] = None,
+    log_dir: Annotated[Path | None, typer.Option(help="Of the tracker; else in each checkpoint's folder.")] = None,
 ) -> None:
     """Trains the teachers that the methods need, and a student by each method, over seeds; resumes where it was.
 
     `python -m training run --manifest data/default --out runs/default --jobs 2`
+
+    On several processes: `torchrun --nproc-per-node 2 -m training run --manifest data/default --out runs/default`
     """
+    operation = Operation(
+        gradient_checkpointing=gradient_checkpointing,
+        save_every_steps=save_every_steps,
+        validate_epochs=validate_epochs,
+        track=None if track is None else track.value,
+        log_dir=log_dir,
+    )
     found = read_manifest(manifest)
     _warn(found)
     trials = plan_trials(found, seeds) if seed is None else (plan_trials(found, seed + 1)[seed],)
@@ -150,8 +179,11 @@ def run(
         config=_without_top(read_config(config), drop_top_privileged),
         manifest_digest=found.digest(),
     )
-    run_experiment(found, plan, Workplace(out, cache, vocabulary), jobs=jobs)
-    _print({"out": str(out), "trials": [trial.name for trial in trials]})
+    if not world().is_main_process:
+        logging.getLogger().setLevel(logging.WARNING)
+    run_experiment(found, plan, Workplace(out, cache, vocabulary), jobs=jobs, operation=operation)
+    if world().is_main_process:
+        _print({"out": str(out), "trials": [trial.name for trial in trials]})
 
 
 @app.command()
@@ -230,6 +262,8 @@ def main() -> None:
     except _EXPECTED as error:
         logging.getLogger("training").error("%s", error)
         raise SystemExit(1) from error
+    finally:
+        close()
 
 
 if __name__ == "__main__":

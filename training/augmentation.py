@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -10,14 +12,33 @@ _MAX_SHIFT = 0.1
 _MAX_GAIN = 0.2
 
 
-def augment(frames: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
+@dataclass(frozen=True)
+class Change:
+    """What happens to one clip: mirrored or not, moved by (top, left) - pad pixels, made brighter by ``gain``."""
+
+    flip: bool
+    top: int
+    left: int
+    gain: float
+
+
+def draw_change(side: int, rng: np.random.Generator) -> Change:
+    """The change of a clip of so many pixels a side. Looks at no pixel, so that what is not decoded can be drawn."""
+    flip = rng.random() < 0.5
+    top, left = rng.integers(0, 2 * _pad(side) + 1, size=2)
+    return Change(flip, int(top), int(left), 1 + rng.uniform(-_MAX_GAIN, _MAX_GAIN))
+
+
+def apply_change(frames: NDArray[np.uint8], change: Change) -> NDArray[np.uint8]:
     """A flipped, shifted, brighter or darker copy of a clip (T, S, S, 3) uint8."""
     side = frames.shape[1]
-    if rng.random() < 0.5:
+    if change.flip:
         frames = frames[:, :, ::-1]
-    pad = int(side * _MAX_SHIFT)
-    top, left = rng.integers(0, 2 * pad + 1, size=2)
+    pad = _pad(side)
     padded = np.pad(frames, ((0, 0), (pad, pad), (pad, pad), (0, 0)), mode="edge")
-    shifted = padded[:, top : top + side, left : left + side]
-    gain = 1 + rng.uniform(-_MAX_GAIN, _MAX_GAIN)
-    return np.clip(shifted.astype(np.float32) * gain, 0, 255).astype(np.uint8)
+    shifted = padded[:, change.top : change.top + side, change.left : change.left + side]
+    return np.clip(shifted.astype(np.float32) * change.gain, 0, 255).astype(np.uint8)
+
+
+def _pad(side: int) -> int:
+    return int(side * _MAX_SHIFT)

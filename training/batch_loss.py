@@ -95,7 +95,12 @@ def plan_loss(
         train: the rows, for the class means of their confidence.
         seed: of the run.
         total_steps: of the whole training.
+
+    Raises:
+        ValueError: batches are gone through in parts, and the method's rows depend on each other.
     """
+    if METHODS[method].couples_rows and config.optimiser.accumulation_steps > 1:
+        raise ValueError(f"method {method} looks at a batch as a whole: it needs optimiser.accumulation_steps 1")
     temperatures = {} if teacher is None else dict(teacher.temperatures)
     options = METHODS[method].configured(config.distillation)
     told = {name: (*_labelled(name, train), temperatures.get(name, 1.0)) for name in train.soft_targets}

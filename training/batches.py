@@ -19,7 +19,7 @@ from contract.decision import TaskSpec
 from contract.example import ModelInputs, collate
 from contract.input_spec import InputSpec
 from contract.text import TextTokenizer, TokenisedText
-from training.augmentation import augment
+from training.augmentation import Change, apply_change, draw_change
 from training.config import OptimiserConfig
 from training.frame_cache import FrameCache
 from training.manifest import Row
@@ -99,23 +99,34 @@ class RowSet:
     def has_text(self) -> NDArray[np.bool_]:
         return np.asarray([text.present for text in self.texts], np.bool_)
 
-    def build(self, picks: Sequence[Pick], rng: np.random.Generator | None = None) -> Batch:
-        """The batch of the picked rows; clips are augmented where ``rng`` is given."""
-        arrays = collate([self._inputs(pick, rng) for pick in picks], self.tokenizer.pad_id)
+    def build(self, picks: Sequence[Pick], changes: Sequence[Change | None] | None = None) -> Batch:
+        """The batch of the picked rows; clips are augmented where ``changes`` says how."""
+        labels = self.labels(picks)
+        return Batch(self.inputs(picks, changes), labels.privileged, labels.tasks)
+
+    def inputs(self, picks: Sequence[Pick], changes: Sequence[Change | None] | None = None) -> dict[str, Tensor]:
+        """Tensors under the contract's input names. Reads the clips' frames."""
+        chosen = [None] * len(picks) if changes is None else changes
+        examples = [self._inputs(pick, change) for pick, change in zip(picks, chosen, strict=True)]
+        arrays = collate(examples, self.tokenizer.pad_id)
+        return {name: torch.from_numpy(array) for name, array in arrays.items()}
+
+    def labels(self, picks: Sequence[Pick]) -> Batch:
+        """The same batch without inputs: targets, soft targets and privileged features. Reads no frames."""
         return Batch(
-            {name: torch.from_numpy(array) for name, array in arrays.items()},
+            {},
             {name: self._privileged(name, picks) for name in self.privileged},
             {name: self._task_rows(targets, picks) for name, targets in self.targets.items()},
         )
 
-    def _inputs(self, pick: Pick, rng: np.random.Generator | None) -> ModelInputs:
+    def _inputs(self, pick: Pick, change: Change | None) -> ModelInputs:
         index, partner = pick
         row = self.rows[index]
         text = self.texts[index if partner is None else partner]
         if row.video is None:
             return ModelInputs(np.zeros(self.spec.frames_shape, np.uint8), (), text, video_present=False)
         frames = self.cache.frames(row)
-        return ModelInputs(frames if rng is None else augment(frames, rng), (), text, video_present=True)
+        return ModelInputs(frames if change is None else apply_change(frames, change), (), text, video_present=True)
 
     def _task_rows(self, targets: TaskTargets, picks: Sequence[Pick]) -> TaskRows:
         positions, sources = [], []
@@ -164,11 +175,26 @@ def with_teacher_features(rows: RowSet, features: TeacherFeatures) -> RowSet:
     return replace(rows, teacher_features=features)
 
 
-def training_batches(rows: RowSet, config: OptimiserConfig, seed: int, epoch: int) -> Iterator[Batch]:
-    """One epoch of augmented, shuffled batches: a function of the rows, the config, the seed and the epoch."""
+@dataclass(frozen=True)
+class PlannedBatch:
+    """A batch before anything of it is read: which rows, and what happens to their clips (None where there is none)."""
+
+    picks: list[Pick]
+    changes: list[Change | None]
+
+
+def plan_epoch(rows: RowSet, config: OptimiserConfig, seed: int, epoch: int) -> Iterator[PlannedBatch]:
+    """The batches of one epoch: a function of the rows, the config, the seed and the epoch, whoever reads them."""
     rng = np.random.default_rng([seed, epoch])
+    has_video, side = rows.has_video, rows.spec.frame_size
     for picks in _plan(rows, config, rng):
-        yield rows.build(picks, rng)
+        yield PlannedBatch(picks, [draw_change(side, rng) if has_video[index] else None for index, _ in picks])
+
+
+def training_batches(rows: RowSet, config: OptimiserConfig, seed: int, epoch: int) -> Iterator[Batch]:
+    """One epoch of augmented, shuffled batches, as ``plan_epoch`` has them."""
+    for planned in plan_epoch(rows, config, seed, epoch):
+        yield rows.build(planned.picks, planned.changes)
 
 
 def batches_in_epoch(rows: RowSet, config: OptimiserConfig) -> int:
@@ -192,14 +218,23 @@ def _plan(rows: RowSet, config: OptimiserConfig, rng: np.random.Generator) -> li
     return [plan[i] for i in rng.permutation(len(plan))]
 
 
-def evaluation_batches(rows: RowSet, size: int) -> Iterator[tuple[NDArray[np.int64], Batch]]:
-    """Every row once, unchanged: (row positions, batch), clips first, texts sorted by length to save padding."""
+def evaluation_batches(
+    rows: RowSet, size: int, share: tuple[int, int] = (0, 1)
+) -> Iterator[tuple[NDArray[np.int64], Batch]]:
+    """Every row once, unchanged: (row positions, batch), clips first, texts sorted by length to save padding.
+
+    Args:
+        rows: any.
+        size: of a batch.
+        share: (i, n): every n-th batch from the i-th on; n processes see every row once between them.
+    """
     lengths = np.asarray([len(text.input_ids) for text in rows.texts])
+    chunks: list[NDArray[np.int64]] = []
     for chosen in (rows.has_video, ~rows.has_video):
         positions = np.flatnonzero(chosen)
-        positions = positions[np.argsort(lengths[positions], kind="stable")]
-        for chunk in _chunks(positions, size):
-            yield chunk, rows.build([(int(i), None) for i in chunk])
+        chunks += _chunks(positions[np.argsort(lengths[positions], kind="stable")], size)
+    for chunk in chunks[share[0] :: share[1]]:
+        yield chunk, rows.build([(int(i), None) for i in chunk])
 
 
 def _chunks(array: NDArray[Any], size: int) -> list[NDArray[Any]]:

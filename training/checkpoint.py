@@ -75,11 +75,16 @@ class TeacherRecord(Protocol):
         """What the student's card names."""
 
 
-def write_json(path: Path, document: Any) -> None:
-    """Writes JSON through a temporary file, so that a killed run leaves the old file or the new one."""
+def replace_text(path: Path, text: str) -> None:
+    """Writes text through a temporary file, so that a killed run leaves the old file or the new one."""
     partial = path.with_suffix(path.suffix + ".partial")
-    partial.write_text(json.dumps(document, indent=1, sort_keys=True, allow_nan=False) + "\n")
+    partial.write_text(text)
     os.replace(partial, path)  # noqa: PTH105 - atomic over an existing file on every platform
+
+
+def write_json(path: Path, document: Any) -> None:
+    """Writes JSON as ``replace_text`` does."""
+    replace_text(path, json.dumps(document, indent=1, sort_keys=True, allow_nan=False) + "\n")
 
 
 def save_tensors(path: Path, state: dict[str, Any]) -> None:

@@ -125,6 +125,15 @@ class OptimiserConfig(FrozenDocument):
     """Share of clips without text that get the text of a random other training row, with that row's labels and
     soft targets: served requests hold both, training rows seldom do. The draw knows no label."""
     task_weights: dict[str, float] = Field(default_factory=dict)
+    accumulation_steps: int = Field(default=1, ge=1)
+    """In how many parts a process goes through its share of a batch before the optimiser steps. The batch, its loss and
+    the number of steps stay what they are; memory falls, and each part draws its own dropout."""
+
+    @model_serializer(mode="wrap")
+    def _without_later_defaults(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Fields that came later are left out at their defaults: digests of older artefacts stay what they were."""
+        later = {"accumulation_steps": 1}
+        return {k: v for k, v in handler(self).items() if k not in later or v != later[k]}
 
 
 ConfidenceName = Literal["true_prob", "max_prob", "max_prob_norm", "entropy", "correct", "margin", "uniform"]

@@ -40,9 +40,11 @@ from training.fit import FitData, fit
 from training.frame_cache import FrameCache
 from training.leakage import groups_without_top
 from training.manifest import Manifest, Split
+from training.operation import PLAIN_OPERATION, Operation
 from training.paired import write_paired_predictions
 from training.pretrained import require_usable
 from training.privileged import PrivilegedStatistics
+from training.processes import main_first, world
 from training.teachers import Teachers
 from training.tokenizer import tokenizer_from_vocabulary, train_tokenizer
 
@@ -97,21 +99,35 @@ def plan_trials(manifest: Manifest, seeds: int) -> tuple[Trial, ...]:
     return tuple(Trial(seed=s, test_fold=s % manifest.folds if manifest.folds else None) for s in range(seeds))
 
 
-def run(manifest: Manifest, plan: ExperimentPlan, place: Workplace, *, jobs: int = 1) -> None:
+def run(
+    manifest: Manifest,
+    plan: ExperimentPlan,
+    place: Workplace,
+    *,
+    jobs: int = 1,
+    operation: Operation = PLAIN_OPERATION,
+) -> None:
     """Runs every trial, ``jobs`` at a time, one thread each where there are several.
 
+    Where several processes were launched (torchrun, ``accelerate launch``) they all call this, and train each model
+    together, one trial after the other.
+
     Raises:
-        ValueError: ``place.out`` holds another experiment.
+        ValueError: ``place.out`` holds another experiment, or both ``jobs`` and processes are several.
         PretrainedError: weights to start from are missing, or their vocabulary is.
     """
-    open_experiment(manifest, plan, place, jobs=jobs)
+    if jobs > 1 and world().num_processes > 1:
+        raise ValueError(f"{world().num_processes} processes share each training: jobs must be 1")
+    if world().is_main_process:
+        open_experiment(manifest, plan, place, jobs=jobs)
+    world().wait_for_everyone()
     if jobs <= 1:
-        for trial in tqdm(plan.trials, desc="trials", disable=None):
-            run_trial(manifest, plan, trial, place)
+        for trial in tqdm(plan.trials, desc="trials", disable=None if world().is_main_process else True):
+            run_trial(manifest, plan, trial, place, operation)
         return
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(jobs, mp_context=context) as pool:
-        futures = [pool.submit(_run_in_worker, manifest, plan, trial, place) for trial in plan.trials]
+        futures = [pool.submit(_run_in_worker, manifest, plan, trial, place, operation) for trial in plan.trials]
         for future in tqdm(as_completed(futures), total=len(futures), desc="trials", disable=None):
             future.result()
 
@@ -169,20 +185,28 @@ def trial_data(
     return data, parts, PrivilegedStatistics.fit(parts["train"].rows, groups)
 
 
-def run_trial(manifest: Manifest, plan: ExperimentPlan, trial: Trial, place: Workplace) -> None:
+def run_trial(
+    manifest: Manifest,
+    plan: ExperimentPlan,
+    trial: Trial,
+    place: Workplace,
+    operation: Operation = PLAIN_OPERATION,
+) -> None:
     """Trains and predicts with the teacher and every method on one seed and fold."""
     data, parts, statistics = trial_data(manifest, plan, trial, place)
     home, confidence = place.out / trial.name, plan.config.distillation.confidence
-    teachers = Teachers(home, data, plan.config, statistics, trial.seed)
+    teachers = Teachers(home, data, plan.config, statistics, trial.seed, operation)
     teacher = teachers.get("privileged")
-    _predict_held_out(
-        home / "teacher", with_privileged(parts["test"], statistics), with_privileged(parts["val"], statistics)
-    )
+    with main_first():  # the others read what rank 0 wrote
+        _predict_held_out(
+            home / "teacher", with_privileged(parts["test"], statistics), with_privileged(parts["val"], statistics)
+        )
     judged: dict[str, Judged] = {
         "train": (teacher.soft_targets, parts["train"], teacher.card),
         "test": (read_predictions(home / "teacher", parts["test"]), parts["test"], teacher.card),
     }
-    record_means(home, judged, confidence)
+    if world().is_main_process:
+        record_means(home, judged, confidence)
     for name in plan.methods:
         method = METHODS[name]
         taught = teachers.get(method.teacher) if method.reads_soft_targets else None
@@ -199,14 +223,18 @@ def run_trial(manifest: Manifest, plan: ExperimentPlan, trial: Trial, place: Wor
             teacher=None if taught is None else taught.card,
             statistics=statistics if method.teacher == "joint" or method.predicts_privileged else None,
             role="student",
+            operation=operation,
         )
-        _predict_held_out(home / name, parts["test"], parts["val"])
+        if world().is_main_process:
+            _predict_held_out(home / name, parts["test"], parts["val"])
     crossed = teachers.trained("privileged_crossfit")
     if crossed is not None:
         judged["train_crossfit"] = (crossed.soft_targets, parts["train"], crossed.card)
-    record_histograms(home, judged, confidence)
-    by_split = {str(split): part.rows for split, part in parts.items()}
-    write_control_predictions(home / "controls", manifest, by_split, parts["train"].cache, trial.seed)
+    if world().is_main_process:
+        record_histograms(home, judged, confidence)
+        by_split = {str(split): part.rows for split, part in parts.items()}
+        write_control_predictions(home / "controls", manifest, by_split, parts["train"].cache, trial.seed)
+    world().wait_for_everyone()
 
 
 def _predict_held_out(directory: Path, test: RowSet, val: RowSet) -> None:
@@ -239,10 +267,12 @@ def read_predictions(directory: Path, test: RowSet) -> dict[str, NDArray[np.floa
         return {name: arrays[f"logits_{name}"] for name in test.targets}
 
 
-def _run_in_worker(manifest: Manifest, plan: ExperimentPlan, trial: Trial, place: Workplace) -> None:
+def _run_in_worker(
+    manifest: Manifest, plan: ExperimentPlan, trial: Trial, place: Workplace, operation: Operation
+) -> None:
     torch.set_num_threads(1)
     logging.basicConfig(level=logging.INFO, format=f"%(asctime)s {trial.name} %(message)s")
-    run_trial(manifest, plan, trial, place)
+    run_trial(manifest, plan, trial, place, operation)
 
 
 def _frames(manifest: Manifest, plan: ExperimentPlan, place: Workplace, *, workers: int, progress: bool) -> FrameCache:

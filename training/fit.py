@@ -1,19 +1,22 @@
-"""Trains one checkpoint: teacher, baseline or student. Resumes after a kill where the last epoch ended."""
+"""Trains one checkpoint: teacher, baseline or student. Resumes after a kill where the last state was saved."""
 
 from __future__ import annotations
 
-import logging
+import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
+from pydantic import BaseModel
 from torch import nn
 
 from contract.bundle import file_digest
 from contract.decision import TaskSpec
-from training.batch_loss import LossPlan, plan_loss
-from training.batches import RowSet, TeacherFeatures, batches_in_epoch, training_batches, with_privileged
+from training.batch_loss import plan_loss
+from training.batches import RowSet, TeacherFeatures, batches_in_epoch, with_privileged
 from training.calibrate import fit_policy
 from training.checkpoint import (
     CARD_FILE,
@@ -22,19 +25,20 @@ from training.checkpoint import (
     TeacherRecord,
     build_model,
     read_card,
-    save_tensors,
     write_checkpoint,
     write_json,
 )
 from training.config import RunConfig
 from training.distillation.registry import METHODS
-from training.engine import predict, train_epoch
+from training.engine import predict
 from training.models.companions import FeatureProjector, JointPair, PrivilegedPredictor
+from training.operation import PLAIN_OPERATION, Operation
 from training.pretrained import load_pretrained, source_digests
 from training.privileged import PrivilegedStatistics
+from training.processes import open_accelerator, world
+from training.resume import STATE_FILE
+from training.trainer import Assignment, Trainer
 
-_LOG = logging.getLogger(__name__)
-_STATE_FILE = "resume.pt"
 PRETRAINED_FILE = "pretrained.json"
 """Digests of the configured weights; which parameters started from them, which did not; what was not used."""
 
@@ -68,8 +72,11 @@ def fit(
     statistics: PrivilegedStatistics | None = None,
     teacher: TeacherRecord | None = None,
     role: Role | None = None,
+    operation: Operation = PLAIN_OPERATION,
 ) -> CheckpointCard:
     """Trains for the configured epochs, calibrates on validation rows, writes the checkpoint.
+
+    Under torchrun or ``accelerate launch`` every process calls it with the same arguments, and gets the same card.
 
     Args:
         directory: where the checkpoint goes; one that is complete and of the same inputs is not trained again.
@@ -82,10 +89,12 @@ def fit(
             (``pfd_joint`` and ``mtl``); the student itself never reads them.
         teacher: whose soft targets ``data.train`` holds.
         role: what the checkpoint is; without one, a teacher where there are ``statistics``, else a student.
+        operation: how it is run; it decides nothing that the checkpoint holds.
 
     Raises:
         ValueError: the directory holds a checkpoint of other inputs, or the method needs statistics or features and
-            got none.
+            got none, or it cannot go through a batch in parts.
+        CheckpointError: the directory holds a state to resume from that is not this training's.
         PretrainedError: weights to start from are missing or do not fit.
         FloatingPointError: training diverged.
     """
@@ -113,27 +122,32 @@ def fit(
         val = with_privileged(val, reads)
     torch.manual_seed(seed)
     model = build_model(config, data.tasks, reads, role)
-    _start_from_pretrained(directory, model, config)
+    _start_from_pretrained(directory if world().is_main_process else None, model, config)
     trained = model
     if role == "student":
         trained = _with_companion(model, method, config, data.tasks, statistics, train.teacher_features)
     steps = batches_in_epoch(train, config.optimiser)
     plan = plan_loss(method, config, teacher, train, seed, steps * config.optimiser.epochs)
-    losses = _train(directory, trained, train, config, seed, plan)
-    policy = fit_policy(predict(model, val, data.tasks), list(val.targets.values()))
-    done = write_checkpoint(
-        directory,
-        model,
-        card
-        | {
-            "policy": policy,
-            "train_rows": len(train.rows),
-            "skipped_rows": data.skipped_rows,
-            "losses": tuple(losses),
-        },
-    )
-    (directory / _STATE_FILE).unlink(missing_ok=True)
-    return done
+    accelerator = open_accelerator(config.optimiser.precision, operation, directory)
+    assignment = Assignment(directory, _identity(card), trained, model, train, val, config, seed, plan)
+    curve = Trainer(assignment, operation, accelerator).run()
+    policy = fit_policy(predict(model, val, data.tasks, accelerator=accelerator), list(val.targets.values()))
+    if accelerator.is_main_process:
+        curve.write(directory)
+        rest = {"policy": policy, "train_rows": len(train.rows), "skipped_rows": data.skipped_rows}
+        write_checkpoint(directory, model.cpu(), card | rest | {"losses": tuple(curve.epochs.loss)})
+        (directory / STATE_FILE).unlink(missing_ok=True)
+    accelerator.wait_for_everyone()
+    return read_card(directory)
+
+
+def _identity(card: Mapping[str, object]) -> str:
+    """SHA-256 of all that decides the weights: a state of other inputs is not gone on with."""
+
+    def plain(value: Any) -> Any:
+        return value.model_dump(mode="json") if isinstance(value, BaseModel) else str(value)
+
+    return hashlib.sha256(json.dumps(card, default=plain, sort_keys=True).encode()).hexdigest()
 
 
 def _start_from_pretrained(directory: Path | None, model: nn.Module, config: RunConfig) -> None:
@@ -176,70 +190,3 @@ def _with_companion(
         _start_from_pretrained(None, taught_beside, config)
         return JointPair(student, taught_beside)
     return PrivilegedPredictor(student, statistics.widths, config.model.text.hidden_size)
-
-
-def _train(
-    directory: Path,
-    model: nn.Module,
-    train: RowSet,
-    config: RunConfig,
-    seed: int,
-    plan: LossPlan,
-) -> list[float]:
-    options = config.optimiser
-    steps = batches_in_epoch(train, options)
-    optimiser = torch.optim.AdamW(_parameter_groups(model, options.weight_decay), lr=options.lr, betas=(0.9, 0.98))
-    schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimiser, lambda step: _rate(step, steps * options.epochs, options.warmup_share)
-    )
-    losses: list[float] = []
-    state_path = directory / _STATE_FILE
-    if state_path.exists():
-        state = torch.load(state_path, weights_only=True)
-        model.load_state_dict(state["model"])
-        optimiser.load_state_dict(state["optimiser"])
-        schedule.load_state_dict(state["schedule"])
-        torch.set_rng_state(state["rng"])
-        losses = list(state["losses"])
-        _LOG.info("%s: resumed after epoch %d", directory, len(losses))
-    for epoch in range(len(losses), options.epochs):
-        batches = training_batches(train, options, seed, epoch)
-        label = f"{directory.name} epoch {epoch + 1}/{options.epochs}"
-        losses.append(
-            train_epoch(
-                model,
-                batches,
-                plan.epoch(epoch, steps),
-                optimiser,
-                schedule,
-                clip_norm=options.clip_norm,
-                precision=options.precision,
-                total=steps,
-                label=label,
-            )
-        )
-        _LOG.info("%s: loss %.4f", label, losses[-1])
-        save_tensors(
-            state_path,
-            {
-                "model": model.state_dict(),
-                "optimiser": optimiser.state_dict(),
-                "schedule": schedule.state_dict(),
-                "rng": torch.get_rng_state(),
-                "losses": losses,
-            },
-        )
-    return losses
-
-
-def _rate(step: int, total: int, warmup_share: float) -> float:
-    """The learning rate's factor: linear up over the warm-up, linear down to zero after it."""
-    warmup = max(1, int(total * warmup_share))
-    return (step + 1) / warmup if step < warmup else max(0.0, (total - step) / max(1, total - warmup))
-
-
-def _parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, object]]:
-    """No decay on biases, norms and single vectors (method note 3.1)."""
-    decayed = [p for p in model.parameters() if p.ndim >= 2]
-    others = [p for p in model.parameters() if p.ndim < 2]
-    return [{"params": decayed, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]

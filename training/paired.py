@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from training.batches import Pick, RowSet
 from training.checkpoint import read_checkpoint
 from training.engine import forward
+from training.processes import world
 
 PAIRED_FILE = "paired_predictions.npz"
 MAX_TEXTS = 600
@@ -44,9 +45,10 @@ def write_paired_predictions(directory: Path, test: RowSet) -> None:
     if path.exists() or not pairs:
         return
     model, card = read_checkpoint(directory)
+    model.to(world().device)
     chunks = [pairs[i : i + _BATCH] for i in range(0, len(pairs), _BATCH)]
     found = [forward(model, test.build(chunk)) for chunk in chunks]
-    logits: dict[str, Any] = {t.name: torch.cat([part[t.name] for part in found]).numpy() for t in card.tasks}
+    logits: dict[str, Any] = {t.name: torch.cat([part[t.name] for part in found]).cpu().numpy() for t in card.tasks}
     partial = path.with_suffix(".partial.npz")
     np.savez(
         partial,

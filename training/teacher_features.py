@@ -15,6 +15,7 @@ from training.batches import RowSet, TeacherFeatures, evaluation_batches, with_p
 from training.checkpoint import CheckpointCard, read_checkpoint
 from training.models.df_xvlm import DFXVLM
 from training.models.xvlm import XVLM
+from training.processes import batch_to_device, world
 from training.soft_targets import SoftTargetsError
 
 TEACHER_FEATURES_FILE = "teacher_features.npz"
@@ -74,11 +75,13 @@ def read_teacher_features(path: Path, teacher: CheckpointCard, train: RowSet) ->
 @torch.no_grad()
 def represent(model: nn.Module, rows: RowSet, *, batch_size: int = 32) -> NDArray[np.float32]:
     """(N, D) fp32: what the heads of a ``DFXVLM`` or an ``XVLM`` read of every row, in the rows' order."""
-    model.eval()
+    device = world().device
+    model.to(device).eval()
     parts, order = [], []
     for positions, batch in evaluation_batches(rows, batch_size):
-        beside = {"privileged": batch.privileged} if isinstance(model, DFXVLM) else {}
-        parts.append(model.encode(**batch.inputs, **beside).float().numpy())
+        moved = batch_to_device(batch, device)
+        beside = {"privileged": moved.privileged} if isinstance(model, DFXVLM) else {}
+        parts.append(model.encode(**moved.inputs, **beside).float().cpu().numpy())
         order.append(positions)
     represented_ND = np.concatenate(parts)
     represented_ND[np.concatenate(order)] = represented_ND.copy()

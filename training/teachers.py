@@ -15,7 +15,9 @@ from training.cross_fit import CrossFitCard, assign_parts, rows_at
 from training.distillation.method import TeacherRole
 from training.fit import FitData, fit
 from training.manifest import PrivilegedGroup
+from training.operation import PLAIN_OPERATION, Operation
 from training.privileged import PrivilegedStatistics
+from training.processes import main_first
 from training.soft_targets import SoftTargetsError, read_soft_targets, write_cross_fitted, write_soft_targets
 from training.teacher_features import read_teacher_features, write_teacher_features
 
@@ -41,6 +43,7 @@ class Teachers:
     config: RunConfig
     statistics: PrivilegedStatistics
     seed: int
+    operation: Operation = PLAIN_OPERATION
     _ready: dict[str, Taught] = field(default_factory=dict)
 
     def get(self, role: TeacherRole) -> Taught:
@@ -73,15 +76,26 @@ class Teachers:
             raise SoftTargetsError(f"{self.home}: {role!r} is several teachers, each with features of its own")
         suffix = "" if role == "privileged" else f"_{role}"
         home = self.home / f"soft_targets{suffix}"
-        path = write_teacher_features(home, self.home / f"teacher{suffix}", self.data.train)
+        with main_first():
+            path = write_teacher_features(home, self.home / f"teacher{suffix}", self.data.train)
         return read_teacher_features(path, card, self.data.train)
 
     def _train(self, role: TeacherRole) -> Taught:
         suffix = "" if role == "privileged" else f"_{role}"
         directory = self.home / f"teacher{suffix}"
         config, seed, statistics, kind = self._inputs(role)
-        card = fit(directory, self.data, config, method="ce", seed=seed, statistics=statistics, role=kind)
-        path = write_soft_targets(self.home / f"soft_targets{suffix}", directory, self.data.train)
+        card = fit(
+            directory,
+            self.data,
+            config,
+            method="ce",
+            seed=seed,
+            statistics=statistics,
+            role=kind,
+            operation=self.operation,
+        )
+        with main_first():  # the others find the file
+            path = write_soft_targets(self.home / f"soft_targets{suffix}", directory, self.data.train)
         return Taught(card, read_soft_targets(path, card, self.data.train))
 
     def _cross_fit(self) -> Taught:
@@ -101,10 +115,12 @@ class Teachers:
                 seed=_CROSS_FIT_SEED_OFFSET + self.seed * folds + part,
                 statistics=PrivilegedStatistics.fit(seen.rows, groups),
                 role="teacher",
+                operation=self.operation,
             )
             cards.append(card)
         home = self.home / "soft_targets_privileged_crossfit"
-        path, together = write_cross_fitted(home, directories, cards, train, parts)
+        with main_first():  # the others find the file
+            path, together = write_cross_fitted(home, directories, cards, train, parts)
         return Taught(together, read_soft_targets(path, together, train))
 
     def _inputs(self, role: TeacherRole) -> tuple[RunConfig, int, PrivilegedStatistics | None, Role]:

@@ -40,6 +40,8 @@ class Method:
         options: fields of ``DistillationConfig`` that the method fixes, whatever the run's configuration says.
         needs_features: whether it compares what student and teacher represent: the teacher's representation of the
             training rows is then stored beside its logits, and projections of the student's are trained beside it.
+        couples_rows: whether the gradient of one row depends on what the student says of the others. A batch can then
+            not be gone through in parts.
     """
 
     name: str
@@ -49,6 +51,7 @@ class Method:
     predicts_privileged: bool = False
     options: Mapping[str, Any] = field(default_factory=dict)
     needs_features: bool = False
+    couples_rows: bool = False
 
     def __call__(self, batch: TaskBatch, config: DistillationConfig) -> Tensor:
         """The loss of one task's rows."""

@@ -56,6 +56,7 @@ def class_means(
 
 def _of_each_row(means: Tensor, targets: Tensor, kind: TaskKind) -> Tensor:
     index = class_index(targets, kind)
+    means = means.to(index.device)
     if kind is TaskKind.MULTILABEL:
         return means.expand(len(index), -1, -1).gather(-1, index[..., None])[..., 0]
     return means[index]

@@ -16,6 +16,8 @@ ALIGNED = "features/aligned"
 STUDENT_ANCHOR_PREFIX = "features/student_anchor/"
 TEACHER_ANCHOR_PREFIX = "features/teacher_anchor/"
 CLASSIFIER_GAP_PREFIX = "features/classifier_gap/"
+TASK_PREFIXES = (TEACHER_PREFIX, STUDENT_ANCHOR_PREFIX, TEACHER_ANCHOR_PREFIX, CLASSIFIER_GAP_PREFIX)
+"""What stands before a task's name in outputs that only its rows' loss reads."""
 Privileged = Mapping[str, tuple[Tensor, Tensor]]
 
 

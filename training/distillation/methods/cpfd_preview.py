@@ -35,4 +35,5 @@ METHOD: Final = Method(
     teacher="privileged_crossfit",
     source="arXiv:2410.03038 and PCKD (TCSVT 2025), method note 4",
     options={"confidence": "true_prob", "weighting": "scale"},
+    couples_rows=True,
 )

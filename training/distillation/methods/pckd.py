@@ -94,4 +94,6 @@ def feature_alignment(pair: FeaturePair) -> Tensor:
     return 2 - 2 * F.cosine_similarity(pair.aligned_ND, pair.teacher_ND.detach(), dim=1).mean()
 
 
-METHOD: Final = Method("pckd", pckd, teacher="privileged", source="arXiv:2410.14143", needs_features=True)
+METHOD: Final = Method(
+    "pckd", pckd, teacher="privileged", source="arXiv:2410.14143", needs_features=True, couples_rows=True
+)

@@ -37,4 +37,4 @@ def preview_weights(hard_N: Tensor, epoch: int) -> Tensor:
     return torch.where(difficulty_N <= _GROWTH**epoch, 1.0, torch.exp(-(difficulty_N**2)))
 
 
-METHOD: Final = Method("pckd_preview", pckd_preview, teacher="privileged", source="arXiv:2410.14143")
+METHOD: Final = Method("pckd_preview", pckd_preview, teacher="privileged", source="arXiv:2410.14143", couples_rows=True)

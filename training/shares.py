@@ -1,0 +1,90 @@
+"""A batch divided among processes, and a process's share into parts that are gone through one after the other.
+
+What a batch is does not depend on how many share it: the plan of an epoch and every clip's augmentation are drawn for
+all rows, on every process, and each then reads the frames of its own rows alone. Labels, soft targets and privileged
+features of all rows are at hand everywhere, so the loss can be that of the whole batch (``whole_batch``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice, pairwise
+
+from torch import Tensor
+
+from training.batches import Batch, PlannedBatch, RowSet, plan_epoch
+from training.config import OptimiserConfig
+
+Span = tuple[int, int]
+"""First row and the row after the last, by position in the whole batch."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """Rows that go through the model together.
+
+    Attributes:
+        span: theirs; empty for a process without rows, which then goes through a row of another's for company.
+        inputs, privileged: of these rows, as in ``Batch``.
+    """
+
+    span: Span
+    inputs: dict[str, Tensor]
+    privileged: dict[str, tuple[Tensor, Tensor]]
+
+
+@dataclass(frozen=True)
+class SharedBatch:
+    """One batch as one process sees it.
+
+    Attributes:
+        size: rows of the whole batch.
+        whole: labels and privileged features of all rows; no inputs.
+        spans: of each process.
+        parts: of this process; at least one.
+        in_parts: whether the share of any process may have several, so that all processes send the same messages.
+    """
+
+    size: int
+    whole: Batch
+    spans: tuple[Span, ...]
+    parts: tuple[Part, ...]
+    in_parts: bool = False
+
+
+def divide(start: int, stop: int, count: int) -> tuple[Span, ...]:
+    """``count`` spans one after the other whose lengths differ by one at most; some are empty where rows are few."""
+    quotient, rest = divmod(stop - start, count)
+    edges = [start + i * quotient + min(i, rest) for i in range(count + 1)]
+    return tuple(pairwise(edges))
+
+
+def shared_batches(
+    rows: RowSet,
+    config: OptimiserConfig,
+    seed: int,
+    epoch: int,
+    *,
+    rank: int = 0,
+    processes: int = 1,
+    start: int = 0,
+) -> Iterator[SharedBatch]:
+    """The epoch's batches from the ``start``-th on, as the process ``rank`` of so many sees them."""
+    for planned in islice(plan_epoch(rows, config, seed, epoch), start, None):
+        yield share_of(rows, planned, rank, processes, config.accumulation_steps)
+
+
+def share_of(rows: RowSet, planned: PlannedBatch, rank: int, processes: int, parts: int) -> SharedBatch:
+    """One process's share of a planned batch, in at most so many parts."""
+    size = len(planned.picks)
+    spans = divide(0, size, processes)
+    whole = rows.labels(planned.picks)
+    mine = [span for span in divide(*spans[rank], parts) if span[0] < span[1]] or [(0, 0)]
+    return SharedBatch(size, whole, spans, tuple(_part(rows, planned, whole, span) for span in mine), parts > 1)
+
+
+def _part(rows: RowSet, planned: PlannedBatch, whole: Batch, span: Span) -> Part:
+    chosen = slice(span[0], max(span[1], span[0] + 1))
+    privileged = {name: (values[chosen], presence[chosen]) for name, (values, presence) in whole.privileged.items()}
+    return Part(span, rows.inputs(planned.picks[chosen], planned.changes[chosen]), privileged)
