@@ -8,8 +8,9 @@ import pytest
 import torch
 
 import training.fit as fit_module
+import training.trainer as trainer_module
 from tests.unit.training.conftest import Toy
-from training.batches import with_soft_targets
+from training.batches import batches_in_epoch, with_soft_targets
 from training.checkpoint import read_checkpoint
 from training.config import RunConfig
 from training.fit import fit
@@ -33,19 +34,20 @@ def test_killed_and_resumed_equals_uninterrupted(
     toy: Toy, tiny_config: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = fit(tmp_path / "whole", toy.data, tiny_config, method="ce", seed=5)
-    real, calls = fit_module.train_epoch, []
+    real, calls = trainer_module.train_step, []
+    steps = batches_in_epoch(toy.data.train, tiny_config.optimiser)
 
-    def dies_in_the_second_epoch(*args: object, **kwargs: object) -> float:
+    def dies_in_the_second_epoch(*args: object) -> float:
         calls.append(1)
-        if len(calls) == 2:
+        if len(calls) == steps + 1:
             raise Killed
-        return real(*args, **kwargs)  # type: ignore[arg-type]
+        return real(*args)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(fit_module, "train_epoch", dies_in_the_second_epoch)
+    monkeypatch.setattr(trainer_module, "train_step", dies_in_the_second_epoch)
     with pytest.raises(Killed):
         fit(tmp_path / "killed", toy.data, tiny_config, method="ce", seed=5)
     torch.rand(17)  # a resumed process does not find the generator where the killed one left it
-    monkeypatch.setattr(fit_module, "train_epoch", real)
+    monkeypatch.setattr(trainer_module, "train_step", real)
     resumed = fit(tmp_path / "killed", toy.data, tiny_config, method="ce", seed=5)
     assert resumed.losses == whole.losses
     assert same(weights(tmp_path / "whole"), weights(tmp_path / "killed"))
