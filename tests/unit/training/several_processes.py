@@ -14,9 +14,11 @@ from training.config import DistillationConfig, RunConfig
 from training.distillation.registry import METHODS
 from training.fit import FitData, fit
 from training.learning_curve import LearningCurve, read_curve
-from training.operation import Operation
+from training.operation import PLAIN_OPERATION, Operation
 from training.privileged import PrivilegedStatistics
 from training.processes import close
+
+PLAIN = DistillationConfig()
 
 
 @dataclass(frozen=True)
@@ -34,10 +36,10 @@ class Case:
 
     name: str
     method: str
-    distillation: DistillationConfig = DistillationConfig()
+    distillation: DistillationConfig = PLAIN
     parts: int = 1
     video_batch: int = 8
-    operation: Operation = Operation()
+    operation: Operation = PLAIN_OPERATION
 
 
 CASES = (
