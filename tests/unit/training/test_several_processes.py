@@ -41,5 +41,3 @@ def test_two_processes_equal_one(
     assert shared_weights.keys() == weights.keys()
     for name, tensor in weights.items():
         torch.testing.assert_close(shared_weights[name], tensor, rtol=1e-3, atol=2e-5, msg=name)
-            shared_weights[name], tensor, rtol=1e-3, atol=2e-5, msg=lambda m, n=name: f"{n}: {m}"
-        )
