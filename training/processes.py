@@ -28,7 +28,9 @@ def world() -> PartialState:
 
     ``ACCELERATE_USE_CPU=true`` leaves an accelerator alone.
     """
-    return PartialState(cpu=parse_flag_from_env("ACCELERATE_USE_CPU"), timeout=_PATIENCE)
+    # Without the flag the library takes several processes that find no accelerator for as many single ones.
+    cpu = parse_flag_from_env("ACCELERATE_USE_CPU") or not torch.accelerator.is_available()
+    return PartialState(cpu=cpu, timeout=_PATIENCE)
 
 
 @contextmanager
@@ -63,7 +65,7 @@ def open_accelerator(precision: str, operation: Operation, directory: Path) -> A
         project_dir=str(operation.log_dir or directory),
         kwargs_handlers=[
             # A batch of text alone leaves the vision encoder without gradient, on every process alike.
-            DistributedDataParallelKwargs(find_unused_parameters=True, broadcast_buffers=False),
+            DistributedDataParallelKwargs(find_unused_parameters=True),
             InitProcessGroupKwargs(timeout=_PATIENCE),
         ],
     )

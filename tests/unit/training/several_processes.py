@@ -16,7 +16,7 @@ from training.fit import FitData, fit
 from training.learning_curve import LearningCurve, read_curve
 from training.operation import PLAIN_OPERATION, Operation
 from training.privileged import PrivilegedStatistics
-from training.processes import close
+from training.processes import close, world
 
 PLAIN = DistillationConfig()
 
@@ -95,10 +95,12 @@ def work(rank: int, directory: Path, toy: Toy, config: RunConfig, port: int) -> 
         "LOCAL_WORLD_SIZE": "2",
         "MASTER_ADDR": "127.0.0.1",
         "MASTER_PORT": str(port),
-        "ACCELERATE_USE_CPU": "true",
         "OMP_NUM_THREADS": "1",
     }
+    if torch.accelerator.is_available():
+        os.environ["ACCELERATE_USE_CPU"] = "true"
     torch.set_num_threads(1)
+    assert world().num_processes == 2
     for case in CASES:
         train(directory, toy, config, case)
     close()
