@@ -10,11 +10,18 @@ import pytest
 import torch
 
 import training.experiment as experiment
-import training.fit as fit_module
+import training.trainer as trainer_module
 from contract.decision import TaskKind
 from tests.unit.training.conftest import Toy
 from training.batch_loss import plan_loss
-from training.batches import TeacherFeatures, training_batches, with_soft_targets, with_teacher_features
+from training.batches import (
+    TeacherFeatures,
+    batches_in_epoch,
+    training_batches,
+    with_privileged,
+    with_soft_targets,
+    with_teacher_features,
+)
 from training.checkpoint import build_model, read_checkpoint
 from training.config import RunConfig
 from training.engine import forward
@@ -64,7 +71,7 @@ def test_heads_make_the_soft_targets_of_the_features(teachers: Teachers, role: s
 def test_tokens_are_represented_as_they_are_classified(toy: Toy, teachers: Teachers, short: RunConfig) -> None:
     config = short.model_copy(update={"teacher": short.teacher.model_copy(update={"fusion": "tokens"})})
     model = build_model(config, toy.manifest.tasks, teachers.statistics).eval()
-    batch = fit_module.with_privileged(toy.parts["train"], teachers.statistics).build([(0, None), (1, None)])
+    batch = with_privileged(toy.parts["train"], teachers.statistics).build([(0, None), (1, None)])
     with torch.no_grad():
         represented = model.encode(**batch.inputs, privileged=batch.privileged)
         assert torch.equal(model.xvlm.classify(represented)["shape"], forward(model, batch)["shape"])
@@ -135,18 +142,19 @@ def test_pckd_resumes_and_leaves_no_companion_in_the_checkpoint(
         return fit(tmp_path / name, taught_data, short, method="pckd", seed=0, teacher=card, role="student").losses
 
     whole = train("whole")
-    real, calls = fit_module.train_epoch, []
+    real, calls = trainer_module.train_step, []
+    steps = batches_in_epoch(taught_data.train, short.optimiser)
 
-    def dies_in_the_second_epoch(*args: object, **kwargs: object) -> float:
+    def dies_in_the_second_epoch(*args: object) -> float:
         calls.append(1)
-        if len(calls) == 2:
+        if len(calls) == steps + 1:
             raise KeyboardInterrupt
-        return real(*args, **kwargs)  # type: ignore[arg-type]
+        return real(*args)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(fit_module, "train_epoch", dies_in_the_second_epoch)
+    monkeypatch.setattr(trainer_module, "train_step", dies_in_the_second_epoch)
     with pytest.raises(KeyboardInterrupt):
         train("killed")
-    monkeypatch.setattr(fit_module, "train_epoch", real)
+    monkeypatch.setattr(trainer_module, "train_step", real)
     torch.rand(3)
     assert train("killed") == whole
     states = [read_checkpoint(tmp_path / name)[0].state_dict() for name in ("whole", "killed")]
