@@ -2,7 +2,8 @@
 
     manifest, validation, builders, synthetic   rows of clips, titles, labels and privileged features
     privileged                                  standardised privileged features with a presence mask
-    frame_cache, batches                        rows -> padded batches, decoded once through ``contract``
+    frame_cache, shards                         clips decoded once through ``contract``: files, or Parquet shards
+    batches, batch_inputs, prefetch             rows -> padded batches, read ahead by worker processes
     models                                      xvlm (student and baseline) and df_xvlm (teacher)
     distillation                                cross-entropy, PFD, CPFD, rivals and controls: one registry
     engine                                      one epoch of training, one pass of prediction; knows no config

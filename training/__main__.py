@@ -11,11 +11,12 @@ import sys
 from datetime import date
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
 from contract.errors import ContractError
+from contract.video import DecodeLimits
 from training.benchmark.command import benchmark
 from training.builders.tasks import build_default
 from training.checkpoint import CheckpointError, write_json
@@ -23,6 +24,7 @@ from training.config import ConfigError, RunConfig, read_config
 from training.distillation.registry import METHODS
 from training.experiment import DEFAULT_METHODS, ExperimentPlan, Workplace, plan_trials
 from training.experiment import run as run_experiment
+from training.frame_cache import FrameCache
 from training.fusion_comparison import compare_fusions
 from training.leakage import SUSPICIOUS_AUC, drop_features, leakage_report, most_telling
 from training.leakage import render as render_leakage
@@ -31,10 +33,14 @@ from training.manifest import Manifest
 from training.manifest_io import read_manifest, write_manifest
 from training.models.pretrained import PretrainedError
 from training.operation import Operation
+from training.prefetch import WorkerDied
 from training.pretrained import require_usable
 from training.processes import close, world
 from training.report import build_report
 from training.report_table import render
+from training.shards.errors import ShardError
+from training.shards.pack import pack as pack_shards
+from training.shards.store import read_packed_manifest
 from training.soft_targets import SoftTargetsError
 from training.synthetic import generate
 from training.synthetic_benchmark.benchmark import run_benchmark
@@ -59,6 +65,8 @@ _EXPECTED = (
     CheckpointError,
     PretrainedError,
     SoftTargetsError,
+    ShardError,
+    WorkerDied,
     ContractError,
     OSError,
     ValueError,
@@ -128,9 +136,40 @@ def leakage(
 
 
 @app.command()
-def run(
+def pack(
     manifest: ManifestPath,
+    out: Annotated[str, typer.Option(help="A folder, or a URL such as s3://bucket/shards (with s3fs installed).")],
+    rows_per_shard: Annotated[int, typer.Option(min=1, help="Rows of the manifest in each shard.")] = 512,
+    config: Annotated[Path, typer.Option(help="A preset: its input spec says which frames.")] = Path(
+        "configs/micro.yaml"
+    ),
+    cache: Annotated[Path, typer.Option(help="Where decoded frames are kept.")] = Path(".cache/frames"),
+    workers: Annotated[int, typer.Option(min=1, help="Processes that decode.")] = 1,
+    format: Annotated[Literal["parquet"], typer.Option(help="Of the shards.")] = "parquet",
+) -> None:
+    """Decodes every clip once and writes rows and frames as shards, for `run --shards`.
+
+    `python -m training pack --manifest data/default --out data/default-shards`
+    """
+    found = read_manifest(manifest)
+    spec = read_config(config).input_spec
+    clips = [row for row in found.rows if row.video is not None]
+    frames = FrameCache.build(clips, found.video_path, spec, DecodeLimits(), cache, workers=workers)
+    index = pack_shards(found, frames, out, rows_per_shard=rows_per_shard)
+    totals = {"clips": sum(s.clips for s in index.shards), "bytes": sum(s.bytes for s in index.shards)}
+    _print(
+        {"shards": out, "format": format, "index": index.digest(), "count": len(index.shards), "rows": index.rows}
+        | totals
+        | {"failed": index.failed}
+    )
+
+
+@app.command()
+def run(
     out: Out,
+    manifest: Annotated[
+        Path | None, typer.Option(help="A folder with manifest.json and its rows; without it, the shards' own.")
+    ] = None,
     config: Annotated[Path, typer.Option(help="A preset.")] = Path("configs/micro.yaml"),
     vocabulary: Annotated[
         Path | None, typer.Option(help="A BERT vocab.txt; without it WordPiece is learned from the training texts.")
@@ -139,6 +178,10 @@ def run(
     seed: Annotated[int | None, typer.Option(help="Run this one seed only.")] = None,
     cache: Annotated[Path, typer.Option(help="Where decoded frames are kept.")] = Path(".cache/frames"),
     jobs: Annotated[int, typer.Option(min=1, help="Trials at a time.")] = 1,
+    shards: Annotated[
+        str | None, typer.Option(help="Folder or URL that `pack` wrote: frames are read there, not decoded.")
+    ] = None,
+    workers: Annotated[int, typer.Option(min=0, help="Processes that read batches ahead, for each job.")] = 0,
     methods: Annotated[
         str, typer.Option(help=f"What is compared, by commas. There are: {', '.join(METHODS)}.")
     ] = ",".join(DEFAULT_METHODS),
@@ -163,6 +206,8 @@ def run(
 
     On several processes: `torchrun --nproc-per-node 2 -m training run --manifest data/default --out runs/default`
     """
+    if manifest is None and shards is None:
+        raise typer.BadParameter("give --manifest, --shards or both")
     operation = Operation(
         gradient_checkpointing=gradient_checkpointing,
         save_every_steps=save_every_steps,
@@ -170,7 +215,7 @@ def run(
         track=None if track is None else track.value,
         log_dir=log_dir,
     )
-    found = read_manifest(manifest)
+    found = read_packed_manifest(shards or "", cache=cache) if manifest is None else read_manifest(manifest)
     _warn(found)
     trials = plan_trials(found, seeds) if seed is None else (plan_trials(found, seed + 1)[seed],)
     plan = ExperimentPlan(
@@ -181,7 +226,7 @@ def run(
     )
     if not world().is_main_process:
         logging.getLogger().setLevel(logging.WARNING)
-    run_experiment(found, plan, Workplace(out, cache, vocabulary), jobs=jobs, operation=operation)
+    run_experiment(found, plan, Workplace(out, cache, vocabulary, shards, workers), jobs=jobs, operation=operation)
     if world().is_main_process:
         _print({"out": str(out), "trials": [trial.name for trial in trials]})
 

@@ -1,13 +1,16 @@
 """Rows -> padded batches of tensors, through the contract's own tokenisation and collation.
 
-Batches are homogeneous: all rows hold a clip, or none does. Which rows meet in which batch is a function of
-(seed, epoch) alone, so a resumed run sees what the uninterrupted one would have seen.
+Batches are homogeneous: all rows hold a clip, or none does. Which rows meet in which batch, and how each clip is
+changed, is a function of (seed, epoch) alone and drawn in one process, so a resumed run sees what the uninterrupted
+one would have seen, whatever the number of workers.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -16,13 +19,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from contract.decision import TaskSpec
-from contract.example import ModelInputs, collate
 from contract.input_spec import InputSpec
 from contract.text import TextTokenizer, TokenisedText
-from training.augmentation import Change, apply_change, draw_change
+from training.augmentation import Change, draw_change
+from training.batch_inputs import InputPlan, InputReader
 from training.config import OptimiserConfig
-from training.frame_cache import FrameCache
+from training.frame_store import FrameStore
 from training.manifest import Row
+from training.prefetch import read_ahead
 from training.privileged import PrivilegedStatistics
 from training.targets import TaskTargets, task_targets
 
@@ -74,22 +78,25 @@ class RowSet:
 
     Attributes:
         rows: N rows.
+        cache: where the clips' frames are read.
         texts: (N,) tokenised texts.
         targets: task name -> targets over the N rows.
         privileged: group -> (values (N, F), presence (N, F)); empty for a student.
         soft_targets: task name -> (N, K) teacher logits; empty where none are read.
         teacher_features: of the same N rows; None where no method reads them.
+        workers: processes that read batches where the caller does not say; 0 reads in this one.
     """
 
     rows: list[Row]
     spec: InputSpec
     tokenizer: TextTokenizer
-    cache: FrameCache
+    cache: FrameStore
     texts: list[TokenisedText]
     targets: dict[str, TaskTargets]
     privileged: dict[str, tuple[NDArray[np.float32], NDArray[np.float32]]] = field(default_factory=dict)
     soft_targets: dict[str, NDArray[np.float32]] = field(default_factory=dict)
     teacher_features: TeacherFeatures | None = None
+    workers: int = 0
 
     @property
     def has_video(self) -> NDArray[np.bool_]:
@@ -100,33 +107,36 @@ class RowSet:
         return np.asarray([text.present for text in self.texts], np.bool_)
 
     def build(self, picks: Sequence[Pick], changes: Sequence[Change | None] | None = None) -> Batch:
-        """The batch of the picked rows; clips are augmented where ``changes`` says how."""
-        labels = self.labels(picks)
-        return Batch(self.inputs(picks, changes), labels.privileged, labels.tasks)
+        """The batch of the picked rows; clips are augmented where ``changes`` says how.
 
-    def inputs(self, picks: Sequence[Pick], changes: Sequence[Change | None] | None = None) -> dict[str, Tensor]:
-        """Tensors under the contract's input names. Reads the clips' frames."""
-        chosen = [None] * len(picks) if changes is None else changes
-        examples = [self._inputs(pick, change) for pick, change in zip(picks, chosen, strict=True)]
-        arrays = collate(examples, self.tokenizer.pad_id)
-        return {name: torch.from_numpy(array) for name, array in arrays.items()}
+        Raises:
+            RowError: the frames of a row cannot be read.
+        """
+        return self.around(picks, self.reader().read(self.input_plan(picks, changes or (None,) * len(picks))))
+
+    def input_plan(self, picks: Sequence[Pick], changes: Sequence[Change | None]) -> InputPlan:
+        """What the inputs of the picked rows are read from."""
+        return InputPlan(
+            tuple(self.rows[i] for i, _ in picks),
+            tuple(self.texts[i if partner is None else partner] for i, partner in picks),
+            tuple(changes),
+        )
+
+    def reader(self) -> InputReader:
+        """Reads this set's input plans."""
+        return InputReader(self.cache, self.spec, self.tokenizer.pad_id)
 
     def labels(self, picks: Sequence[Pick]) -> Batch:
-        """The same batch without inputs: targets, soft targets and privileged features. Reads no frames."""
+        """The batch of the picked rows without inputs: targets, soft targets, privileged features. Reads no frames."""
+        return self.around(picks, {})
+
+    def around(self, picks: Sequence[Pick], inputs: dict[str, Tensor]) -> Batch:
+        """The batch of the picked rows, whose inputs are read."""
         return Batch(
-            {},
+            inputs,
             {name: self._privileged(name, picks) for name in self.privileged},
             {name: self._task_rows(targets, picks) for name, targets in self.targets.items()},
         )
-
-    def _inputs(self, pick: Pick, change: Change | None) -> ModelInputs:
-        index, partner = pick
-        row = self.rows[index]
-        text = self.texts[index if partner is None else partner]
-        if row.video is None:
-            return ModelInputs(np.zeros(self.spec.frames_shape, np.uint8), (), text, video_present=False)
-        frames = self.cache.frames(row)
-        return ModelInputs(frames if change is None else apply_change(frames, change), (), text, video_present=True)
 
     def _task_rows(self, targets: TaskTargets, picks: Sequence[Pick]) -> TaskRows:
         positions, sources = [], []
@@ -152,12 +162,18 @@ class RowSet:
 
 
 def row_set(
-    rows: Sequence[Row], tasks: Sequence[TaskSpec], spec: InputSpec, tokenizer: TextTokenizer, cache: FrameCache
+    rows: Sequence[Row],
+    tasks: Sequence[TaskSpec],
+    spec: InputSpec,
+    tokenizer: TextTokenizer,
+    cache: FrameStore,
+    workers: int = 0,
 ) -> RowSet:
-    """The rows that can be read: those whose clip failed to decode are left out (the cache counts them)."""
+    """The rows that can be read: those whose clip failed to decode are left out (the store counts them)."""
     kept = [row for row in rows if row.id not in cache.failed]
     texts = [tokenizer.encode(row.texts) for row in kept]
-    return RowSet(kept, spec, tokenizer, cache, texts, {t.name: task_targets(kept, t) for t in tasks})
+    targets = {t.name: task_targets(kept, t) for t in tasks}
+    return RowSet(kept, spec, tokenizer, cache, texts, targets, workers=workers)
 
 
 def with_privileged(rows: RowSet, statistics: PrivilegedStatistics) -> RowSet:
@@ -191,10 +207,44 @@ def plan_epoch(rows: RowSet, config: OptimiserConfig, seed: int, epoch: int) -> 
         yield PlannedBatch(picks, [draw_change(side, rng) if has_video[index] else None for index, _ in picks])
 
 
-def training_batches(rows: RowSet, config: OptimiserConfig, seed: int, epoch: int) -> Iterator[Batch]:
-    """One epoch of augmented, shuffled batches, as ``plan_epoch`` has them."""
-    for planned in plan_epoch(rows, config, seed, epoch):
-        yield rows.build(planned.picks, planned.changes)
+def training_batches(
+    rows: RowSet, config: OptimiserConfig, seed: int, epoch: int, workers: int | None = None, start: int = 0
+) -> Iterator[Batch]:
+    """One epoch of augmented, shuffled batches, as ``plan_epoch`` has them.
+
+    Args:
+        rows: what is trained on.
+        config: sizes of batches.
+        seed: of the run.
+        epoch: from 0.
+        workers: processes that read batches ahead; 0 reads in this one, None does as ``rows.workers`` says. The
+            batches are the same whatever it is.
+        start: how many batches of the epoch to pass over; they are drawn but not read, so those that follow are what
+            they are without it.
+
+    Raises:
+        ValueError: a negative ``start`` or ``workers``.
+        RowError: the frames of a row cannot be read (from the iterator, as what follows).
+        WorkerDied: a worker process was killed.
+    """
+    if start < 0:
+        raise ValueError(f"start must be 0 or more: {start}")
+    return _read(rows, islice(plan_epoch(rows, config, seed, epoch), start, None), workers)
+
+
+def _read(rows: RowSet, planned: Iterator[PlannedBatch], workers: int | None) -> Iterator[Batch]:
+    count = rows.workers if workers is None else workers
+    if count < 0:
+        raise ValueError(f"workers must be 0 or more: {count}")
+    waiting: deque[Sequence[Pick]] = deque()
+
+    def plans() -> Iterator[InputPlan]:
+        for batch in planned:
+            waiting.append(batch.picks)
+            yield rows.input_plan(batch.picks, batch.changes)
+
+    read = read_ahead(rows.reader(), plans(), count)
+    return (rows.around(waiting.popleft(), inputs) for inputs in read)
 
 
 def batches_in_epoch(rows: RowSet, config: OptimiserConfig) -> int:
@@ -219,7 +269,7 @@ def _plan(rows: RowSet, config: OptimiserConfig, rng: np.random.Generator) -> li
 
 
 def evaluation_batches(
-    rows: RowSet, size: int, share: tuple[int, int] = (0, 1)
+    rows: RowSet, size: int, share: tuple[int, int] = (0, 1), workers: int | None = None
 ) -> Iterator[tuple[NDArray[np.int64], Batch]]:
     """Every row once, unchanged: (row positions, batch), clips first, texts sorted by length to save padding.
 
@@ -227,14 +277,16 @@ def evaluation_batches(
         rows: any.
         size: of a batch.
         share: (i, n): every n-th batch from the i-th on; n processes see every row once between them.
+        workers: as for ``training_batches``, and so is what is raised.
     """
     lengths = np.asarray([len(text.input_ids) for text in rows.texts])
     chunks: list[NDArray[np.int64]] = []
     for chosen in (rows.has_video, ~rows.has_video):
         positions = np.flatnonzero(chosen)
         chunks += _chunks(positions[np.argsort(lengths[positions], kind="stable")], size)
-    for chunk in chunks[share[0] :: share[1]]:
-        yield chunk, rows.build([(int(i), None) for i in chunk])
+    mine = chunks[share[0] :: share[1]]
+    unchanged = (PlannedBatch([(int(i), None) for i in chunk], [None] * len(chunk)) for chunk in mine)
+    return zip(mine, _read(rows, unchanged, workers), strict=True)
 
 
 def _chunks(array: NDArray[Any], size: int) -> list[NDArray[Any]]:

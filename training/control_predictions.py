@@ -6,6 +6,7 @@ tfidf_logistic                    tasks whose rows hold text: what the words alo
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,10 +19,11 @@ from numpy.typing import NDArray
 from contract.decision import Modality, TaskKind, TaskSpec
 from training.calibrate import max_f1_threshold
 from training.controls import background_features, container_features, fit_control, fit_text_control
-from training.frame_cache import FrameCache
+from training.frame_store import FrameStore
 from training.manifest import Manifest, Row
 from training.targets import flag_targets, task_targets
 
+_LOG = logging.getLogger(__name__)
 CLIP_CONTROLS: Final = ("container_only", "background_only")
 TEXT_CONTROL: Final = "tfidf_logistic"
 CONTROLS: Final = (*CLIP_CONTROLS, TEXT_CONTROL)
@@ -49,8 +51,10 @@ class ControlScores:
 Parts = dict[str, list[Row]]
 
 
-def write_control_predictions(directory: Path, manifest: Manifest, parts: Parts, cache: FrameCache, seed: int) -> None:
+def write_control_predictions(directory: Path, manifest: Manifest, parts: Parts, cache: FrameStore, seed: int) -> None:
     """Fits each control on train rows of each task that it applies to; threshold from validation rows.
+
+    ``container_only`` reads the clips' files: where they are not on this machine (training from shards) it is left out.
 
     Args:
         directory: one file for each control and task goes here.
@@ -59,7 +63,15 @@ def write_control_predictions(directory: Path, manifest: Manifest, parts: Parts,
         seed: of the control's model.
     """
     for control, task, chosen in missing_controls(directory, manifest, parts):
+        if control == "container_only" and not _clips_are_here(manifest, chosen):
+            _LOG.warning("%s: container_only is left out: not all clips are on this machine", task.name)
+            continue
         _write(_path(directory, control, task.name), control, task, chosen, manifest, cache, seed)
+
+
+def _clips_are_here(manifest: Manifest, parts: Parts) -> bool:
+    paths = (manifest.video_path(row) for rows in parts.values() for row in rows)
+    return all(path is not None and path.is_file() for path in paths)
 
 
 def missing_controls(directory: Path, manifest: Manifest, parts: Parts) -> Iterator[tuple[str, TaskSpec, Parts]]:
@@ -106,7 +118,7 @@ def _is_complete(path: Path) -> bool:
 
 
 def _write(
-    path: Path, control: str, task: TaskSpec, parts: Parts, manifest: Manifest, cache: FrameCache, seed: int
+    path: Path, control: str, task: TaskSpec, parts: Parts, manifest: Manifest, cache: FrameStore, seed: int
 ) -> None:
     flags = {split: flag_targets(task_targets(rows, task)) for split, rows in parts.items()}
     y_train = flags["train"].astype(np.int64)

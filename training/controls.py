@@ -22,7 +22,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from contract.video import DecodeLimits, probe
-from training.frame_cache import FrameCache
+from training.frame_store import FrameStore
 from training.manifest import Manifest, Row
 
 CONTAINER_FEATURES = ("duration_s", "fps", "width", "height", "bytes", "bytes_per_s")
@@ -52,7 +52,7 @@ def container_features(rows: Sequence[Row], manifest: Manifest) -> NDArray[np.fl
     return np.asarray(features, np.float64).reshape(len(rows), len(CONTAINER_FEATURES))
 
 
-def background_features(rows: Sequence[Row], cache: FrameCache) -> NDArray[np.float32]:
+def background_features(rows: Sequence[Row], cache: FrameStore) -> NDArray[np.float32]:
     """(N, 432) float32 in [0, 1]: each clip's per-pixel median over its frames, as a 12 x 12 RGB thumbnail.
 
     What moves across the picture is not in the median, so this is the place, not the object.

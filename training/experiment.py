@@ -38,6 +38,7 @@ from training.distillation.registry import METHODS, require_known
 from training.engine import predict
 from training.fit import FitData, fit
 from training.frame_cache import FrameCache
+from training.frame_store import FrameStore
 from training.leakage import groups_without_top
 from training.manifest import Manifest, Split
 from training.operation import PLAIN_OPERATION, Operation
@@ -45,6 +46,7 @@ from training.paired import write_paired_predictions
 from training.pretrained import require_usable
 from training.privileged import PrivilegedStatistics
 from training.processes import main_first, world
+from training.shards.store import ShardStore
 from training.teachers import Teachers
 from training.tokenizer import tokenizer_from_vocabulary, train_tokenizer
 
@@ -87,11 +89,21 @@ class ExperimentPlan(FrozenDocument):
 
 @dataclass(frozen=True)
 class Workplace:
-    """Where an experiment reads and writes."""
+    """Where an experiment reads and writes, and with how many processes; nothing here changes what comes of it.
+
+    Attributes:
+        out: of the results.
+        cache: of decoded frames, or of shards that were fetched.
+        vocabulary: a BERT ``vocab.txt``; None learns one.
+        shards: a folder or URL with shards of the manifest; None decodes the clips.
+        workers: processes that read batches, for each trial at a time; 0 reads them in the trial's own.
+    """
 
     out: Path
     cache: Path
     vocabulary: Path | None
+    shards: str | None = None
+    workers: int = 0
 
 
 def plan_trials(manifest: Manifest, seeds: int) -> tuple[Trial, ...]:
@@ -115,6 +127,7 @@ def run(
     Raises:
         ValueError: ``place.out`` holds another experiment, or both ``jobs`` and processes are several.
         PretrainedError: weights to start from are missing, or their vocabulary is.
+        ShardError: the shards are of another manifest or input spec, missing or damaged.
     """
     if jobs > 1 and world().num_processes > 1:
         raise ValueError(f"{world().num_processes} processes share each training: jobs must be 1")
@@ -154,7 +167,11 @@ def prepare(manifest: Manifest, plan: ExperimentPlan, place: Workplace, *, worke
     """Writes what all trials read: the tokenizer and the decoded frames, where they are missing."""
     place.out.mkdir(parents=True, exist_ok=True)
     _write_tokenizer(manifest, plan, place)
-    _frames(manifest, plan, place, workers=workers, progress=True)
+    frames = _frames(manifest, plan, place, workers=workers, progress=True)
+    if isinstance(frames, ShardStore):
+        frames.verify()
+    if frames.failed:
+        _LOG.warning("clips that cannot be decoded are left out: %s", frames.failures)
 
 
 def _is_of(record: Path, plan: ExperimentPlan) -> bool:
@@ -175,7 +192,8 @@ def trial_data(
     tokenizer = TextTokenizer(tokenizer_path, plan.config.input_spec)
     rows = manifest.split_rows(trial.test_fold)
     parts = {
-        split: row_set(some, manifest.tasks, plan.config.input_spec, tokenizer, cache) for split, some in rows.items()
+        split: row_set(some, manifest.tasks, plan.config.input_spec, tokenizer, cache, place.workers)
+        for split, some in rows.items()
     }
     skipped = sum(row.id in cache.failed for row in rows["train"])
     data = FitData(
@@ -275,7 +293,9 @@ def _run_in_worker(
     run_trial(manifest, plan, trial, place, operation)
 
 
-def _frames(manifest: Manifest, plan: ExperimentPlan, place: Workplace, *, workers: int, progress: bool) -> FrameCache:
+def _frames(manifest: Manifest, plan: ExperimentPlan, place: Workplace, *, workers: int, progress: bool) -> FrameStore:
+    if place.shards is not None:
+        return ShardStore.open(place.shards, manifest, plan.config.input_spec, cache=place.cache)
     rows = [row for row in manifest.rows if row.video is not None]
     return FrameCache.build(
         rows,

@@ -25,7 +25,7 @@ from training.validation import Fault, ManifestError
 
 HEADER_FILE = "manifest.json"
 _MAPS = ("texts", "labels", "privileged", "slices")
-_SCHEMA = pa.schema(
+ROW_SCHEMA = pa.schema(
     [
         pa.field("id", pa.string(), nullable=False),
         ("video", pa.string()),
@@ -70,7 +70,7 @@ def write_manifest(manifest: Manifest, directory: Path, format: Literal["jsonl",
             for row in manifest.rows:
                 file.write(json.dumps(row.model_dump(mode="python"), ensure_ascii=False, sort_keys=True) + "\n")
     else:
-        pq.write_table(pa.Table.from_pylist([_record(row) for row in manifest.rows], schema=_SCHEMA), partial)
+        pq.write_table(pa.Table.from_pylist([row_record(row) for row in manifest.rows], schema=ROW_SCHEMA), partial)
     partial.replace(directory / rows_file)
     header = Header(
         name=manifest.name,
@@ -165,17 +165,19 @@ def _parquet_records(path: Path, header: Header) -> Iterator[tuple[int, object]]
     for batch in table.to_batches():
         for record in batch.to_pylist():
             number += 1
-            yield number, _row_fields(record, single)
+            yield number, row_fields(record, single)
 
 
-def _record(row: Row) -> dict[str, Any]:
+def row_record(row: Row) -> dict[str, Any]:
+    """The row as a record of ``ROW_SCHEMA``."""
     fields = row.model_dump(mode="python")
     fields["labels"] = {k: v if isinstance(v, list) else [v] for k, v in row.labels.items()}
     fields["privileged"] = {group: list(values.items()) for group, values in row.privileged.items()}
     return {k: list(v.items()) if k in _MAPS else v for k, v in fields.items()}
 
 
-def _row_fields(record: dict[str, Any], single_label_tasks: set[str]) -> dict[str, Any]:
+def row_fields(record: dict[str, Any], single_label_tasks: set[str]) -> dict[str, Any]:
+    """The fields of ``Row`` in a Parquet record; tasks that are not multilabel get one label, not a list."""
     fields = {k: _mapping(v) if k in _MAPS else v for k, v in record.items()}
     if isinstance(fields.get("privileged"), dict):
         fields["privileged"] = {k: _mapping(v, keep_null=True) for k, v in fields["privileged"].items()}

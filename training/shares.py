@@ -7,14 +7,17 @@ features of all rows are at hand everywhere, so the loss can be that of the whol
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice, pairwise
 
 from torch import Tensor
 
+from training.batch_inputs import InputPlan
 from training.batches import Batch, PlannedBatch, RowSet, plan_epoch
 from training.config import OptimiserConfig
+from training.prefetch import read_ahead
 
 Span = tuple[int, int]
 """First row and the row after the last, by position in the whole batch."""
@@ -70,21 +73,53 @@ def shared_batches(
     processes: int = 1,
     start: int = 0,
 ) -> Iterator[SharedBatch]:
-    """The epoch's batches from the ``start``-th on, as the process ``rank`` of so many sees them."""
-    for planned in islice(plan_epoch(rows, config, seed, epoch), start, None):
-        yield share_of(rows, planned, rank, processes, config.accumulation_steps)
+    """The epoch's batches from the ``start``-th on, as the process ``rank`` of so many sees them.
+
+    Where ``rows.workers`` is not 0, so many processes read the inputs ahead.
+
+    Raises:
+        RowError: the frames of a row cannot be read.
+        WorkerDied: a worker process was killed.
+    """
+    outlines: deque[_Outline] = deque()
+
+    def plans() -> Iterator[InputPlan]:
+        for planned in islice(plan_epoch(rows, config, seed, epoch), start, None):
+            outlines.append(_outline(planned, rank, processes, config.accumulation_steps))
+            for chosen in map(_rows_of, outlines[-1].mine):
+                yield rows.input_plan(planned.picks[chosen], planned.changes[chosen])
+
+    read = read_ahead(rows.reader(), plans(), rows.workers)
+    for first in read:
+        outline = outlines.popleft()
+        inputs = [first, *islice(read, len(outline.mine) - 1)]
+        whole = rows.labels(outline.planned.picks)
+        parts = tuple(_part(whole, span, its) for span, its in zip(outline.mine, inputs, strict=True))
+        yield SharedBatch(
+            len(outline.planned.picks), whole, outline.spans, parts, in_parts=config.accumulation_steps > 1
+        )
 
 
-def share_of(rows: RowSet, planned: PlannedBatch, rank: int, processes: int, parts: int) -> SharedBatch:
-    """One process's share of a planned batch, in at most so many parts."""
-    size = len(planned.picks)
-    spans = divide(0, size, processes)
-    whole = rows.labels(planned.picks)
-    mine = [span for span in divide(*spans[rank], parts) if span[0] < span[1]] or [(0, 0)]
-    return SharedBatch(size, whole, spans, tuple(_part(rows, planned, whole, span) for span in mine), parts > 1)
+@dataclass(frozen=True)
+class _Outline:
+    """A planned batch, divided; ``mine`` are the spans of this process's parts."""
+
+    planned: PlannedBatch
+    spans: tuple[Span, ...]
+    mine: tuple[Span, ...]
 
 
-def _part(rows: RowSet, planned: PlannedBatch, whole: Batch, span: Span) -> Part:
-    chosen = slice(span[0], max(span[1], span[0] + 1))
+def _outline(planned: PlannedBatch, rank: int, processes: int, parts: int) -> _Outline:
+    spans = divide(0, len(planned.picks), processes)
+    mine = tuple(span for span in divide(*spans[rank], parts) if span[0] < span[1])
+    return _Outline(planned, spans, mine or ((0, 0),))
+
+
+def _rows_of(span: Span) -> slice:
+    return slice(span[0], max(span[1], span[0] + 1))
+
+
+def _part(whole: Batch, span: Span, inputs: dict[str, Tensor]) -> Part:
+    chosen = _rows_of(span)
     privileged = {name: (values[chosen], presence[chosen]) for name, (values, presence) in whole.privileged.items()}
-    return Part(span, rows.inputs(planned.picks[chosen], planned.changes[chosen]), privileged)
+    return Part(span, inputs, privileged)
