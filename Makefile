@@ -9,7 +9,7 @@ SERVE := .venv-serve
 DEV := .venv-dev
 PIP_FLAGS := --disable-pip-version-check --quiet
 
-.PHONY: help serve test lint retrain bundles report benchmark bench-serve docs clean loadtest
+.PHONY: help serve test lint retrain bundles report benchmark bench-serve bench-input docs clean loadtest
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | expand -t 16
@@ -50,6 +50,9 @@ bundles: $(DEV)/.done ## Export seed 0 of runs/default to bundles/
 
 bench-serve: $(DEV)/.done ## Closed loop at 1, 8 and 32 callers beside a plain in-process loop
 	$(DEV)/bin/python -m benchmarks.serve
+
+bench-input: $(DEV)/.done ## The input pipeline alone and with a model in the loop: samples a second
+	$(DEV)/bin/python -m benchmarks.input_pipeline --out docs/benchmarks
 
 docs: $(DEV)/.done ## Regenerate docs/configuration.md, docs/metrics.md and the chart's generated files
 	$(DEV)/bin/python -m service.settings --markdown > docs/configuration.md
