@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -31,8 +31,6 @@ SIZES = Path("configs/benchmark_sizes.yaml")
 MANIFEST_FOLDER = "manifest"
 _VOCABULARY = Path("vocab/bert-base-uncased-vocab.txt")
 _LOG = logging.getLogger(__name__)
-WritePages = Callable[[Path, dict[str, Any], Manifest], Sequence[Path]]
-"""(experiment folder, document, manifest) -> the files of figures and pages that it wrote beside the tables."""
 
 
 @dataclass(frozen=True)
@@ -89,12 +87,15 @@ def build_benchmark(out: Path, manifest: Manifest, size_name: str, *, replicates
     }
 
 
-def write_benchmark(out: Path, document: dict[str, Any], manifest: Manifest, pages: WritePages | None) -> list[Path]:
-    """Writes benchmark.json and benchmark.md, and whatever ``pages`` makes of them."""
-    written = [out / "benchmark.json", out / "benchmark.md"]
+def write_benchmark(out: Path, document: dict[str, Any], manifest: Manifest) -> list[Path]:
+    """Writes benchmark.json, benchmark.md and the page of figures benchmark.html."""
+    from training.report_page import render_page  # and with it Matplotlib
+
+    written = [out / f"benchmark.{kind}" for kind in ("json", "md", "html")]
     write_json(written[0], document)
     written[1].write_text(render_benchmark(document))
-    return [*written, *(pages(out, document, manifest) if pages is not None else ())]
+    written[2].write_text(render_page(document, manifest, out, written_on=date.today()))
+    return written
 
 
 def benchmark(
@@ -147,7 +148,7 @@ def benchmark(
         typer.echo(json.dumps({"tuning_tasks": tasks, "ranking": ranking}, indent=1))
         return
     document = build_benchmark(out, found, name, replicates=chosen.replicates)
-    written = write_benchmark(out, document, found, None)
+    written = write_benchmark(out, document, found)
     typer.echo(json.dumps({"verdict": document["verdict"], "written": [str(path) for path in written]}, indent=1))
 
 

@@ -90,8 +90,8 @@ def test_validation_predictions_are_added_to_older_runs(done: Done) -> None:
 def test_document_and_table(done: Done) -> None:
     out = done.request.place.out
     document = build_benchmark(out, done.manifest, "quick", replicates=100)
-    written = write_benchmark(out, document, done.manifest, lambda out, document, manifest: [out / "page.html"])
-    assert [path.name for path in written] == ["benchmark.json", "benchmark.md", "page.html"]
+    written = write_benchmark(out, document, done.manifest)
+    assert [path.name for path in written] == ["benchmark.json", "benchmark.md", "benchmark.html"]
     json.dumps(document, allow_nan=False)
     tasks = document["tasks"]
     assert tasks["violence"]["controls"] == ["container_only", "background_only"]
@@ -224,7 +224,7 @@ def test_the_command_resumes_and_writes(done: Done, arguments: list[str]) -> Non
     result = CliRunner().invoke(app, arguments)
     assert result.exit_code == 0, result.output
     written = [Path(path) for path in json.loads(result.stdout)["written"]]
-    assert [path.name for path in written] == ["benchmark.json", "benchmark.md"]
+    assert [path.name for path in written] == ["benchmark.json", "benchmark.md", "benchmark.html"]
     assert all(path.is_file() for path in written)
     assert (done.request.place.out / STEPS_FILE).read_text() == steps
 
