@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from tests.unit.training.conftest import Toy
-from tests.unit.training.several_processes import CASES, Case, train, work
+from tests.unit.training.several_processes import CASES, Case, assert_same_weights, train, work
 from training.config import RunConfig
 from training.learning_curve import read_curve
 
@@ -38,6 +38,4 @@ def test_two_processes_equal_one(
     np.testing.assert_allclose(shared.steps.loss, curve.steps.loss, rtol=2e-5, atol=1e-6)
     assert shared.epochs.val_pr_auc.keys() == curve.epochs.val_pr_auc.keys()
     shared_weights = torch.load(shared_runs / case.name / "weights.pt", weights_only=True)
-    assert shared_weights.keys() == weights.keys()
-    for name, tensor in weights.items():
-        torch.testing.assert_close(shared_weights[name], tensor, rtol=1e-3, atol=2e-5, msg=name)
+    assert_same_weights(shared_weights, weights)

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from tests.unit.training.conftest import Toy
-from tests.unit.training.several_processes import Case, train
+from tests.unit.training.several_processes import Case, assert_same_weights, train
 from training.batch_loss import plan_loss
 from training.batches import training_batches
 from training.config import DistillationConfig, OptimiserConfig, RunConfig
@@ -51,8 +51,7 @@ def test_parts_equal_the_whole(toy: Toy, tiny_config: RunConfig, tmp_path: Path)
     plain, weights = train(tmp_path, toy, tiny_config, Case("plain", "cpfd", norm))
     parted, parted_weights = train(tmp_path, toy, tiny_config, Case("parted", "cpfd", norm, parts=3))
     np.testing.assert_allclose(parted.steps.loss, plain.steps.loss, rtol=2e-5, atol=1e-6)
-    for name, tensor in weights.items():
-        torch.testing.assert_close(parted_weights[name], tensor, rtol=1e-3, atol=2e-5)
+    assert_same_weights(parted_weights, weights)
 
 
 def test_a_method_whose_rows_depend_on_each_other_takes_no_parts(toy: Toy, tiny_config: RunConfig) -> None:
