@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from training.comparisons import BASELINE, RIVAL
@@ -36,8 +36,8 @@ def render_benchmark(document: Mapping[str, Any]) -> str:
     return "\n".join(lines).rstrip() + "\n"
 
 
-def render_headline(document: Mapping[str, Any]) -> str:
-    """What a README shows of the document: the verdict, the claims and the summary table."""
+def render_headline(document: Mapping[str, Any], methods: Sequence[str] | None = None) -> str:
+    """The verdict, the claims and the summary table: of all methods, or of those that a README has room for."""
     lines = [
         document["verdict"],
         "",
@@ -45,7 +45,7 @@ def render_headline(document: Mapping[str, Any]) -> str:
         "F1 at the threshold fitted on validation rows, with the 95 % interval; mean over tasks; what Holm's "
         "adjustment leaves of the mean's differences from the baseline (`ce`) and from PFD.",
         "",
-        *_summary(document),
+        *_summary(document, methods or document["methods"]),
     ]
     return "\n".join(lines) + "\n"
 
@@ -67,10 +67,10 @@ def _interval_percent(claim: Mapping[str, Any]) -> str:
     return f"{100 * claim['found']:+.2f} % [{100 * low:+.2f}, {100 * high:+.2f}]"
 
 
-def _summary(document: Mapping[str, Any]) -> list[str]:
+def _summary(document: Mapping[str, Any], methods: Sequence[str]) -> list[str]:
     tasks, mean = document["tasks"], document["mean_over_tasks"]
     body = []
-    for method in document["methods"]:
+    for method in methods:
         against = [_word(mean, f"{method} - {other}") for other in (BASELINE, RIVAL)]
         cells = [cell(task["methods"][method]["f1"]) for task in tasks.values()]
         body.append([TITLES.get(method, f"`{method}`"), *cells, cell(mean["methods"][method]["f1"]), *against])
