@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -58,13 +59,19 @@ def record_histograms(home: Path, judged: Mapping[str, Judged], confidence: str)
         confidence: a name in ``CONFIDENCES``.
     """
     path = home / HISTOGRAMS_FILE
-    if path.exists() and "train_crossfit" not in judged:
+    if path.exists() and _holds(path, judged):
         return
     tasks: dict[str, dict[str, Any]] = {}
     for part, of in judged.items():
         for task, values in row_confidence(*of, confidence).items():
             tasks.setdefault(task, {})[part] = _histogram(values)
     write_json(path, {"confidence": confidence, "bins": BINS, "tasks": tasks})
+
+
+def _holds(path: Path, parts: Iterable[str]) -> bool:
+    """Whether each of these parts is in the file: processes that train methods of one trial all come by here."""
+    stored = {part for task in json.loads(path.read_text())["tasks"].values() for part in task}
+    return set(parts) <= stored
 
 
 def _histogram(values: Tensor) -> dict[str, Any]:

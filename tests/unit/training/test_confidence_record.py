@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 
 from tests.unit.training.conftest import Toy
-from training.confidence_record import BINS, CONFIDENCE_FILE, HISTOGRAMS_FILE
+from training.batches import RowSet
+from training.checkpoint import TeacherRecord
+from training.confidence_record import BINS, CONFIDENCE_FILE, HISTOGRAMS_FILE, Judged, record_histograms
 from training.config import RunConfig, TeacherConfig
 from training.experiment import ExperimentPlan, Trial, Workplace, run
 from training.fusion_comparison import FUSIONS, compare_fusions
@@ -49,6 +53,18 @@ def test_a_trial_records_confidence_in_sample_out_of_fold_and_held_out(
     assert dropped
     assert read == known - dropped
     assert card["config"]["teacher"]["drop_top"] == 1
+
+
+def test_a_record_that_holds_all_parts_is_left_alone_and_one_that_lacks_a_part_is_not(tmp_path: Path) -> None:
+    path = tmp_path / HISTOGRAMS_FILE
+    path.write_text(json.dumps({"tasks": {"one": {"train": {}, "test": {}, "train_crossfit": {}}}}))
+    before = path.read_bytes()
+    nothing: Judged = ({}, cast(RowSet, SimpleNamespace(targets={})), cast(TeacherRecord, None))
+    record_histograms(tmp_path, dict.fromkeys(("train", "test", "train_crossfit"), nothing), "true_prob")
+    assert path.read_bytes() == before
+    path.write_text(json.dumps({"tasks": {"one": {"train": {}, "test": {}}}}))
+    record_histograms(tmp_path, dict.fromkeys(("train", "test", "train_crossfit"), nothing), "true_prob")
+    assert json.loads(path.read_text())["bins"] == BINS
 
 
 def test_dropping_everything_is_refused_and_nothing_dropped_is_the_manifest(toy: Toy) -> None:
