@@ -33,6 +33,7 @@ from training.experiment import (
     run_trial,
 )
 from training.manifest import Manifest
+from training.processes import world
 
 STEPS_FILE = "steps.jsonl"
 """One line for each step that was run: trial, step, seconds (of a method: with the teacher it was first to ask for),
@@ -98,9 +99,11 @@ def run_benchmark(manifest: Manifest, plan: ExperimentPlan, place: Workplace, *,
         How many steps were run: 0 where all was there.
 
     Raises:
-        ValueError: ``place.out`` holds another experiment.
+        ValueError: ``place.out`` holds another experiment, or several processes were launched (torchrun).
         PretrainedError: weights to start from are missing, or their vocabulary is.
     """
+    if world().num_processes > 1:
+        raise ValueError("a benchmark takes one process: spread it with jobs, or train with `run` first")
     open_experiment(manifest, plan, place, jobs=jobs)
     steps = [step for trial in plan.trials for step in steps_of(plan, trial)]
     missing = [step for step in steps if not is_complete(manifest, step, place.out)]

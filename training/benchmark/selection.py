@@ -21,6 +21,9 @@ def rank_on_validation(
 ) -> list[dict[str, Any]]:
     """Students, best first, by mean validation PR-AUC over the tuning tasks. No test prediction is opened.
 
+    With folds, a validation row of one trial is a test row of another: only tasks that are not looked at stay
+    untouched.
+
     Threshold and temperature were fitted on these rows, so F1 at the threshold would flatter; PR-AUC and the F1 of the
     best threshold (``max_f1``) do not depend on them.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -73,6 +74,13 @@ def test_a_second_call_trains_nothing(done: Done) -> None:
     assert len(steps.splitlines()) == 2 * (1 + len(METHODS))
     assert run_benchmark(done.manifest, read_plan(out, done.manifest), done.request.place, jobs=2) == 0
     assert (out / STEPS_FILE).read_text() == steps
+
+
+def test_several_launched_processes_are_refused(done: Done, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("training.benchmark.schedule.world", lambda: SimpleNamespace(num_processes=2))
+    plan, place = read_plan(done.request.place.out, done.manifest), done.request.place
+    with pytest.raises(ValueError, match="takes one process"):
+        run_benchmark(done.manifest, plan, place)
 
 
 def test_validation_predictions_are_added_to_older_runs(done: Done) -> None:
