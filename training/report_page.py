@@ -18,6 +18,7 @@ from markupsafe import Markup
 
 from contract.decision import TaskSpec
 from training import figures
+from training.comparisons import RIVAL
 from training.experiment import EXPERIMENT_FILE, ExperimentPlan
 from training.figures import Style
 from training.manifest import Manifest, Row
@@ -42,7 +43,6 @@ from training.report_tables import (
 from training.report_template import STYLE, TEMPLATE
 from training.report_words import (
     JUDGED,
-    RIVAL,
     bracket,
     full,
     gap_closed_words,

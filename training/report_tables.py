@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from training.report import BASELINE, TEACHER
-from training.report_words import JUDGED, TAMPERED, bracket, full, metric_title, number, verdict_on
+from training.comparisons import BASELINE, TAMPERED, TEACHER
+from training.report_words import JUDGED, bracket, full, metric_title, number, verdict_on
 
 Report = Mapping[str, Any]
 _SECTIONS: Final = {

@@ -7,7 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
-from training.report import BASELINE, TEACHER, TITLES
+from training.comparisons import BASELINE, RIVAL, TAMPERED, TEACHER
+from training.report import TITLES
 
 Report = Mapping[str, Any]
 METRIC_TITLES: Final = {
@@ -46,9 +47,6 @@ _TITLES: Final = {
     "cpfd_inverted": "CPFD, weights in reverse order",
 }
 """Of methods that the report itself has no title for."""
-TAMPERED: Final = ("cpfd_constant", "cpfd_shuffled", "cpfd_inverted")
-"""CPFD with its weights tampered with: controls of the weighting, not candidates."""
-RIVAL = "pfd"
 JUDGED: Final = ("f1", "pr_auc")
 Status = Literal["better", "worse", "mixed", "none"]
 
