@@ -8,19 +8,21 @@ from __future__ import annotations
 import json
 import logging
 import sys
+from concurrent.futures.process import BrokenProcessPool
 from datetime import date
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
+from pydantic import ValidationError
 
 from contract.errors import ContractError
 from contract.video import DecodeLimits
 from training.benchmark.command import benchmark
 from training.builders.tasks import build_default
 from training.checkpoint import CheckpointError, write_json
-from training.config import ConfigError, RunConfig, read_config
+from training.config import ConfigError, RunConfig, faults_in, read_config
 from training.distillation.registry import METHODS
 from training.experiment import DEFAULT_METHODS, ExperimentPlan, Workplace, plan_trials
 from training.experiment import run as run_experiment
@@ -29,7 +31,6 @@ from training.fusion_comparison import compare_fusions
 from training.leakage import SUSPICIOUS_AUC, drop_features, leakage_report, most_telling
 from training.leakage import render as render_leakage
 from training.leakage import warnings as leakage_warnings
-from training.manifest import Manifest
 from training.manifest_io import read_manifest, write_manifest
 from training.models.pretrained import PretrainedError
 from training.operation import Operation
@@ -45,7 +46,7 @@ from training.soft_targets import SoftTargetsError
 from training.synthetic import generate
 from training.synthetic_benchmark.benchmark import run_benchmark
 from training.synthetic_benchmark.table import render as render_benchmark
-from training.validation import ManifestError, check, validate
+from training.validation import ManifestError, require_sound, validate
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 
@@ -67,6 +68,7 @@ _EXPECTED = (
     SoftTargetsError,
     ShardError,
     WorkerDied,
+    BrokenProcessPool,
     ContractError,
     OSError,
     ValueError,
@@ -92,7 +94,7 @@ def build_manifest(
 @app.command()
 def make_synthetic(
     out: Out,
-    clips: Annotated[int, typer.Option(min=12)] = 96,
+    clips: Annotated[int, typer.Option(min=16)] = 96,
     titles: Annotated[int, typer.Option(min=12)] = 240,
     seed: int = 0,
 ) -> None:
@@ -152,6 +154,7 @@ def pack(
     `python -m training pack --manifest data/default --out data/default-shards`
     """
     found = read_manifest(manifest)
+    require_sound(found)
     spec = read_config(config).input_spec
     clips = [row for row in found.rows if row.video is not None]
     frames = FrameCache.build(clips, found.video_path, spec, DecodeLimits(), cache, workers=workers)
@@ -175,7 +178,7 @@ def run(
         Path | None, typer.Option(help="A BERT vocab.txt; without it WordPiece is learned from the training texts.")
     ] = None,
     seeds: Annotated[int, typer.Option(min=1, help="How many seeds; each takes the next fold.")] = 4,
-    seed: Annotated[int | None, typer.Option(help="Run this one seed only.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Run this one seed only.")] = None,
     cache: Annotated[Path, typer.Option(help="Where decoded frames are kept.")] = Path(".cache/frames"),
     jobs: Annotated[int, typer.Option(min=1, help="Trials at a time.")] = 1,
     shards: Annotated[
@@ -216,7 +219,7 @@ def run(
         log_dir=log_dir,
     )
     found = read_packed_manifest(shards or "", cache=cache) if manifest is None else read_manifest(manifest)
-    _warn(found)
+    require_sound(found)
     trials = plan_trials(found, seeds) if seed is None else (plan_trials(found, seed + 1)[seed],)
     plan = ExperimentPlan(
         trials=trials,
@@ -245,7 +248,7 @@ def fusion(
     `python -m training fusion --manifest data/default --out runs/fusion --seeds 2`
     """
     found = read_manifest(manifest)
-    _warn(found)
+    require_sound(found)
     settings = read_config(config)
     require_usable(settings, vocabulary)
     plan = ExperimentPlan(trials=plan_trials(found, seeds), config=settings, manifest_digest=found.digest())
@@ -294,18 +297,14 @@ def _without_top(config: RunConfig, top: int | None) -> RunConfig:
     return config.model_copy(update={"teacher": teacher})
 
 
-def _warn(manifest: Manifest) -> None:
-    for fault in check(manifest, check_media=False):
-        logging.getLogger("training").warning("%s", fault)
-
-
 def main() -> None:
     """Runs a command; an expected failure is one line on stderr and exit 1."""
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s")
     try:
         app()
     except _EXPECTED as error:
-        logging.getLogger("training").error("%s", error)
+        message = faults_in(error) if isinstance(error, ValidationError) else error
+        logging.getLogger("training").error("%s", message)
         raise SystemExit(1) from error
     finally:
         close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator
@@ -15,6 +16,7 @@ from training.manifest import SPLITS, TEXT_FIELDS, Manifest, Row, text_key
 
 Severity = Literal["error", "warning"]
 _SHOWN = 20
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -91,6 +93,16 @@ def check(manifest: Manifest, *, check_media: bool, rows_file: str = "rows.jsonl
     if any(f.severity == "error" for f in faults):
         raise ManifestError(faults)
     return faults
+
+
+def require_sound(manifest: Manifest) -> None:
+    """Logs the warnings of a manifest that can be trained on; clips are not opened.
+
+    Raises:
+        ManifestError: there is an error.
+    """
+    for fault in check(manifest, check_media=False):
+        _LOG.warning("%s", fault)
 
 
 def _ids(manifest: Manifest, rows: _Numbered) -> _Found:

@@ -26,6 +26,7 @@ from training.experiment import ExperimentPlan, Workplace
 from training.manifest import Manifest
 from training.manifest_io import read_manifest, write_manifest
 from training.report import build_report, measure_all, read_plan
+from training.validation import require_sound
 
 SIZES = Path("configs/benchmark_sizes.yaml")
 MANIFEST_FOLDER = "manifest"
@@ -138,12 +139,17 @@ def benchmark(
         raise typer.BadParameter(f"{sizes} has no size {name}")
     chosen = _overridden(given[name], methods, trials, replicates)
     found = build_five_tasks(data) if data is not None else read_manifest(manifest or Path())
+    if manifest is not None:
+        require_sound(found)
+    tasks = [task.name for task in found.tasks] if tuning_tasks is None else _names(tuning_tasks)
+    unknown = sorted(set(tasks) - {task.name for task in found.tasks})
+    if unknown or not tasks:
+        raise typer.BadParameter(f"--tuning-tasks: {', '.join(unknown) or 'nothing'} is no task of the manifest")
     vocabulary = vocabulary or _vocabulary_under(data)
     settings = read_config(config or sizes.parent / chosen.config)
     request = Request(name, chosen, settings, Workplace(out, cache, vocabulary), jobs)
     found = train(found, request)
     if select_on_validation:
-        tasks = [t.name for t in found.tasks] if tuning_tasks is None else _names(tuning_tasks)
         ranking = rank_on_validation(out, found, tasks, replicates=chosen.replicates)
         typer.echo(json.dumps({"tuning_tasks": tasks, "ranking": ranking}, indent=1))
         return

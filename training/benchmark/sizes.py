@@ -11,7 +11,7 @@ import yaml
 from pydantic import Field, ValidationError, model_validator
 
 from contract.frozen import FrozenDocument
-from training.config import ConfigError
+from training.config import ConfigError, faults_in
 from training.distillation.registry import METHODS, require_known
 from training.experiment import Trial, plan_trials
 from training.manifest import Manifest, Row
@@ -70,8 +70,7 @@ def read_sizes(path: Path) -> dict[str, BenchmarkSize]:
     except (OSError, yaml.YAMLError) as error:
         raise ConfigError(f"{path}: {error}") from error
     except ValidationError as error:
-        faults = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'size'}: {e['msg']}" for e in error.errors())
-        raise ConfigError(f"{path}: {faults}") from error
+        raise ConfigError(f"{path}: {faults_in(error)}") from error
 
 
 def reduced(manifest: Manifest, max_rows: int | None) -> Manifest:

@@ -1,0 +1,82 @@
+"""Bad input to the commands: one clear line and an exit code, before anything is trained."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from training import __main__ as commands
+from training.manifest_io import write_manifest
+from training.synthetic import generate
+from training.validation import ManifestError
+
+
+@pytest.fixture(scope="module")
+def toy_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("commands") / "toy"
+    generate(folder, clips=16, titles=24, seed=0)
+    return folder
+
+
+def test_a_negative_seed_is_bad_usage(toy_folder: Path, tmp_path: Path) -> None:
+    given = ["run", "--manifest", str(toy_folder), "--out", str(tmp_path / "runs"), "--seed", "-1"]
+    assert CliRunner().invoke(commands.app, given).exit_code == 2
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize("tasks", ["shape,nonsense", ","])
+def test_tuning_tasks_are_checked_before_training(toy_folder: Path, tmp_path: Path, tasks: str) -> None:
+    given = ["benchmark", "--manifest", str(toy_folder), "--out", str(tmp_path / "runs"), "--quick"]
+    out = CliRunner().invoke(commands.app, [*given, "--select-on-validation", "--tuning-tasks", tasks])
+    assert out.exit_code == 2
+    assert "no task of the manifest" in out.stderr
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize("command", ["benchmark", "pack", "run", "fusion"])
+def test_a_manifest_with_errors_is_refused(command: str, toy_folder: Path, tmp_path: Path) -> None:
+    sound = commands.read_manifest(toy_folder)
+    twice = sound.model_copy(update={"rows": (*sound.rows, sound.rows[0])})
+    write_manifest(twice, tmp_path / "bad")
+    out = CliRunner().invoke(
+        commands.app, [command, "--manifest", str(tmp_path / "bad"), "--out", str(tmp_path / "out")]
+    )
+    assert isinstance(out.exception, ManifestError)
+    assert "the same id as row 1" in str(out.exception)
+    assert not (tmp_path / "out").exists()
+
+
+def _fails(error: Exception) -> Callable[[], None]:
+    def app() -> None:
+        raise error
+
+    return app
+
+
+def test_a_killed_trial_process_is_no_traceback(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(commands, "app", _fails(BrokenProcessPool("a child process terminated abruptly")))
+    with pytest.raises(SystemExit) as stopped:
+        commands.main()
+    assert stopped.value.code == 1
+    assert caplog.messages == ["a child process terminated abruptly"]
+
+
+def test_an_unknown_method_is_one_line(
+    toy_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    given = ["run", "--manifest", str(toy_folder), "--out", str(tmp_path / "runs"), "--methods", "ce,nonsense"]
+    monkeypatch.setattr(sys, "argv", ["training", *given])
+    with pytest.raises(SystemExit) as stopped:
+        commands.main()
+    assert stopped.value.code == 1
+    said = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
+    assert len(said) == 1
+    assert "\n" not in said[0]
+    assert "no method 'nonsense'" in said[0]
