@@ -46,10 +46,10 @@ def test_the_results_are_the_reports(metric: str) -> None:
 
 
 def test_the_speed_table_is_the_benchmarks() -> None:
-    text = (ROOT / "docs" / "benchmarks" / "2026-11-20-serve.md").read_text()
+    text = (ROOT / "docs" / "benchmarks" / "2026-11-21-serve.md").read_text()
     table = [line for line in text.splitlines() if line.startswith("|")]
     assert "\n".join(table) in README
-    measured = json.loads((ROOT / "docs" / "benchmarks" / "2026-11-20-serve.json").read_text())
+    measured = json.loads((ROOT / "docs" / "benchmarks" / "2026-11-21-serve.json").read_text())
     assert table == [line for line in speed_table(measured).splitlines() if line.startswith("|")]
 
 
