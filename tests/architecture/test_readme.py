@@ -12,11 +12,16 @@ import pytest
 from benchmarks.serve import table as speed_table
 from model_export.model_card import read_notes
 from service.api.schemas import Verdict
+from training.benchmark.table import render_headline
 from training.manifest_io import read_manifest
 from training.report_table import render_summary
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text()
+HEADLINE = (
+    *("teacher", "ce", "self_distillation", "pfd", "cpfd", "pfd_crossfit", "cpfd_crossfit", "cpfd_balanced"),
+    *("cpfd_constant", "cpfd_shuffled", "cpfd_inverted"),
+)
 REPORT = ROOT / "docs" / "benchmarks" / "2026-11-20-default-bundles" / "report.json"
 
 
@@ -43,6 +48,12 @@ def test_the_reply_shown_is_a_reply() -> None:
 @pytest.mark.parametrize("metric", ["f1", "pr_auc"])
 def test_the_results_are_the_reports(metric: str) -> None:
     assert render_summary(json.loads(REPORT.read_text()), metric) in README
+
+
+def test_the_benchmarks_headline_is_the_documents() -> None:
+    folder = ROOT / "docs" / "benchmarks" / "2026-11-21-five-tasks"
+    document = json.loads((folder / "benchmark.json").read_text())
+    assert render_headline(document, HEADLINE) in README
 
 
 def test_the_speed_table_is_the_benchmarks() -> None:
