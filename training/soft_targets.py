@@ -104,15 +104,24 @@ def read_soft_targets(path: Path, teacher: TeacherRecord, train: RowSet) -> dict
         SoftTargetsError: the file is another teacher's or lacks a row.
     """
     with np.load(path, allow_pickle=False) as arrays:
-        header = json.loads(arrays["header"].tobytes())
-        if header["teacher_digest"] != teacher.digest():
-            raise SoftTargetsError(f"{path}: soft targets of another teacher ({header['teacher_digest'][:12]}...)")
-        position = {str(row_id): i for i, row_id in enumerate(arrays["row_ids"])}
-        missing = [row.id for row in train.rows if row.id not in position]
-        if missing:
-            raise SoftTargetsError(f"{path}: no soft targets for {len(missing)} rows, the first being {missing[0]}")
-        order = [position[row.id] for row in train.rows]
+        order = stored_order(path, arrays, teacher, train, "soft targets")
         return {task.name: arrays[f"logits_{task.name}"][order] for task in teacher.tasks}
+
+
+def stored_order(path: Path, arrays: Any, teacher: TeacherRecord, train: RowSet, what: str) -> list[int]:
+    """Where in a file of this teacher's each of ``train``'s rows stands; ``arrays`` are the opened ``path``'s.
+
+    Raises:
+        SoftTargetsError: the file is another teacher's or lacks a row.
+    """
+    header = json.loads(arrays["header"].tobytes())
+    if header["teacher_digest"] != teacher.digest():
+        raise SoftTargetsError(f"{path}: {what} of another teacher ({header['teacher_digest'][:12]}...)")
+    position = {str(row_id): i for i, row_id in enumerate(arrays["row_ids"])}
+    missing = [row.id for row in train.rows if row.id not in position]
+    if missing:
+        raise SoftTargetsError(f"{path}: no {what} for {len(missing)} rows, the first being {missing[0]}")
+    return [position[row.id] for row in train.rows]
 
 
 def row_confidence(

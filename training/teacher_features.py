@@ -16,7 +16,7 @@ from training.checkpoint import CheckpointCard, read_checkpoint
 from training.models.df_xvlm import DFXVLM
 from training.models.xvlm import XVLM
 from training.processes import batch_to_device, world
-from training.soft_targets import SoftTargetsError
+from training.soft_targets import SoftTargetsError, stored_order
 
 TEACHER_FEATURES_FILE = "teacher_features.npz"
 
@@ -60,14 +60,7 @@ def read_teacher_features(path: Path, teacher: CheckpointCard, train: RowSet) ->
         SoftTargetsError: the file is another teacher's or lacks a row.
     """
     with np.load(path, allow_pickle=False) as arrays:
-        header = json.loads(arrays["header"].tobytes())
-        if header["teacher_digest"] != teacher.digest():
-            raise SoftTargetsError(f"{path}: features of another teacher ({header['teacher_digest'][:12]}...)")
-        position = {str(row_id): i for i, row_id in enumerate(arrays["row_ids"])}
-        missing = [row.id for row in train.rows if row.id not in position]
-        if missing:
-            raise SoftTargetsError(f"{path}: no features of {len(missing)} rows, the first being {missing[0]}")
-        order = [position[row.id] for row in train.rows]
+        order = stored_order(path, arrays, teacher, train, "features")
         classifiers = {task.name: arrays[f"classifier_{task.name}"] for task in teacher.tasks}
         return TeacherFeatures(arrays["represented"][order], classifiers)
 
