@@ -1,8 +1,9 @@
 """Out-of-fold soft targets: every training row is judged by a teacher that did not see it (method note 1.6).
 
 A teacher is sure of the rows it was trained on, whatever it knows of others: weighed by that, all rows weigh alike.
-So the training rows are split into K parts that share no group, K teachers are trained, each on the other parts, and
-each tells its logits of the part it did not see. Confidence is read of those, at temperatures fitted on them.
+So the training rows are split into K parts that share no group, clip or text, K teachers are trained, each on the
+other parts, and each tells its logits of the part it did not see. Confidence is read of those, at temperatures fitted
+on them.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from contract.frozen import FrozenDocument
 from training.batches import RowSet, with_privileged
 from training.calibrate import fit_temperature
 from training.checkpoint import CheckpointCard, read_checkpoint
+from training.connected_rows import connected_groups
 from training.engine import predict
 from training.manifest import Row
 from training.targets import TaskTargets
@@ -32,7 +34,7 @@ Parts = NDArray[np.int64]
 
 
 class CrossFitWarning(UserWarning):
-    """A task's rows stand in too few groups to be cross-fitted: the message names the task and the part."""
+    """Too few groups, or too unequal ones, to cross-fit a task: the message names the task and part, or the share."""
 
 
 class CrossFitCard(FrozenDocument):
@@ -49,20 +51,32 @@ class CrossFitCard(FrozenDocument):
 
 
 def assign_parts(rows: Sequence[Row], folds: int, seed: int) -> Parts:
-    """A part for each row: no group stands in two, and every class of every task in all as evenly as groups allow.
+    """A part for each row: no group, clip or text stands in two, every class of every task in all as evenly as can be.
 
-    Groups are dealt out greedily, first those that hold the largest share of any class, each to the part that holds
-    least of what the group brings (as scikit-learn's ``StratifiedGroupKFold``, but over all tasks at once). The result
-    is a function of the rows' groups, labels and the seed, and not of the rows' order.
+    What is dealt are connected groups (``connected_rows``), first those that hold the largest share of any class, each
+    to the part that holds least of what they bring (as scikit-learn's ``StratifiedGroupKFold``, but over all tasks at
+    once). The result is a function of the rows and the seed, and not of the rows' order.
 
     Raises:
-        ValueError: there are fewer groups than parts.
+        ValueError: there are fewer connected groups than parts.
+
+    Warns:
+        CrossFitWarning: connected groups hold so many rows that a part's teacher has few left.
     """
-    names = sorted({row.group for row in rows})
+    of_row = connected_groups(rows)
+    names = sorted(set(of_row))
     if len(names) < folds:
-        raise ValueError(f"cross-fitting in {folds} parts needs as many groups of rows; there are {len(names)}")
-    counts_GS = _counts(rows, names)
+        raise ValueError(
+            f"cross-fitting in {folds} parts needs as many groups of rows that share no clip or text; there are "
+            f"{len(names)}"
+        )
+    counts_GS = _counts(rows, of_row, names)
     share_GS = counts_GS / counts_GS.sum(axis=0)
+    if share_GS[:, 0].max() > (1 + 1 / folds) / 2:  # halfway from an even part to all rows
+        message = (
+            f"{share_GS[:, 0].max():.0%} of the rows are connected by shared groups, clips or texts: parts are uneven"
+        )
+        warnings.warn(message, CrossFitWarning, stacklevel=2)
     order = np.random.default_rng(seed).permutation(len(names))
     order = order[np.argsort(-share_GS[order].max(axis=1), kind="stable")]
     held_PS, rows_P, part_of = np.zeros((folds, counts_GS.shape[1])), np.zeros(folds), dict.fromkeys(names, 0)
@@ -71,7 +85,7 @@ def assign_parts(rows: Sequence[Row], folds: int, seed: int) -> Parts:
         held_PS[part] += share_GS[g]
         rows_P[part] += counts_GS[g, 0]
         part_of[names[g]] = part
-    return np.asarray([part_of[row.group] for row in rows], np.int64)
+    return np.asarray([part_of[name] for name in of_row], np.int64)
 
 
 def rows_at(rows: RowSet, positions: NDArray[np.int64]) -> RowSet:
@@ -142,18 +156,18 @@ def parts_digest(rows: Sequence[Row], parts: Parts) -> str:
     return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
 
 
-def _counts(rows: Sequence[Row], names: Sequence[str]) -> NDArray[np.float64]:
-    """(G, S) rows of each group in each stratum: all rows, rows with a clip, and each class of each task."""
+def _counts(rows: Sequence[Row], of_row: Sequence[str], names: Sequence[str]) -> NDArray[np.float64]:
+    """(G, S) rows of each connected group in each stratum: all rows, rows with a clip, and each class of each task."""
     position = {name: g for g, name in enumerate(names)}
     strata: dict[tuple[str, ...], NDArray[np.float64]] = defaultdict(lambda: np.zeros(len(names)))
-    for row in rows:
+    for row, name in zip(rows, of_row, strict=True):
         keys: list[tuple[str, ...]] = [()]
         keys += [("video",)] if row.video is not None else []
         for task, label in row.labels.items():
             keys += [("labelled", task)]
             keys += [("label", task, one) for one in ([label] if isinstance(label, str) else label)]
         for key in keys:
-            strata[key][position[row.group]] += 1
+            strata[key][position[name]] += 1
     return np.stack([strata[key] for key in sorted(strata)], axis=1)
 
 

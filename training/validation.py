@@ -12,7 +12,8 @@ from typing import Literal
 from contract.decision import TaskKind, TaskSpec
 from contract.errors import MediaError
 from contract.video import DecodeLimits, probe
-from training.manifest import SPLITS, TEXT_FIELDS, Manifest, Row, text_key
+from training.connected_rows import text_of
+from training.manifest import SPLITS, TEXT_FIELDS, Manifest, Row
 
 Severity = Literal["error", "warning"]
 _SHOWN = 20
@@ -241,8 +242,7 @@ def _straddling_content(manifest: Manifest, rows: _Numbered) -> _Found:
 
 def _text_of(row: Row) -> object:
     # A clip's title may repeat; only a row that is nothing but text is the same example again.
-    keys = tuple(text_key(row.texts.get(field, "")) for field in TEXT_FIELDS)
-    return keys if row.video is None and any(keys) else None
+    return text_of(row) if row.video is None else None
 
 
 def _clip_of(row: Row) -> object:

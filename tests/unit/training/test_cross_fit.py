@@ -15,6 +15,7 @@ from tests.unit.training.conftest import Toy
 from training.batches import with_privileged
 from training.checkpoint import read_card, read_checkpoint
 from training.config import RunConfig, TeacherConfig
+from training.connected_rows import connected_groups
 from training.cross_fit import CrossFitCard, CrossFitWarning, assign_parts, out_of_fold_logits
 from training.engine import predict
 from training.fit import fit
@@ -46,8 +47,13 @@ def grouped_rows(groups: int, seed: int) -> list[Row]:
     for g in range(groups):
         for i in range(int(rng.integers(1, 6))):
             label = "yes" if rng.random() < 1 / 8 else "no"
-            rows.append(Row(id=f"{g}-{i}", texts={"title": "t"}, labels={"risky": label}, group=f"g{g}"))
+            rows.append(Row(id=f"{g}-{i}", texts={"title": letters(g, i)}, labels={"risky": label}, group=f"g{g}"))
     return rows
+
+
+def letters(*numbers: int) -> str:
+    """A text of letters of its own: ``text_key`` does not tell numbers apart."""
+    return " ".join("".join(chr(ord("a") + int(digit)) for digit in str(number)) for number in numbers)
 
 
 @pytest.mark.parametrize("folds", [2, 3, 5])
@@ -77,7 +83,7 @@ def test_positives_of_few_groups_are_dealt_out_first() -> None:
     """Four groups, two of them with all the positives: each part gets one of those."""
     labels = {"a": ["yes"] * 3 + ["no"] * 3, "b": ["yes"] * 3 + ["no"], "c": ["no"] * 9, "d": ["no"] * 8}
     rows = [
-        Row(id=f"{group}{i}", texts={"title": "t"}, labels={"risky": label}, group=group)
+        Row(id=f"{group}{i}", texts={"title": group + letters(i)}, labels={"risky": label}, group=group)
         for group, given in labels.items()
         for i, label in enumerate(given)
     ]
@@ -85,6 +91,36 @@ def test_positives_of_few_groups_are_dealt_out_first() -> None:
     assert parts["a"] != parts["b"]
     with pytest.raises(ValueError, match="there are 4"):
         assign_parts(rows, 5, 0)
+
+
+def row_of(name: str, group: str, title: str, video: str | None = None) -> Row:
+    return Row(id=name, texts={"title": title}, labels={"risky": "no"}, group=group, video=video)
+
+
+def test_groups_that_share_a_clip_or_a_text_stand_in_one_part() -> None:
+    """A composed row shows one row's clip under another's title: a teacher told of either has seen a part of it."""
+    rows = [
+        row_of("clip", "a", "untitled", "a.mp4"),
+        row_of("title", "b", "Ten things, number 3"),
+        row_of("composed", "c", "TEN things! Number 7", "a.mp4"),
+        row_of("other clip", "d", "untitled", "d.mp4"),
+        row_of("other title", "e", "quiet evening"),
+        row_of("wordless", "f", "!!!"),
+        row_of("wordless too", "g", "123"),
+    ]
+    assert connected_groups(rows) == ["a", "a", "a", "d", "e", "f", "g"]
+    for seed in range(5):
+        parts = assign_parts(rows, 2, seed)
+        assert len(set(parts[:3].tolist())) == 1
+        assert len(set(parts.tolist())) == 2
+
+
+def test_rows_that_are_nearly_all_connected_are_told_of() -> None:
+    rows = [row_of(f"r{i}", f"g{i}", "the same", "same.mp4") for i in range(9)]
+    with pytest.warns(CrossFitWarning, match="90% of the rows"):
+        assign_parts([*rows, row_of("free", "free", "alone")], 2, 0)
+    with pytest.raises(ValueError, match="there are 1"):
+        assign_parts(rows, 2, 0)
 
 
 def test_an_out_of_fold_teacher_cannot_use_what_it_learned_by_heart(toy: Toy, short: RunConfig, tmp_path: Path) -> None:
@@ -95,7 +131,7 @@ def test_an_out_of_fold_teacher_cannot_use_what_it_learned_by_heart(toy: Toy, sh
     rows = [
         Row(
             id=f"r{i}",
-            texts={"title": "same"},
+            texts={"title": letters(i)},
             labels={"risky": "yes" if i % 2 else "no"},
             privileged={"leak": dict(zip(leak.features, rng.normal(size=40).tolist(), strict=True))},
             group=f"g{i}",
