@@ -6,15 +6,20 @@ import json
 import os
 import platform
 import subprocess
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from training.benchmark.schedule import STEPS_FILE
 from training.checkpoint import write_json
 
+STEPS_FILE = "steps.jsonl"
+"""One line for each step that was run: trial, step, seconds (of a method: with the teacher it was first to ask for),
+processes at work, revision of the code."""
+UNRECORDED = "unrecorded"
 _CALLS_FILE = "benchmark_calls.json"
 
 
@@ -26,20 +31,30 @@ def record_call(out: Path, seconds: float, steps: int, jobs: int) -> None:
         write_json(path, [*calls, {"seconds": round(seconds, 1), "steps": steps, "jobs": jobs}])
 
 
+def record_step(out: Path, trial: str, step: str, *, seconds: float, jobs: int) -> None:
+    """Adds a line to the steps' file: one short write, so that lines of several processes do not mix."""
+    revision = git_revision()
+    line = {"trial": trial, "step": step, "seconds": round(seconds, 1), "jobs": jobs, "git_revision": revision}
+    with (out / STEPS_FILE).open("a") as file:
+        file.write(json.dumps(line) + "\n")
+
+
 def provenance(out: Path) -> dict[str, Any]:
-    """Date, git revision, hardware, versions, and the time that the steps took."""
+    """Date, git revisions (of what writes this, and of what trained), hardware, versions, and the steps' time."""
+    steps = _steps(out)
     path = out / _CALLS_FILE
     calls = json.loads(path.read_text()) if path.exists() else []
     return {
         "date": datetime.now(UTC).date().isoformat(),
         "git_revision": git_revision(),
+        "trained_by": sorted({step.get("git_revision") or UNRECORDED for step in steps}),
         "cpu": cpu_model(),
         "cores": os.cpu_count(),
         "torch": torch.__version__,
         "python": platform.python_version(),
         "wall_seconds": round(sum(call["seconds"] for call in calls), 1),
         "calls": calls,
-        "step_seconds": _step_seconds(out),
+        "step_seconds": _step_seconds(steps),
     }
 
 
@@ -53,8 +68,9 @@ def cpu_model() -> str:
     return platform.processor() or platform.machine()
 
 
+@cache
 def git_revision() -> str | None:
-    """The commit of this code, ``+changes`` where files differ from it; None outside a checkout."""
+    """The commit of this code, ``+changes`` where files differ from it; None outside a checkout. Asked once."""
     home = Path(__file__).resolve().parents[2]
     try:
         revision = _git(home, "rev-parse", "HEAD")
@@ -69,11 +85,14 @@ def _git(home: Path, *arguments: str) -> str:
     return done.stdout.strip()
 
 
-def _step_seconds(out: Path) -> dict[str, float]:
-    """Step -> seconds over all trials, of the steps that this benchmark ran."""
+def _steps(out: Path) -> list[dict[str, Any]]:
     path = out / STEPS_FILE
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def _step_seconds(steps: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """Step -> seconds over all trials, of the steps that this benchmark ran."""
     total: dict[str, float] = {}
-    for line in path.read_text().splitlines() if path.exists() else ():
-        step = json.loads(line)
+    for step in steps:
         total[step["step"]] = round(total.get(step["step"], 0.0) + step["seconds"], 1)
     return total

@@ -6,7 +6,6 @@ teacher, the first of them trains it and the others wait for that one, so that n
 
 from __future__ import annotations
 
-import json
 import logging
 import multiprocessing
 import time
@@ -18,6 +17,7 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
+from training.benchmark.provenance import record_step
 from training.checkpoint import CARD_FILE
 from training.comparisons import TEACHER
 from training.confidence_record import CONFIDENCE_FILE
@@ -35,9 +35,6 @@ from training.experiment import (
 from training.manifest import Manifest
 from training.processes import world
 
-STEPS_FILE = "steps.jsonl"
-"""One line for each step that was run: trial, step, seconds (of a method: with the teacher it was first to ask for),
-processes at work."""
 _NOT_AHEAD = ("privileged", "none", "joint")
 """Roles for which no teacher but the trial's own is trained ahead of the student."""
 
@@ -153,10 +150,7 @@ def _run_step(manifest: Manifest, plan: ExperimentPlan, step: Step, place: Workp
     started = time.monotonic()
     methods = () if step.name == TEACHER else (step.name,)
     run_trial(manifest, plan.model_copy(update={"methods": methods}), step.trial, place)
-    seconds = round(time.monotonic() - started, 1)
-    line = {"trial": step.trial.name, "step": step.name, "seconds": seconds, "jobs": jobs}
-    with (place.out / STEPS_FILE).open("a") as file:  # one short write: lines of several processes do not mix
-        file.write(json.dumps(line) + "\n")
+    record_step(place.out, step.trial.name, step.name, seconds=time.monotonic() - started, jobs=jobs)
 
 
 def _is_predicted(directory: Path) -> bool:

@@ -16,7 +16,7 @@ from training.distillation.registry import METHODS, require_known
 from training.experiment import Trial, plan_trials
 from training.manifest import Manifest, Row
 
-SizeName = Literal["quick", "standard", "full"]
+SizeName = Literal["quick", "standard", "confirm", "full"]
 
 
 class BenchmarkSize(FrozenDocument):

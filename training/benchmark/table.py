@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from training.benchmark.provenance import UNRECORDED
 from training.comparisons import BASELINE, RIVAL
 from training.report import TITLES
 from training.report_table import LEGEND, cell, difference, gap, render_task, table, trials_in_words
@@ -107,11 +108,12 @@ def _mean_differences(document: Mapping[str, Any]) -> list[str]:
 def _made_with(document: Mapping[str, Any]) -> list[str]:
     made = document["provenance"]
     wall = made["wall_seconds"] / 60
+    trained = ", ".join(made["trained_by"]) or UNRECORDED
     return [
         "## Made with",
         "",
-        f"- {made['date']}, code {made['git_revision'] or 'outside a checkout'}, size `{document['size']}`, "
-        f"wall time {wall:.1f} min.",
+        f"- {made['date']}, written by code {made['git_revision'] or 'outside a checkout'}, size `{document['size']}`, "
+        f"wall time {wall:.1f} min. Trained by code: {trained}.",
         f"- {made['cpu']}, {made['cores']} cores; torch {made['torch']}, Python {made['python']}.",
         f"- Model `{document['model']}`, config digest `{document['config_digest'][:16]}`; manifest digest "
         f"`{document['manifest']['digest'][:16]}`, {document['manifest']['rows']} rows.",

@@ -6,6 +6,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -15,9 +16,10 @@ from typer.testing import CliRunner
 from contract.decision import Modality, TaskKind, TaskSpec
 from training.__main__ import app
 from training.benchmark.command import Request, build_benchmark, train, write_benchmark
-from training.benchmark.schedule import STEPS_FILE, run_benchmark, steps_of
+from training.benchmark.provenance import STEPS_FILE, UNRECORDED, git_revision, provenance
+from training.benchmark.schedule import run_benchmark, steps_of
 from training.benchmark.selection import rank_on_validation
-from training.benchmark.sizes import BenchmarkSize, read_sizes, reduced
+from training.benchmark.sizes import BenchmarkSize, SizeName, read_sizes, reduced
 from training.config import ConfigError, RunConfig, read_config
 from training.experiment import PREDICTIONS_FILE, VALIDATION_PREDICTIONS_FILE, ExperimentPlan, Workplace, plan_trials
 from training.manifest import Manifest, Row
@@ -74,6 +76,17 @@ def test_a_second_call_trains_nothing(done: Done) -> None:
     assert len(steps.splitlines()) == 2 * (1 + len(METHODS))
     assert run_benchmark(done.manifest, read_plan(out, done.manifest), done.request.place, jobs=2) == 0
     assert (out / STEPS_FILE).read_text() == steps
+
+
+def test_the_document_names_the_code_that_trained(done: Done, tmp_path: Path) -> None:
+    assert provenance(done.request.place.out)["trained_by"] == [git_revision() or UNRECORDED]
+    older = {"trial": "seed0-fold0", "step": "ce", "seconds": 2.0, "jobs": 1}
+    (tmp_path / STEPS_FILE).write_text(
+        "".join(json.dumps(older | more) + "\n" for more in ({}, {"git_revision": "abc"}))
+    )
+    made = provenance(tmp_path)
+    assert made["trained_by"] == ["abc", UNRECORDED]
+    assert made["step_seconds"] == {"ce": 4.0}
 
 
 def test_several_launched_processes_are_refused(done: Done, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -177,7 +190,7 @@ def test_reduction_keeps_so_many_rows_of_each_task_and_fold(done: Done) -> None:
 def test_the_committed_sizes_can_be_used() -> None:
     path = ROOT / "configs" / "benchmark_sizes.yaml"
     sizes = read_sizes(path)
-    assert set(sizes) == {"quick", "standard", "full"}
+    assert set(sizes) == set(get_args(SizeName))
     for size in sizes.values():
         read_config(path.parent / size.config)
         assert {"ce", "pfd", "cpfd"} <= set(size.method_names)
