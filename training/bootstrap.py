@@ -1,9 +1,11 @@
 """Intervals and p-values from a two-level bootstrap: groups of rows, and the seeds of a fold.
 
 A replicate draws groups (source videos, backgrounds, channels) with replacement, once for all trials and methods of a
-task, so that differences are paired. Where several trials are tested on the same rows (seeds of one fold) it draws
-them too: n - 1 of n with replacement, which makes the variance of their mean s^2 / n without bias (McCarthy and
-Snowden, 1985). A fold with one seed says nothing about seeds, and its interval holds none of their spread.
+task, so that differences are paired. Rows of a composite task stand in two groups, of their clip and of their title:
+both are drawn, and a row weighs the product (the pigeonhole bootstrap, Owen 2007, which errs on the wide side). Where
+several trials are tested on the same rows (seeds of one fold) it draws them too: n - 1 of n with replacement, which
+makes the variance of their mean s^2 / n without bias (McCarthy and Snowden, 1985). A fold with one seed says nothing
+about seeds, and its interval holds none of their spread.
 """
 
 from __future__ import annotations
@@ -11,9 +13,11 @@ from __future__ import annotations
 import zlib
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import numpy as np
 
+from training.manifest import Row
 from training.metrics import Array, group_weights
 
 LEVEL = (2.5, 97.5)
@@ -26,23 +30,43 @@ class Draws:
 
     Attributes:
         groups: group -> (R,) how often each replicate draws it.
+        crossed: the same of the groups that rows stand in besides their own; empty where no row does.
+        second_group: row id -> its group in ``crossed``.
         trials_TR: (trials, 1 + R) weight of each trial: first as they are, then as each replicate draws them. Every
             column adds up to 1; folds weigh the same, however many seeds they have.
     """
 
     groups: Mapping[str, Array]
+    crossed: Mapping[str, Array]
+    second_group: Mapping[str, str]
     trials_TR: Array
 
+    def of_rows(self, rows: Sequence[Row]) -> Array:
+        """(R, N) how often each replicate draws each of the rows, all of which were tested."""
+        drawn_RN = np.stack([self.groups[row.group] for row in rows], axis=1)
+        for n, row in enumerate(rows):
+            if row.id in self.second_group:
+                drawn_RN[:, n] *= self.crossed[self.second_group[row.id]]
+        return drawn_RN
 
-def draw(name: str, groups: list[str], strata: Sequence[Hashable], replicates: int, seed: int) -> Draws:
+
+def draw(
+    name: str,
+    rows: Sequence[Row],
+    strata: Sequence[Hashable],
+    replicates: int,
+    seed: int,
+    second_group: Mapping[str, str] = MappingProxyType({}),
+) -> Draws:
     """The draws of one task.
 
     Args:
         name: of the task: tasks draw independently of each other.
-        groups: of all tested rows.
+        rows: all that were tested.
         strata: of each trial, what it was tested on: trials that share it are seeds of one fold.
         replicates: R.
         seed: of the draw.
+        second_group: row id -> the group that the row stands in besides its own, where it does.
     """
     own_seed = zlib.crc32(f"{seed}:{name}".encode())
     rng = np.random.default_rng([own_seed, 1])
@@ -55,7 +79,10 @@ def draw(name: str, groups: list[str], strata: Sequence[Hashable], replicates: i
         trials_TR[positions, 0] = 1 / n
         drawn_RN = rng.multinomial(max(1, n - 1), np.full(n, 1 / n), size=replicates) / max(1, n - 1)
         trials_TR[positions, 1:] = drawn_RN.T
-    return Draws(group_weights(groups, replicates, own_seed), trials_TR / len(members))
+    second = {row.id: second_group[row.id] for row in rows if row.id in second_group}
+    crossed = group_weights(list(second.values()), replicates, zlib.crc32(f"{own_seed}:crossed".encode()))
+    groups = group_weights([row.group for row in rows], replicates, own_seed)
+    return Draws(groups, crossed, second, trials_TR / len(members))
 
 
 def mean_over_trials(values_TR: Array, weights_TR: Array) -> Array:

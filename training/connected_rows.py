@@ -39,6 +39,19 @@ def connected_groups(rows: Sequence[Row]) -> list[str]:
     return [first[int(labels[position[row.group]])] for row in rows]
 
 
+def groups_of_titles(rows: Sequence[Row]) -> dict[str, str]:
+    """Row id -> group of the row that its text was taken from, for rows that show a clip under another row's text.
+
+    Such a row stands in two groups: its own, which is its clip's, and this one.
+    """
+    owners = {text: row.group for row in reversed(rows) if row.video is None and (text := text_of(row)) is not None}
+    return {
+        row.id: owners[text]
+        for row in rows
+        if row.video is not None and (text := text_of(row)) in owners and owners[text] != row.group
+    }
+
+
 def text_of(row: Row) -> tuple[str, ...] | None:
     """The row's texts as ``text_key`` tells them apart, in the order of ``TEXT_FIELDS``; None without a letter."""
     keys = tuple(text_key(row.texts.get(field, "")) for field in TEXT_FIELDS)

@@ -216,6 +216,8 @@ def point(rows: Scored) -> dict[str, float]:
 def group_weights(groups: list[str], replicates: int, seed: int) -> dict[str, Array]:
     """Group -> (R,) how often each replicate draws it: a bootstrap over groups, because rows of a group are alike."""
     names = sorted(set(groups))
+    if not names:
+        return {}
     rng = np.random.default_rng(seed)
     drawn_RG = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), size=replicates).astype(np.float64)
     return {name: drawn_RG[:, g] for g, name in enumerate(names)}

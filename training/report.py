@@ -18,6 +18,7 @@ from contract.decision import TaskSpec
 from training.bootstrap import Draws, draw, interval, mean_over_trials, number
 from training.comparisons import BASELINE, TEACHER, compare, gaps_closed
 from training.confidence_record import CONFIDENCE_FILE
+from training.connected_rows import groups_of_titles
 from training.experiment import EXPERIMENT_FILE, ExperimentPlan
 from training.manifest import Manifest, Row
 from training.metrics import Array, Scored, evaluate
@@ -93,8 +94,8 @@ def measure(
         FileNotFoundError: a trial is not finished; the message names the file.
     """
     table = score_table(out, plan, task, rows, held_out)
-    groups = [row.group for trial in table[TEACHER] for row in trial.rows]
-    draws = draw(task.name, groups, strata(table), replicates, seed)
+    tested = [row for trial in table[TEACHER] for row in trial.rows]
+    draws = draw(task.name, tested, strata(table), replicates, seed, groups_of_titles(list(rows.values())))
     samples = {method: _samples(trials, draws) for method, trials in table.items()}
     return TaskResult(task, table, draws, samples)
 
@@ -145,7 +146,7 @@ def build_report(
             "seed": seed,
             "unit": "group",
             "level": 95,
-            "levels": ["group", "seed within fold"],
+            "levels": ["group", "group of the title, of rows composed of a clip and a title", "seed within fold"],
             "adjustment": "Holm, within a family of comparisons of one task and metric",
         },
         "tasks": tasks,
@@ -161,6 +162,7 @@ def _task_report(result: TaskResult, plan: ExperimentPlan) -> dict[str, Any]:
         "flags": list(result.task.flagged_by),
         "rows_tested": len({row.id for trial in first for row in trial.rows}),
         "groups_tested": len(result.draws.groups),
+        "title_groups_tested": len(result.draws.crossed),
         "positive_share": round(float(np.mean([t.scored.positive.mean() for t in first])), 4),
         "seeds_per_fold": sorted({strata(result.table).count(rows) for rows in strata(result.table)}),
         "methods": {method: summary(found, result.draws.trials_TR) for method, found in result.samples.items()},
@@ -196,7 +198,7 @@ def _samples(trials: Sequence[TrialScores], draws: Draws) -> dict[str, Array]:
     """Metric -> (trials, 1 + R). A metric that some trial does not allow is left out."""
     found = []
     for trial in trials:
-        drawn_RN = np.stack([draws.groups[row.group] for row in trial.rows], axis=1)
+        drawn_RN = draws.of_rows(trial.rows)
         with np.errstate(invalid="ignore", divide="ignore"):
             found.append(evaluate(trial.scored, np.concatenate([np.ones((1, len(trial.rows))), drawn_RN])))
     return {metric: np.stack([one[metric] for one in found]) for metric in found[0] if all(metric in f for f in found)}

@@ -32,6 +32,7 @@ from training.report_curves import (
     reliability,
     teacher_confidences,
 )
+from training.report_table import groups_in_words
 from training.report_tables import (
     comparison_table,
     metrics_table,
@@ -161,6 +162,7 @@ def _task_context(key: str, spec: TaskSpec, report: Report, source: Source) -> d
         "key": key,
         "name": spec.name,
         "task": task,
+        "groups": groups_in_words(task),
         "figures": [drawing for drawing in drawings if drawing is not None],
         "undrawn": [short(m) for m in task["methods"] if m not in held_out],
         "legend": _legend(report, task, styles, held_out),

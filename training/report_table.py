@@ -63,12 +63,18 @@ def render_summary(report: Mapping[str, Any], metric: str = "f1") -> str:
     return "\n".join(lines) + "\n"
 
 
+def groups_in_words(task: Mapping[str, Any]) -> str:
+    """How many groups a task's tested rows stand in, those of composed rows' titles told apart."""
+    titles = task.get("title_groups_tested")
+    return f"{task['groups_tested']} groups" + (f" (of clips; titles of {titles} groups)" if titles else "")
+
+
 def render_task(name: str, task: Mapping[str, Any]) -> list[str]:
     """One task: its table, its comparisons, its slices."""
     lines = [
         f"### {name}",
         "",
-        f"{task['rows_tested']} rows in {task['groups_tested']} groups tested, {100 * task['positive_share']:.1f} % of "
+        f"{task['rows_tested']} rows in {groups_in_words(task)} tested, {100 * task['positive_share']:.1f} % of "
         f"them positive (flag: {', '.join(task['flags'])}).",
         "",
     ]

@@ -98,7 +98,7 @@ compared.</p>
 
 {% for t in tasks %}
 <section id="{{ t.key }}"><h2>Task: {{ t.name }}</h2>
-<p>{{ t.task.rows_tested }} rows in {{ t.task.groups_tested }} groups tested, \
+<p>{{ t.task.rows_tested }} rows in {{ t.groups }} tested, \
 {{ '%.1f' % (100 * t.task.positive_share) }} % positive (flag: {{ t.task.flags | join(', ') }}; {{ t.task.kind }}\
 {% if t.task.kind == 'multilabel' %}, each row counted once for each label{% endif %}).</p>
 <p><strong>{{ t.verdict.headline }}</strong></p>

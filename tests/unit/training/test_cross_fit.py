@@ -15,7 +15,7 @@ from tests.unit.training.conftest import Toy
 from training.batches import with_privileged
 from training.checkpoint import read_card, read_checkpoint
 from training.config import RunConfig, TeacherConfig
-from training.connected_rows import connected_groups
+from training.connected_rows import connected_groups, groups_of_titles
 from training.cross_fit import CrossFitCard, CrossFitWarning, assign_parts, out_of_fold_logits
 from training.engine import predict
 from training.fit import fit
@@ -109,6 +109,7 @@ def test_groups_that_share_a_clip_or_a_text_stand_in_one_part() -> None:
         row_of("wordless too", "g", "123"),
     ]
     assert connected_groups(rows) == ["a", "a", "a", "d", "e", "f", "g"]
+    assert groups_of_titles(rows) == {"composed": "b"}
     for seed in range(5):
         parts = assign_parts(rows, 2, seed)
         assert len(set(parts[:3].tolist())) == 1
