@@ -74,10 +74,10 @@ def operating_points(rows: Scored, weights_RN: Array) -> OperatingPoints:
 
 
 def f1(rows: Scored, weights_RN: Array) -> Array:
-    """(R,) F1 of the flag; 0 where nothing is positive and nothing flagged."""
+    """(R,) F1 of the flag; NaN without positives, as recall and PR-AUC: a draw without any says nothing of a method."""
     hits = weights_RN @ (rows.flagged & rows.positive)
     called, there = weights_RN @ rows.flagged, weights_RN @ rows.positive
-    return _share(2 * hits, called + there, 0.0)
+    return np.where(there > 0, _share(2 * hits, called + there, 0.0), np.nan)
 
 
 def miss_rate(rows: Scored, weights_RN: Array) -> Array:
@@ -150,9 +150,9 @@ def _roc_auc(points: OperatingPoints) -> Array:
 
 
 def _max_f1(points: OperatingPoints) -> Array:
-    """(R,) the best F1 of any threshold on these very rows; 0 without positives."""
+    """(R,) the best F1 of any threshold on these very rows; NaN without positives."""
     f1_RP = _share(2 * points.hits_RP, points.called_RP + points.positives[:, None], 0.0)
-    return np.asarray(f1_RP.max(axis=1))
+    return np.where(points.positives > 0, f1_RP.max(axis=1), np.nan)
 
 
 def _max_recall(points: OperatingPoints, precision: float) -> Array:
