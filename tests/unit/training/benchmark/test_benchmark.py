@@ -196,6 +196,14 @@ def test_the_committed_sizes_can_be_used() -> None:
         assert {"ce", "pfd", "cpfd"} <= set(size.method_names)
 
 
+def test_the_quick_preset_reads_what_the_synthetic_data_hold(tmp_path: Path) -> None:
+    """docs/benchmark.md has both in one example."""
+    path = ROOT / "configs" / "benchmark_sizes.yaml"
+    preset = read_config(path.parent / read_sizes(path)["quick"].config)
+    held = {field for row in generate(tmp_path, clips=4, titles=8).rows for field in row.texts}
+    assert held <= {field.name for field in preset.input_spec.text_fields}
+
+
 def test_a_size_says_what_is_wrong_with_it(tmp_path: Path) -> None:
     path = tmp_path / "sizes.yaml"
     path.write_text("quick: {config: a.yaml, trials: 1, seeds_per_fold: 1}")
