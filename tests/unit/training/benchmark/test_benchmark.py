@@ -200,7 +200,7 @@ def test_the_quick_preset_reads_what_the_synthetic_data_hold(tmp_path: Path) -> 
     """docs/benchmark.md has both in one example."""
     path = ROOT / "configs" / "benchmark_sizes.yaml"
     preset = read_config(path.parent / read_sizes(path)["quick"].config)
-    held = {field for row in generate(tmp_path, clips=4, titles=8).rows for field in row.texts}
+    held = {field for row in generate(tmp_path, clips=16, titles=12).rows for field in row.texts}
     assert held <= {field.name for field in preset.input_spec.text_fields}
 
 
