@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -10,6 +11,8 @@ from tokenizers.models import WordPiece
 from tokenizers.trainers import WordPieceTrainer
 
 _SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+_MOST_CHARACTERS = 1000
+"""Rarer ones are unknown."""
 
 
 def _prepared(model: WordPiece) -> Tokenizer:
@@ -33,8 +36,34 @@ def tokenizer_from_vocabulary(vocabulary: Path, path: Path) -> None:
 
 
 def train_tokenizer(texts: Iterable[str], vocab_size: int, path: Path) -> None:
-    """Writes a WordPiece tokenizer of at most ``vocab_size`` pieces learned from training texts."""
-    tokenizer = _prepared(WordPiece(unk_token="[UNK]"))
-    trainer = WordPieceTrainer(vocab_size=vocab_size, special_tokens=_SPECIAL, show_progress=False)
-    tokenizer.train_from_iterator(texts, trainer)
+    """Writes a WordPiece tokenizer of at most ``vocab_size`` pieces learned from training texts.
+
+    The same texts give the same file. The library numbers the first pieces in the order of a hash table that differs
+    from call to call, and breaks ties between merges by these numbers; so they are given to it in an order of ours.
+    """
+    known = list(texts)
+    learner = _prepared(WordPiece(unk_token="[UNK]"))
+    alphabet, inner = _characters(learner, known)
+    trainer = WordPieceTrainer(
+        vocab_size=vocab_size,
+        special_tokens=[*_SPECIAL, *(f"##{character}" for character in inner)],
+        initial_alphabet=alphabet,
+        limit_alphabet=len(alphabet),
+        show_progress=False,
+    )
+    learner.train_from_iterator(known, trainer)
+    tokenizer = _prepared(WordPiece(learner.get_vocab(), unk_token="[UNK]"))
+    tokenizer.add_special_tokens(_SPECIAL)
     tokenizer.save(str(path), pretty=False)
+
+
+def _characters(tokenizer: Tokenizer, texts: Iterable[str]) -> tuple[list[str], list[str]]:
+    """The most frequent characters of the texts' words, and those of them that stand behind a word's first."""
+    counts: Counter[str] = Counter()
+    inner: set[str] = set()
+    for text in texts:
+        for word, _ in tokenizer.pre_tokenizer.pre_tokenize_str(tokenizer.normalizer.normalize_str(text)):
+            counts.update(word)
+            inner.update(word[1:])
+    alphabet = sorted(sorted(counts), key=lambda character: -counts[character])[:_MOST_CHARACTERS]
+    return alphabet, [character for character in alphabet if character in inner]
