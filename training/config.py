@@ -279,13 +279,24 @@ def read_config(path: Path) -> RunConfig:
     """
     try:
         document = yaml.safe_load(path.read_text())
-        return RunConfig.model_validate(document)
-    except (OSError, yaml.YAMLError) as error:
+        return RunConfig.model_validate({} if document is None else document)
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
+    except yaml.YAMLError as error:
         raise ConfigError(f"{path}: {error}") from error
     except ValidationError as error:
         raise ConfigError(f"{path}: {faults_in(error)}") from error
 
 
+def field_faults(error: ValidationError) -> list[tuple[str, str]]:
+    """Every wrong field (a dotted path, empty for the whole document) and what is wrong with it.
+
+    What our own validators say stands as they say it, without the "Value error," that pydantic puts before.
+    """
+    found = error.errors(include_url=False, include_input=False, include_context=False)
+    return [(".".join(map(str, e["loc"])), e["msg"].removeprefix("Value error, ")) for e in found]
+
+
 def faults_in(error: ValidationError) -> str:
     """One line that names every wrong field and what is wrong with it."""
-    return "; ".join(f"{'.'.join(map(str, e['loc'])) or 'document'}: {e['msg']}" for e in error.errors())
+    return "; ".join(f"{field}: {message}" if field else message for field, message in field_faults(error))

@@ -20,6 +20,7 @@ from pydantic import Field, ValidationError
 
 from contract.decision import TaskKind, TaskSpec
 from contract.frozen import FrozenDocument
+from training.config import field_faults
 from training.manifest import Manifest, PrivilegedGroup, Row
 from training.validation import Fault, ManifestError
 
@@ -97,7 +98,8 @@ def read_manifest(path: Path) -> Manifest:
     header = _read_header(directory / HEADER_FILE)
     rows_path = directory / header.rows_file
     if not rows_path.is_file():
-        raise ManifestError([Fault(HEADER_FILE, None, "rows_file", f"there is no {header.rows_file}")])
+        message = f"there is no {header.rows_file} beside it"
+        raise ManifestError([Fault(str(directory / HEADER_FILE), None, "rows_file", message)])
     rows: list[Row] = []
     faults: list[Fault] = []
     records = _json_records(rows_path) if rows_path.suffix == ".jsonl" else _parquet_records(rows_path, header)
@@ -121,21 +123,21 @@ def read_manifest(path: Path) -> Manifest:
             rows=tuple(rows),
         )
     except ValidationError as error:
-        raise ManifestError(_faults_of(error, HEADER_FILE, None)) from None
+        raise ManifestError(_faults_of(error, str(directory / HEADER_FILE), None)) from None
 
 
 def _read_header(path: Path) -> Header:
     try:
         return Header.model_validate_json(path.read_bytes())
-    except OSError:
-        raise ManifestError([Fault(path.name, None, "", "cannot be read: a manifest directory holds it")]) from None
+    except OSError as error:
+        message = f"cannot be read ({error.strerror}): a manifest is a folder that holds this file"
+        raise ManifestError([Fault(str(path), None, "", message)]) from None
     except ValidationError as error:
-        raise ManifestError(_faults_of(error, path.name, None)) from None
+        raise ManifestError(_faults_of(error, str(path), None)) from None
 
 
 def _faults_of(error: ValidationError, file: str, row: int | None) -> list[Fault]:
-    found = error.errors(include_url=False, include_input=False, include_context=False)
-    return [Fault(file, row, ".".join(str(part) for part in e["loc"]), e["msg"]) for e in found]
+    return [Fault(file, row, field, message) for field, message in field_faults(error)]
 
 
 def _portable_root(manifest: Manifest, directory: Path) -> str:

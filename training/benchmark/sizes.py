@@ -66,11 +66,18 @@ def read_sizes(path: Path) -> dict[str, BenchmarkSize]:
         document = yaml.safe_load(path.read_text())
         if not isinstance(document, dict):
             raise ConfigError(f"{path}: expected size -> its fields")
-        return {str(name): BenchmarkSize.model_validate(fields) for name, fields in document.items()}
-    except (OSError, yaml.YAMLError) as error:
+        return {str(name): _read_size(path, str(name), fields) for name, fields in document.items()}
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
+    except yaml.YAMLError as error:
         raise ConfigError(f"{path}: {error}") from error
+
+
+def _read_size(path: Path, name: str, fields: object) -> BenchmarkSize:
+    try:
+        return BenchmarkSize.model_validate(fields)
     except ValidationError as error:
-        raise ConfigError(f"{path}: {faults_in(error)}") from error
+        raise ConfigError(f"{path}: {name}: {faults_in(error)}") from error
 
 
 def reduced(manifest: Manifest, max_rows: int | None) -> Manifest:

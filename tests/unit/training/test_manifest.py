@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
@@ -157,14 +158,22 @@ def test_every_faulty_line_is_told_at_once(tmp_path: Path) -> None:
 
 
 def test_a_damaged_header_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ManifestError, match=r"manifest\.json"):
+    path = re.escape(str(tmp_path / "manifest.json"))
+    with pytest.raises(ManifestError, match=f"{path}: cannot be read .*folder"):
         read_manifest(tmp_path)
     write_manifest(rich(), tmp_path)
     (tmp_path / "rows.jsonl").unlink()
-    with pytest.raises(ManifestError, match=r"rows_file"):
+    with pytest.raises(ManifestError, match=f"{path}: rows_file"):
         read_manifest(tmp_path)
     (tmp_path / "manifest.json").write_text('{"version": 2}')
-    with pytest.raises(ManifestError, match=r"version"):
+    with pytest.raises(ManifestError, match=f"{path}: version"):
+        read_manifest(tmp_path)
+
+
+def test_what_our_own_checks_say_stands_alone(tmp_path: Path) -> None:
+    path = write_manifest(rich(), tmp_path)
+    path.write_text(path.read_text().replace('"folds": 4', '"folds": 2'))
+    with pytest.raises(ManifestError, match=r"manifest\.json: folds must be 0 or at least 3"):
         read_manifest(tmp_path)
 
 
