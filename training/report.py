@@ -13,13 +13,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pydantic import ValidationError
 
 from contract.decision import TaskSpec
 from training.bootstrap import Draws, draw, interval, mean_over_trials, number
+from training.checkpoint import CARD_FILE
 from training.comparisons import BASELINE, TEACHER, compare, gaps_closed
 from training.confidence_record import CONFIDENCE_FILE
+from training.config import faults_in
 from training.connected_rows import groups_of_titles
-from training.experiment import EXPERIMENT_FILE, ExperimentPlan
+from training.experiment import EXPERIMENT_FILE, PREDICTIONS_FILE, ExperimentPlan
 from training.manifest import Manifest, Row
 from training.metrics import Array, Scored, evaluate
 from training.trial_scores import HeldOut, Table, TrialScores, paired_scores, score_table, strata
@@ -38,6 +41,7 @@ TITLES = {
     "title_half_only": "control: the baseline's head for the title's half alone",
 }
 _SLICED = ("f1", "pr_auc")
+_DONE = (CARD_FILE, PREDICTIONS_FILE)
 
 
 @dataclass(frozen=True)
@@ -70,12 +74,36 @@ def read_plan(out: Path, manifest: Manifest) -> ExperimentPlan:
 
     Raises:
         FileNotFoundError: there is none.
-        ValueError: it was run on another manifest.
+        ValueError: it cannot be read, or was run on another manifest.
     """
-    plan = ExperimentPlan.model_validate_json((out / EXPERIMENT_FILE).read_bytes())
+    path = out / EXPERIMENT_FILE
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: there is no such file; `python -m training run --out {out}` writes it")
+    try:
+        plan = ExperimentPlan.model_validate_json(path.read_bytes())
+    except ValidationError as error:
+        raise ValueError(f"{path}: {faults_in(error)}") from error
     if plan.manifest_digest != manifest.digest():
-        raise ValueError(f"{out / EXPERIMENT_FILE}: run on another manifest")
+        raise ValueError(f"{path}: run on another manifest than the one given")
     return plan
+
+
+def require_finished(out: Path, plan: ExperimentPlan) -> None:
+    """Does nothing where every trial has the predictions of its teacher and of every method.
+
+    Raises:
+        FileNotFoundError: the message names each trial with what it lacks.
+    """
+    lacking = {trial.name: _unfinished(out / trial.name, plan) for trial in plan.trials}
+    listed = "; ".join(f"{trial} lacks {', '.join(names)}" for trial, names in lacking.items() if names)
+    if listed:
+        raise FileNotFoundError(f"{out} is not finished: {listed}. The command that began it (`run`) resumes it")
+
+
+def _unfinished(home: Path, plan: ExperimentPlan) -> list[str]:
+    names = [name for name in (TEACHER, *plan.methods) if not all((home / name / file).exists() for file in _DONE)]
+    confident = (home / CONFIDENCE_FILE).exists()  # written after the teacher, before the methods
+    return names if confident or TEACHER in names else [TEACHER, *names]
 
 
 def measure(
@@ -103,6 +131,7 @@ def measure(
 def measure_all(out: Path, manifest: Manifest, *, replicates: int = REPLICATES, seed: int = 0) -> list[TaskResult]:
     """Every task of a finished experiment, in the manifest's order; errors as ``read_plan`` and ``measure``."""
     plan = read_plan(out, manifest)
+    require_finished(out, plan)
     rows = {row.id: row for row in manifest.rows}
     return [measure(out, plan, task, rows, replicates=replicates, seed=seed) for task in manifest.tasks]
 
@@ -125,10 +154,11 @@ def build_report(
         results: of ``measure_all`` with the same replicates and seed, where they are at hand.
 
     Raises:
-        FileNotFoundError: a trial is not finished; the message names the file.
+        FileNotFoundError: a trial is not finished; the message names it and what it lacks.
         ValueError: the experiment was run on another manifest.
     """
     plan = read_plan(out, manifest)
+    require_finished(out, plan)
     rows = {row.id: row for row in manifest.rows}
     results = results or measure_all(out, manifest, replicates=replicates, seed=seed)
     tasks = {}
