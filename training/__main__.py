@@ -46,7 +46,7 @@ from training.soft_targets import SoftTargetsError
 from training.synthetic import generate
 from training.synthetic_benchmark.benchmark import run_benchmark
 from training.synthetic_benchmark.table import render as render_benchmark
-from training.validation import ManifestError, require_sound, validate
+from training.validation import ManifestError, require_classes, require_sound, validate
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 
@@ -107,7 +107,7 @@ def make_synthetic(
 def validate_manifest(manifest: ManifestPath) -> None:
     """Names the file, row and column of every fault; exit 1 if one of them is an error."""
     faults = validate(read_manifest(manifest), check_media=True)
-    _print([{k: str(v) for k, v in vars(fault).items()} for fault in faults])
+    _print([vars(fault) for fault in faults])
     if any(fault.severity == "error" for fault in faults):
         raise typer.Exit(1)
 
@@ -221,6 +221,7 @@ def run(
     found = read_packed_manifest(shards or "", cache=cache) if manifest is None else read_manifest(manifest)
     require_sound(found)
     trials = plan_trials(found, seeds) if seed is None else (plan_trials(found, seed + 1)[seed],)
+    require_classes(found, [trial.test_fold for trial in trials])
     plan = ExperimentPlan(
         trials=trials,
         methods=tuple(name.strip() for name in methods.split(",")),

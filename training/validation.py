@@ -106,6 +106,37 @@ def require_sound(manifest: Manifest) -> None:
         _LOG.warning("%s", fault)
 
 
+def require_classes(manifest: Manifest, test_folds: Iterable[int | None]) -> None:
+    """Names, before anything is trained, the tasks of which some trial sees one class only.
+
+    A fold of one class is what ``validate`` warns of; here folds count as the trials put them together. Without both
+    classes in val the threshold stays 0.5, without both in test the scores are undefined: that is logged.
+
+    Args:
+        manifest: whose rows are trained on; one that was cut, after the cut.
+        test_folds: of the trials.
+
+    Raises:
+        ManifestError: training rows of a task hold one class only (of its flag: all raise it, or none does).
+    """
+    faults: list[Fault] = []
+    for fold in sorted(set(test_folds), key=str):
+        for split, rows in manifest.split_rows(fold).items():
+            held = f"{split} rows" if fold is None else f"{split} rows of the trial tested on fold {fold}"
+            for task in manifest.tasks:
+                labels = [row.labels[task.name] for row in rows if task.name in row.labels]
+                if task.kind is TaskKind.MULTILABEL or len({label in task.flagged_by for label in labels}) != 1:
+                    continue
+                found = ", ".join(sorted({str(label) for label in labels}))
+                message = f"the {len(labels)} {held} hold one class of the flag only: {found}"
+                severity: Severity = "error" if split == "train" else "warning"
+                faults.append(Fault(manifest.name, None, f"labels.{task.name}", message, severity))
+    if any(fault.severity == "error" for fault in faults):
+        raise ManifestError(faults)
+    for fault in faults:
+        _LOG.warning("%s", fault)
+
+
 def _ids(manifest: Manifest, rows: _Numbered) -> _Found:
     first: dict[str, int] = {}
     for number, row in rows:

@@ -26,7 +26,7 @@ from training.experiment import ExperimentPlan, Workplace
 from training.manifest import Manifest
 from training.manifest_io import read_manifest, write_manifest
 from training.report import build_report, measure_all, read_plan
-from training.validation import require_sound
+from training.validation import require_classes, require_sound
 
 SIZES = Path("configs/benchmark_sizes.yaml")
 MANIFEST_FOLDER = "manifest"
@@ -49,12 +49,15 @@ def train(manifest: Manifest, request: Request) -> Manifest:
     """Trains what is missing and returns the manifest it was trained on: the given one, cut to the size.
 
     Raises:
+        ManifestError: a trial's training rows of some task, after the cut, hold one class only.
         ValueError: the folder holds another experiment.
     """
     started = time.monotonic()
     manifest = reduced(manifest, request.size.max_rows)
+    trials = request.size.plan(manifest)
+    require_classes(manifest, [trial.test_fold for trial in trials])
     plan = ExperimentPlan(
-        trials=request.size.plan(manifest),
+        trials=trials,
         methods=request.size.method_names,
         config=request.config,
         manifest_digest=manifest.digest(),

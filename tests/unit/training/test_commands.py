@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Callable
 from concurrent.futures.process import BrokenProcessPool
@@ -11,6 +12,8 @@ import pytest
 from typer.testing import CliRunner
 
 from training import __main__ as commands
+from training.benchmark.sizes import read_sizes
+from training.config import ConfigError
 from training.manifest_io import write_manifest
 from training.synthetic import generate
 from training.validation import ManifestError
@@ -79,4 +82,46 @@ def test_an_unknown_method_is_one_line(
     said = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
     assert len(said) == 1
     assert "\n" not in said[0]
-    assert "no method 'nonsense'" in said[0]
+    assert said[0].startswith("methods: no method 'nonsense'; there are: ce, ")
+
+
+def test_validate_prints_rows_as_numbers(toy_folder: Path, tmp_path: Path) -> None:
+    made = commands.read_manifest(toy_folder)
+    write_manifest(made.model_copy(update={"rows": (*made.rows[:2], made.rows[0])}), tmp_path)
+    out = CliRunner().invoke(commands.app, ["validate", "--manifest", str(tmp_path)])
+    assert out.exit_code == 1
+    faults = json.loads(out.stdout)
+    assert faults[0] == {
+        "file": "rows.jsonl",
+        "row": 3,
+        "column": "id",
+        "message": "the same id as row 1",
+        "severity": "error",
+    }
+    assert None in [fault["row"] for fault in faults]
+
+
+def test_a_size_with_an_unknown_method_says_so_without_noise(tmp_path: Path) -> None:
+    (tmp_path / "sizes.yaml").write_text("quick: {config: a.yaml, trials: 1, methods: [nonsense]}")
+    with pytest.raises(ConfigError, match=r"sizes\.yaml: quick: no method 'nonsense'"):
+        read_sizes(tmp_path / "sizes.yaml")
+
+
+def test_one_class_in_a_trials_training_rows_is_told_before_training(toy_folder: Path, tmp_path: Path) -> None:
+    made = commands.read_manifest(toy_folder)
+    rows = [
+        row.model_copy(update={"labels": {**row.labels, "direction": "leftward"}})
+        if row.fold in (2, 3) and "direction" in row.labels
+        else row
+        for row in made.rows
+    ]
+    write_manifest(made.model_copy(update={"rows": tuple(rows)}), tmp_path / "manifest")
+    for given in (["run"], ["benchmark", "--quick"]):
+        out = CliRunner().invoke(
+            commands.app, [*given, "--manifest", str(tmp_path / "manifest"), "--out", str(tmp_path / "out")]
+        )
+        assert isinstance(out.exception, ManifestError)
+        said = str(out.exception)
+        assert "labels.direction: the " in said
+        assert "train rows of the trial tested on fold 0 hold one class of the flag only: leftward" in said
+        assert not (tmp_path / "out").exists()

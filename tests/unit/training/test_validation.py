@@ -9,7 +9,7 @@ import pytest
 from contract.decision import TaskKind, TaskSpec
 from training.manifest import Manifest, PrivilegedGroup, Row
 from training.synthetic import generate
-from training.validation import Fault, ManifestError, check, validate
+from training.validation import Fault, ManifestError, check, require_classes, validate
 
 RISKY = TaskSpec(name="risky", kind=TaskKind.BINARY, labels=("no", "yes"))
 TOPICS = TaskSpec(name="topics", kind=TaskKind.MULTILABEL, labels=("a", "b"))
@@ -186,3 +186,26 @@ def test_a_fold_without_rows_of_a_task_is_an_error(tmp_path: Path) -> None:
     ]
     found = validate(made.model_copy(update={"rows": tuple(emptied)}), check_media=False)
     assert ("labels.shape", "fold 2 holds no labelled row: it is needed") in {(f.column, f.message) for f in found}
+
+
+def test_a_part_of_a_trial_that_holds_one_class_is_named(caplog: pytest.LogCaptureFixture) -> None:
+    rows = sound_rows()
+    require_classes(manifest(rows), [None])
+    assert caplog.messages == []
+    held_out = [r for r in rows if r.id != "val-yes"]
+    require_classes(manifest(held_out), [None])
+    (said,) = caplog.messages
+    assert said == "warning: m: labels.risky: the 1 val rows hold one class of the flag only: no"
+    with pytest.raises(ManifestError, match=r"error: m: labels\.risky: the 1 train rows .* only: yes"):
+        require_classes(manifest([r for r in rows if r.id != "train-no"]), [None])
+
+
+def test_folds_of_one_class_each_can_be_trained_on_together(caplog: pytest.LogCaptureFixture) -> None:
+    rows = [
+        Row(id=f"{n}", texts={"title": "x"}, labels={"risky": RISKY.labels[n % 2]}, fold=n, group=f"g{n}")
+        for n in range(4)
+    ]
+    folded = manifest(rows).model_copy(update={"folds": 4})
+    require_classes(folded, [0, 0])
+    assert ["val rows" in said or "test rows" in said for said in caplog.messages] == [True, True]
+    assert all("trial tested on fold 0" in said for said in caplog.messages)
