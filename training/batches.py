@@ -169,9 +169,13 @@ def row_set(
     cache: FrameStore,
     workers: int = 0,
 ) -> RowSet:
-    """The rows that can be read: those whose clip failed to decode are left out (the store counts them)."""
+    """The rows that can be read: those whose clip failed to decode are left out (the store counts them).
+
+    Text fields that the spec does not read are left unread, as the service leaves them.
+    """
     kept = [row for row in rows if row.id not in cache.failed]
-    texts = [tokenizer.encode(row.texts) for row in kept]
+    read = {field.name for field in spec.text_fields}
+    texts = [tokenizer.encode({name: text for name, text in row.texts.items() if name in read}) for row in kept]
     targets = {t.name: task_targets(kept, t) for t in tasks}
     return RowSet(kept, spec, tokenizer, cache, texts, targets, workers=workers)
 

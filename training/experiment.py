@@ -15,6 +15,7 @@ from __future__ import annotations
 import logging
 import multiprocessing
 import os
+from collections import Counter
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -164,7 +165,12 @@ def open_experiment(manifest: Manifest, plan: ExperimentPlan, place: Workplace, 
 
 
 def prepare(manifest: Manifest, plan: ExperimentPlan, place: Workplace, *, workers: int) -> None:
-    """Writes what all trials read: the tokenizer and the decoded frames, where they are missing."""
+    """Writes what all trials read: the tokenizer and the decoded frames, where they are missing.
+
+    Raises:
+        ValueError: a row has no clip, and no text in a field that the preset reads.
+    """
+    _tell_unread_texts(manifest, plan.config)
     place.out.mkdir(parents=True, exist_ok=True)
     _write_tokenizer(manifest, plan, place)
     frames = _frames(manifest, plan, place, workers=workers, progress=True)
@@ -172,6 +178,24 @@ def prepare(manifest: Manifest, plan: ExperimentPlan, place: Workplace, *, worke
         frames.verify()
     if frames.failed:
         _LOG.warning("clips that cannot be decoded are left out: %s", frames.failures)
+
+
+def _tell_unread_texts(manifest: Manifest, config: RunConfig) -> None:
+    """Logs which text fields of the rows the preset does not read; raises where a row holds nothing else."""
+    known = {field.name for field in config.input_spec.text_fields}
+    unread = Counter(name for row in manifest.rows for name, text in row.texts.items() if text.strip())
+    for name in sorted(set(unread) - known):
+        _LOG.warning("%s of %d rows is not read: the preset's text_fields lack it", name, unread[name])
+    empty = [
+        row.id
+        for row in manifest.rows
+        if row.video is None and not any(text.strip() for name, text in row.texts.items() if name in known)
+    ]
+    if empty:
+        raise ValueError(
+            f"row {empty[0]}{f' and {len(empty) - 1} more' if len(empty) > 1 else ''}: no clip, and no text that the "
+            f"preset reads (text_fields: {', '.join(sorted(known))})"
+        )
 
 
 def _is_of(record: Path, plan: ExperimentPlan) -> bool:

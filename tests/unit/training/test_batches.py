@@ -6,8 +6,16 @@ import numpy as np
 import pytest
 import torch
 
+from contract.text import TextTokenizer
 from tests.unit.training.conftest import Toy
-from training.batches import batches_in_epoch, evaluation_batches, training_batches, with_privileged, with_soft_targets
+from training.batches import (
+    batches_in_epoch,
+    evaluation_batches,
+    row_set,
+    training_batches,
+    with_privileged,
+    with_soft_targets,
+)
 from training.config import OptimiserConfig
 from training.privileged import PrivilegedStatistics
 
@@ -94,3 +102,14 @@ def test_a_label_outside_the_set_is_named(toy: Toy) -> None:
     wrong = row.model_copy(update={"labels": {"shape": "hexagon"}})
     with pytest.raises(ValueError, match="hexagon"):
         task_targets([wrong], toy.manifest.task("shape"))
+
+
+def test_a_text_field_that_the_spec_lacks_is_left_unread(toy: Toy) -> None:
+    train = toy.parts["train"]
+    spec = train.spec.model_copy(update={"text_fields": train.spec.text_fields[:1]})
+    tokenizer = TextTokenizer(toy.tokenizer_path, spec)
+    both = [row for row in train.rows if "overlay_text" in row.texts]
+    assert both
+    found = row_set(both, toy.manifest.tasks, spec, tokenizer, train.cache)
+    for row, text in zip(both, found.texts, strict=True):
+        assert text.input_ids.tolist() == tokenizer.encode({"title": row.texts["title"]}).input_ids.tolist()
