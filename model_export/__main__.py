@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any, cast, get_args
 
 import typer
+from pydantic import ValidationError
 
 from contract.bundle import Bundle, read_bundle
 from contract.errors import ContractError
@@ -19,6 +20,7 @@ from model_export.model_card import read_notes
 from model_export.reference import HeldOut, measure_reference
 from model_export.write_bundle import BundleRequest, add_reference, write_bundle
 from training.checkpoint import CheckpointError, read_card
+from training.config import faults_in
 from training.manifest import Split
 from training.manifest_io import read_manifest
 from training.validation import ManifestError
@@ -54,7 +56,7 @@ def export(
     rows = None if manifest is None else read_manifest(manifest)
     if rows is not None and rows.digest() != card.manifest_digest:
         raise ExportError(f"{manifest}: not the manifest that the checkpoint was trained on")
-    found = None if report is None else json.loads(report.read_text())
+    found = None if report is None else _read_report(report)
     bundle = write_bundle(checkpoint, tokenizer, out, BundleRequest(name, version, read_notes(notes), found))
     if rows is not None:
         held_out = HeldOut("val", card.test_fold, workers)
@@ -82,6 +84,18 @@ def reference(
     _print(add_reference(bundle, measure_reference(read_bundle(bundle), rows, cache, held_out)), {})
 
 
+def _read_report(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text())
+    except OSError as error:
+        raise ExportError(f"{path}: cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        raise ExportError(f"{path}: not JSON: {error}") from error
+    if not isinstance(found, dict) or not {"manifest", "config_digest", "trials", "tasks"} <= set(found):
+        raise ExportError(f"{path}: not a report that `python -m training report` wrote")
+    return found
+
+
 def _print(bundle: Bundle, more: dict[str, Any]) -> None:
     found: dict[str, Any] = {"bundle": str(bundle.directory), "digest": bundle.digest}
     found["bytes"] = sum(file.stat().st_size for file in bundle.directory.iterdir())
@@ -102,7 +116,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         app(given)
     except _EXPECTED as error:
-        logging.getLogger("model_export").error("%s", error)
+        message = faults_in(error) if isinstance(error, ValidationError) else error
+        logging.getLogger("model_export").error("%s", message)
         raise SystemExit(1) from error
 
 

@@ -10,9 +10,10 @@ import yaml
 from pydantic import Field, ValidationError
 
 from contract.frozen import FrozenDocument
-from model_export.errors import ExportError
+from model_export.errors import ExportError, lines_of
 from training.checkpoint import CheckpointCard
 from training.report import TITLES
+from training.report_table import cell
 
 _METRICS = {"f1": "F1", "pr_auc": "PR-AUC", "ece": "ECE", "brier": "Brier"}
 
@@ -41,8 +42,12 @@ def read_notes(path: Path) -> CardNotes:
     """
     try:
         return CardNotes.model_validate(yaml.safe_load(path.read_text()))
-    except (OSError, yaml.YAMLError, ValidationError) as error:
-        raise ExportError(f"{path}: {error}") from error
+    except OSError as error:
+        raise ExportError(f"{path}: cannot be read: {error.strerror}") from error
+    except yaml.YAMLError as error:
+        raise ExportError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
+    except (ValidationError, UnicodeDecodeError) as error:
+        raise ExportError(lines_of(path, error)) from error
 
 
 def render_card(
@@ -58,7 +63,7 @@ def render_card(
         trial: the checkpoint's place among the report's trials.
 
     Raises:
-        ExportError: the notes lack a task.
+        ExportError: the notes lack a task, or the report the checkpoint's method.
     """
     lacking = [task.name for task in card.tasks if task.name not in notes.tasks]
     if lacking:
@@ -113,12 +118,16 @@ def _scores(card: CheckpointCard, report: Mapping[str, Any], trial: int) -> list
     ]
     for task in card.tasks:
         methods = report["tasks"][task.name]["methods"]
+        if card.method not in methods:
+            raise ExportError(f"the report says nothing of {card.method}: write it anew (`python -m training report`)")
         controls = {name: methods[name] for name in methods if name.endswith("_only")}
         for metric, title in _METRICS.items():
             own = methods[card.method][metric]
-            beside = "; ".join(f"{c.removesuffix('_only')} {_cell(v[metric])}" for c, v in controls.items()) or "-"
-            cells = [task.name, title, f"{own['trials'][trial]:.3f}", _cell(own)]
-            cells += [_cell(methods["ce"][metric]), _cell(methods["teacher"][metric]), beside]
+            beside = "; ".join(f"{c.removesuffix('_only')} {cell(v[metric])}" for c, v in controls.items()) or "-"
+            this = own["trials"][trial]
+            cells = [task.name, title, "-" if this is None else f"{this:.3f}", cell(own)]
+            cells += [cell(methods.get(other, {}).get(metric)) for other in ("ce", "teacher")]
+            cells.append(beside)
             lines.append(f"| {' | '.join(cells)} |")
     lines += ["", *(line for task in card.tasks for line in _in_words(task.name, card.method, report))]
     return lines
@@ -133,7 +142,3 @@ def _in_words(task: str, method: str, report: Mapping[str, Any]) -> list[str]:
         return [tested + "."]
     words = ", ".join(f"{_METRICS[metric]} {value['verdict']}" for metric, value in compared.items())
     return [f"{tested}; against the baseline, paired: {words}."]
-
-
-def _cell(value: Mapping[str, Any]) -> str:
-    return f"{value['mean']:.3f} [{value['interval'][0]:.3f}, {value['interval'][1]:.3f}]"

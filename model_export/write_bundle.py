@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import onnxruntime
+from pydantic import ValidationError
 
 from contract.bundle import (
     DIGESTED_FILES,
@@ -37,6 +38,7 @@ from model_export.model_card import CardNotes, render_card
 from model_export.parity import measure_parity
 from model_export.to_onnx import OPSET, export_onnx
 from training.checkpoint import CheckpointCard, read_checkpoint
+from training.config import field_faults
 
 GOLDEN_TOLERANCE = 5e-3
 """Of replayed fp32 logits on any execution provider. fp16 or TF32 kernels differ by about 1e-3."""
@@ -66,7 +68,10 @@ def write_bundle(checkpoint: Path, tokenizer: Path, destination: Path, request: 
         ExportError: see ``model_export.errors``.
         CheckpointError: the checkpoint cannot be read.
     """
+    _check_names(request)
     _check_destination(destination)
+    if not tokenizer.is_file():
+        raise ExportError(f"{tokenizer}: there is no such file: the checkpoint's run wrote a tokenizer.json")
     model, card = read_checkpoint(checkpoint)
     if file_digest(tokenizer) != card.tokenizer_digest:
         raise ExportError(f"{tokenizer}: not the tokenizer that the checkpoint was trained with")
@@ -115,6 +120,16 @@ def add_reference(directory: Path, reference: ScoreReference) -> Bundle:
         directory.rename(Path(name) / "replaced")
         work.rename(directory)
     return read_bundle(directory)
+
+
+def _check_names(request: BundleRequest) -> None:
+    """Raises ExportError where the bundle's manifest would refuse the name or the version, which it sees last."""
+    try:
+        BundleManifest.model_validate({"name": request.name, "version": request.version})
+    except ValidationError as error:
+        wrong = [f"{field}: {message}" for field, message in field_faults(error) if field in ("name", "version")]
+        if wrong:
+            raise ExportError("; ".join(wrong)) from None
 
 
 def _check_destination(destination: Path) -> None:

@@ -15,7 +15,7 @@ from torch import nn
 from contract.bundle import file_digest
 from contract.decision import DecisionPolicy, TaskSpec
 from contract.frozen import FrozenDocument
-from training.config import RunConfig
+from training.config import RunConfig, faults_in
 from training.models.df_xvlm import DFXVLM, PrivilegedOnly
 from training.models.xvlm import XVLM
 from training.privileged import PrivilegedStatistics
@@ -129,8 +129,13 @@ def read_card(directory: Path) -> CheckpointCard:
     path = directory / CARD_FILE
     try:
         return CheckpointCard.model_validate_json(path.read_bytes())
-    except (OSError, ValidationError) as error:
-        raise CheckpointError(f"{path}: {error}") from error
+    except OSError as error:
+        raise CheckpointError(
+            f"{path}: cannot be read ({error.strerror}): a finished checkpoint is a folder that holds this file, such "
+            "as cpfd in a trial's folder"
+        ) from error
+    except ValidationError as error:
+        raise CheckpointError(f"{path}: {faults_in(error)}") from error
 
 
 def read_checkpoint(directory: Path) -> tuple[nn.Module, CheckpointCard]:
