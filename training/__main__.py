@@ -219,7 +219,7 @@ def run(
         log_dir=log_dir,
     )
     found = read_packed_manifest(shards or "", cache=cache) if manifest is None else read_manifest(manifest)
-    require_sound(found)
+    require_sound(found, clips_at_hand=shards is None)
     trials = plan_trials(found, seeds) if seed is None else (plan_trials(found, seed + 1)[seed],)
     require_classes(found, [trial.test_fold for trial in trials])
     plan = ExperimentPlan(

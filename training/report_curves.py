@@ -23,7 +23,7 @@ from training.distillation.confidence import teacher_confidence
 from training.experiment import PREDICTIONS_FILE, ExperimentPlan
 from training.manifest import Row
 from training.soft_targets import SOFT_TARGETS_FILE
-from training.targets import flag_targets, task_targets
+from training.targets import flag_columns, flag_targets, task_targets
 
 Array = NDArray[np.float64]
 RECALLS: Final[Array] = np.linspace(0, 1, 201)[1:]
@@ -97,12 +97,14 @@ def _held_out(home: Path, method: str, task: TaskSpec, rows: Mapping[str, Row]) 
         kept, logits_NK = _labelled_logits(path, task, rows)
         temperature = read_card(home / method).policy.tasks[task.name].temperature
         scores, raw = flag_scores(logits_NK, task, temperature), flag_scores(logits_NK, task, 1.0)
-        return HeldOut(scores.ravel(), raw.ravel(), flag_targets(task_targets(kept, task)).ravel())
+        positive = flag_targets(task_targets(kept, task))
+        return HeldOut(*(flag_columns(values, task).ravel() for values in (scores, raw, positive)))
     path = home / "controls" / f"{method}-{task.name}.npz"
     if path.exists():
         with np.load(path, allow_pickle=False) as arrays:
             kept = [rows[str(i)] for i in arrays["row_ids"]]
-            return HeldOut(arrays["scores"].ravel(), None, flag_targets(task_targets(kept, task)).ravel())
+            positive = flag_columns(flag_targets(task_targets(kept, task)), task)
+            return HeldOut(flag_columns(arrays["scores"], task).ravel(), None, positive.ravel())
     return None
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -59,3 +60,10 @@ def flag_targets(targets: TaskTargets) -> NDArray[np.bool_]:
         flagged = [targets.task.labels.index(label) for label in targets.task.flagged_by]
         return np.isin(values, flagged)
     return values > 0.5
+
+
+def flag_columns(values: NDArray[Any], task: TaskSpec) -> NDArray[Any]:
+    """(n, F) of a multilabel task's (n, K): the labels that can raise the flag; (n,) of other tasks as it is."""
+    if task.kind is not TaskKind.MULTILABEL:
+        return values
+    return values[:, [task.labels.index(label) for label in task.flagged_by]]

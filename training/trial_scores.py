@@ -22,7 +22,7 @@ from training.experiment import PREDICTIONS_FILE, VALIDATION_PREDICTIONS_FILE, E
 from training.manifest import Row
 from training.metrics import PRECISIONS, Array, Scored
 from training.paired import read_paired
-from training.targets import flag_targets, task_targets
+from training.targets import flag_columns, flag_targets, task_targets
 
 TEACHER = "teacher"
 HeldOut = Literal["test", "val"]
@@ -123,7 +123,7 @@ def _decided(
         thresholds = np.asarray([policy.thresholds.get(label, np.inf) for label in task.labels])
     else:
         thresholds = np.asarray(policy.thresholds["flag"])
-    return _scored(task, kept, scores, scores >= thresholds, cuts)
+    return scored(task, kept, scores, scores >= thresholds, cuts)
 
 
 def _validation_cuts(directory: Path, task: TaskSpec, rows: Mapping[str, Row]) -> dict[str, float]:
@@ -142,9 +142,9 @@ def _of_control(task: TaskSpec, rows: Mapping[str, Row], found: ControlScores) -
     cuts = {}
     if found.validation_row_ids:
         validation = [rows[i] for i in found.validation_row_ids]
-        cuts = _cuts(_scored(task, validation, found.validation_scores, found.validation_scores > 0, {}).scored)
+        cuts = _cuts(scored(task, validation, found.validation_scores, found.validation_scores > 0, {}).scored)
     test = [rows[i] for i in found.row_ids]
-    return _scored(task, test, found.scores, found.scores >= found.threshold, cuts)
+    return scored(task, test, found.scores, found.scores >= found.threshold, cuts)
 
 
 def _half_controls(out: Path, plan: ExperimentPlan, task: TaskSpec, rows: Mapping[str, Row]) -> Table:
@@ -169,20 +169,21 @@ def _of_half(directory: Path, task: TaskSpec, name: str, rows: Mapping[str, Row]
     temperature = card.policy.tasks[name].temperature
     kept, logits_NK = _stored(path, task, rows, head)
     scores = flag_scores(logits_NK, head, temperature)
-    validation = _scored(task, kept, scores, scores > 0, {}).scored
+    validation = scored(task, kept, scores, scores > 0, {}).scored
     cut = max_f1_threshold(validation.scores, validation.positive)
     kept, logits_NK = _stored(directory / PREDICTIONS_FILE, task, rows, head)
     scores = flag_scores(logits_NK, head, temperature)
-    return _scored(task, kept, scores, scores >= cut, _cuts(validation))
+    return scored(task, kept, scores, scores >= cut, _cuts(validation))
 
 
-def _scored(
+def scored(
     task: TaskSpec, rows: list[Row], scores: Array, flagged: NDArray[np.bool_], cuts: Mapping[str, float]
 ) -> TrialScores:
-    """A multilabel row becomes one yes-or-no question for each label (micro-averaging)."""
-    positive = flag_targets(task_targets(rows, task))
+    """A multilabel row becomes one yes-or-no question for each label that can raise the flag (micro-averaging)."""
+    targets = flag_targets(task_targets(rows, task))
+    scores, flagged, positive = (flag_columns(values, task) for values in (scores, flagged, targets))
     if task.kind is TaskKind.MULTILABEL:
-        rows = [row for row in rows for _ in task.labels]
+        rows = [row for row in rows for _ in task.flagged_by]
     views = None
     if any(row.view_count is not None for row in rows):
         views = np.asarray([np.nan if row.view_count is None else row.view_count for row in rows], np.float64)

@@ -18,6 +18,7 @@ from training.manifest import SPLITS, TEXT_FIELDS, Manifest, Row
 Severity = Literal["error", "warning"]
 _SHOWN = 20
 _LOG = logging.getLogger(__name__)
+_NO_FILE = "no such file under the media root"
 
 
 @dataclass(frozen=True)
@@ -96,13 +97,21 @@ def check(manifest: Manifest, *, check_media: bool, rows_file: str = "rows.jsonl
     return faults
 
 
-def require_sound(manifest: Manifest) -> None:
-    """Logs the warnings of a manifest that can be trained on; clips are not opened.
+def require_sound(manifest: Manifest, *, clips_at_hand: bool = True) -> None:
+    """Logs the warnings of a manifest that can be trained on; clips must be there, but are not opened.
+
+    Args:
+        manifest: what to train on.
+        clips_at_hand: whether clips are read from the media root; with shards they are not.
 
     Raises:
         ManifestError: there is an error.
     """
-    for fault in check(manifest, check_media=False):
+    faults = check(manifest, check_media=False)
+    missing = [Fault("rows.jsonl", *found) for found in _missing_clips(manifest)] if clips_at_hand else []
+    if missing:
+        raise ManifestError(missing)
+    for fault in faults:
         _LOG.warning("%s", fault)
 
 
@@ -161,6 +170,8 @@ def _inputs(manifest: Manifest, rows: _Numbered) -> _Found:
             yield number, f"texts.{field}", f"unknown text field; known are {', '.join(TEXT_FIELDS)}", "error"
         if row.video is None and not any(text.strip() for text in row.texts.values()):
             yield number, "video", "neither a video nor any text", "error"
+        if row.view_count is not None and not 0 <= row.view_count < math.inf:
+            yield number, "view_count", "views must be a finite number of at least 0; null means unknown", "error"
         if row.window_ms is not None:
             if row.video is None:
                 yield number, "window_ms", "a window without a video", "error"
@@ -220,7 +231,8 @@ def _classes(manifest: Manifest, rows: _Numbered) -> _Found:
             if task.kind is not TaskKind.MULTILABEL and len(labels) == 1:
                 yield None, f"labels.{task.name}", f"{place} holds one class only", severity
             absent = sorted(set(task.labels) - labels)
-            if task.kind is not TaskKind.BINARY and absent and len(labels) != 1:
+            several = len(labels) != 1 or task.kind is TaskKind.MULTILABEL  # of one class only: told above
+            if task.kind is not TaskKind.BINARY and absent and several:
                 yield None, f"labels.{task.name}", f"{place} holds no row of {', '.join(absent)}", "warning"
 
 
@@ -280,6 +292,13 @@ def _clip_of(row: Row) -> object:
     return None if row.video is None else (row.video, row.window_ms)
 
 
+def _missing_clips(manifest: Manifest) -> _Found:
+    for number, row in enumerate(manifest.rows, start=1):
+        path = manifest.video_path(row)
+        if path is not None and not path.is_file():
+            yield number, "video", _NO_FILE, "error"
+
+
 def _media(manifest: Manifest, rows: _Numbered) -> _Found:
     limits = DecodeLimits()
     unreadable: Counter[str] = Counter()
@@ -288,7 +307,7 @@ def _media(manifest: Manifest, rows: _Numbered) -> _Found:
         if path is None:
             continue
         if not path.is_file():
-            yield number, "video", "no such file under the media root", "error"
+            yield number, "video", _NO_FILE, "error"
             continue
         try:
             end_ms = probe(path, limits).end_s * 1000

@@ -9,7 +9,7 @@ import pytest
 from contract.decision import TaskKind, TaskSpec
 from training.manifest import Manifest, PrivilegedGroup, Row
 from training.synthetic import generate
-from training.validation import Fault, ManifestError, check, require_classes, validate
+from training.validation import Fault, ManifestError, check, require_classes, require_sound, validate
 
 RISKY = TaskSpec(name="risky", kind=TaskKind.BINARY, labels=("no", "yes"))
 TOPICS = TaskSpec(name="topics", kind=TaskKind.MULTILABEL, labels=("a", "b"))
@@ -58,6 +58,9 @@ def test_a_sound_manifest_has_no_fault() -> None:
         ({"labels": {"topics": "a"}}, "labels.topics", "list"),
         ({"labels": {"topics": ["a", "a"]}}, "labels.topics", "twice"),
         ({"labels": {"other": "no"}}, "labels.other", "unknown task"),
+        ({"view_count": -5.0}, "view_count", "at least 0"),
+        ({"view_count": float("nan")}, "view_count", "finite"),
+        ({"view_count": float("inf")}, "view_count", "finite"),
         ({"texts": {"title": "x", "caption": "x"}}, "texts.caption", "unknown text field"),
         ({"texts": {"title": "  "}}, "video", "neither"),
         ({"privileged": {"sound": {"speed": 1.0}}}, "privileged.sound", "unknown privileged group"),
@@ -209,3 +212,22 @@ def test_folds_of_one_class_each_can_be_trained_on_together(caplog: pytest.LogCa
     require_classes(folded, [0, 0])
     assert ["val rows" in said or "test rows" in said for said in caplog.messages] == [True, True]
     assert all("trial tested on fold 0" in said for said in caplog.messages)
+
+
+def test_a_label_that_no_multilabel_row_has_is_named_where_one_other_occurs() -> None:
+    rows = [row.model_copy(update={"labels": row.labels | {"topics": ["a"]}}) for row in sound_rows()]
+    told = [str(fault) for fault in validate(manifest(rows), check_media=False)]
+    assert [line for line in told if "holds no row of b" in line]
+
+
+def test_a_missing_clip_stops_training_by_row_unless_shards_hold_it(tmp_path: Path) -> None:
+    toy = generate(tmp_path, clips=16, titles=12)
+    require_sound(toy)
+    number, row = next((n, row) for n, row in enumerate(toy.rows, start=1) if row.video is not None)
+    path = toy.video_path(row)
+    assert path is not None
+    path.unlink()
+    with pytest.raises(ManifestError, match="no such file") as caught:
+        require_sound(toy)
+    assert [fault.row for fault in caught.value.faults] == [number]
+    require_sound(toy, clips_at_hand=False)
