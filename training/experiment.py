@@ -50,8 +50,10 @@ from training.processes import main_first, world
 from training.shards.store import ShardStore
 from training.teachers import Teachers
 from training.tokenizer import tokenizer_from_vocabulary, train_tokenizer
+from training.validation import require_rows_left
 
 _LOG = logging.getLogger(__name__)
+_FAILED_SHOWN = 20
 PREDICTIONS_FILE = "predictions.npz"
 VALIDATION_PREDICTIONS_FILE = "validation_predictions.npz"
 """Experiments from before it was written lack it; running one again adds it."""
@@ -169,6 +171,7 @@ def prepare(manifest: Manifest, plan: ExperimentPlan, place: Workplace, *, worke
 
     Raises:
         ValueError: a row has no clip, and no text in a field that the preset reads.
+        ManifestError: the rows whose clips can be decoded no longer suffice: a task lacks a split, fold or class.
     """
     _tell_unread_texts(manifest, plan.config)
     place.out.mkdir(parents=True, exist_ok=True)
@@ -178,6 +181,9 @@ def prepare(manifest: Manifest, plan: ExperimentPlan, place: Workplace, *, worke
         frames.verify()
     if frames.failed:
         _LOG.warning("clips that cannot be decoded are left out: %s", frames.failures)
+        for row_id, code in sorted(frames.failed.items())[:_FAILED_SHOWN]:
+            _LOG.warning("left out: row %s: %s", row_id, code)
+        require_rows_left(manifest, frames.failed, [trial.test_fold for trial in plan.trials])
 
 
 def _tell_unread_texts(manifest: Manifest, config: RunConfig) -> None:

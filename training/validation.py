@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -113,6 +113,27 @@ def require_sound(manifest: Manifest, *, clips_at_hand: bool = True) -> None:
         raise ManifestError(missing)
     for fault in faults:
         _LOG.warning("%s", fault)
+
+
+def require_rows_left(manifest: Manifest, failed: Collection[str], test_folds: Iterable[int | None]) -> None:
+    """Names the tasks for which too few rows are left without those that failed to decode.
+
+    Args:
+        manifest: sound before.
+        failed: ids of the rows to leave out.
+        test_folds: of the trials.
+
+    Raises:
+        ManifestError: a task has no labelled row left in a split or fold that needs one, or one class to train on.
+    """
+    left = manifest.model_copy(update={"rows": tuple(row for row in manifest.rows if row.id not in failed)})
+    numbered = list(enumerate(left.rows, start=1))
+    place = f"{manifest.name} without the {len(failed)} rows whose clip cannot be decoded"
+    faults = [Fault(place, *found) for check in (_parts, _classes) for found in check(left, numbered)]
+    errors = [fault for fault in faults if fault.severity == "error"]
+    if errors:
+        raise ManifestError(errors)
+    require_classes(left, test_folds)
 
 
 def require_classes(manifest: Manifest, test_folds: Iterable[int | None]) -> None:

@@ -10,6 +10,7 @@ from tests.unit.training.conftest import Toy
 from training.config import RunConfig
 from training.experiment import ExperimentPlan, Workplace, open_experiment, plan_trials
 from training.manifest import Row
+from training.validation import ManifestError
 
 
 def _reading_titles(config: RunConfig) -> RunConfig:
@@ -41,3 +42,19 @@ def test_a_row_of_which_the_preset_reads_nothing_is_refused(toy: Toy, tiny_confi
     ):
         open_experiment(found, plan, Workplace(tmp_path, tmp_path / "cache", None))
     assert not (tmp_path / "cache").exists()
+
+
+def test_clips_that_fail_to_decode_are_named_and_a_task_without_rows_stops_before_training(
+    toy: Toy, tiny_config: RunConfig, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    damaged = tmp_path / "damaged.mp4"
+    damaged.write_bytes(b"no clip at all")
+    rows = tuple(
+        row if row.video is None else row.model_copy(update={"video": str(damaged)}) for row in toy.manifest.rows
+    )
+    found = toy.manifest.model_copy(update={"rows": rows})
+    plan = ExperimentPlan(trials=plan_trials(found, 1), config=tiny_config, manifest_digest=found.digest())
+    with pytest.raises(ManifestError, match=r"labels\.shape: no row has a label of this task"):
+        open_experiment(found, plan, Workplace(tmp_path / "out", tmp_path / "cache", None))
+    first = min(row.id for row in rows if row.video is not None)
+    assert any(line.startswith(f"left out: row {first}: ") for line in caplog.messages)
