@@ -8,6 +8,7 @@ from typing import Any, Final
 import numpy as np
 
 from training.bootstrap import SIGNIFICANT, holm, interval, number, p_value, verdict
+from training.distillation.registry import METHODS
 from training.metrics import Array
 
 BASELINE, TEACHER, RIVAL, SUBJECT = "ce", "teacher", "pfd", "cpfd"
@@ -32,12 +33,21 @@ def families(methods: Iterable[str], controls: Iterable[str] = ()) -> dict[str, 
         "against the baseline": [(m, BASELINE) for m in students if m != BASELINE],
         "against PFD": [(m, RIVAL) for m in students if m not in (BASELINE, RIVAL)],
         "against CPFD": [(m, SUBJECT) for m in rivals],
+        "against distillation without privileged features": [(m, _without_privileged(m)) for m in students],
         "CPFD against its tampered weights": [(SUBJECT, m) for m in TAMPERED],
         "against the controls": [(m, control) for m in (BASELINE, SUBJECT) for control in controls],
     }
     known = {TEACHER, *students, *controls}
     kept = {name: [pair for pair in pairs if set(pair) <= known] for name, pairs in found.items()}
     return {name: pairs for name, pairs in kept.items() if pairs}
+
+
+def _without_privileged(method: str) -> str:
+    """The control that differs in what the teacher reads, and in the weights where there are any; "" without one."""
+    known = METHODS.get(method)
+    if known is None or not (known.reads_soft_targets and known.reads_privileged):
+        return ""
+    return "self_distillation_crossfit" if known.cross_fitted else "self_distillation"
 
 
 def compare(means: Means, methods: Iterable[str], controls: Iterable[str] = ()) -> dict[str, Any]:

@@ -123,9 +123,9 @@ def out_of_fold_logits(
     logits = {task.name: np.zeros((len(train.rows), task.logits_width), np.float32) for task in tasks}
     for part, directory in enumerate(teachers):
         model, card = read_checkpoint(directory)
-        assert card.privileged is not None
         unseen = np.flatnonzero(parts == part)
-        found = predict(model, with_privileged(rows_at(train, unseen), card.privileged), tasks)
+        rows = rows_at(train, unseen)
+        found = predict(model, rows if card.privileged is None else with_privileged(rows, card.privileged), tasks)
         for task in tasks:
             targets = train.targets[task.name]
             logits[task.name][unseen] = found[task.name]

@@ -32,7 +32,7 @@ RELIABILITY_BINS = 10
 LEARNING_CURVE_FILE = "learning_curve.json"
 """Beside a checkpoint, optional: columns of ``steps``, of which ``epoch`` (from 0) and ``loss`` are read here."""
 _CURVE_POINTS = 60
-_CROSS_FITTED = "soft_targets*crossfit*"
+_CROSS_FITTED = "soft_targets_privileged_crossfit"
 
 
 @dataclass(frozen=True)
@@ -180,7 +180,7 @@ def teacher_confidences(runs: Path, plan: ExperimentPlan, task: TaskSpec, rows: 
             continue
         own = read_card(home / "teacher").policy.tasks[task.name].temperature
         sources = [("train", home / "soft_targets" / SOFT_TARGETS_FILE)]
-        sources += [("cross_fitted", path / SOFT_TARGETS_FILE) for path in sorted(home.glob(_CROSS_FITTED))[:1]]
+        sources += [("cross_fitted", home / _CROSS_FITTED / SOFT_TARGETS_FILE)]
         sources += [("held_out", home / "teacher" / PREDICTIONS_FILE)]
         for kind, path in sources:
             if path.exists():

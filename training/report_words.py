@@ -24,6 +24,7 @@ SHORT: Final = {TEACHER: "teacher", BASELINE: "baseline (ce)", "pfd": "PFD", "cp
 _TITLES: Final = {
     "kd": "Vanilla distillation: the teacher has no privileged features",
     "self_distillation": "Self-distillation: a teacher like the student",
+    "self_distillation_crossfit": "Self-distillation, teachers that did not see the row",
     "gend": "Generalized distillation: the teacher reads privileged features alone",
     "mtl": "Multi-task: predicts the privileged features",
     "pfd_joint": "PFD, the teacher trained beside it",

@@ -24,6 +24,7 @@ from training.teacher_features import read_teacher_features, write_teacher_featu
 _PLAIN_SEED_OFFSET = 100_000
 """A plain teacher of the student's own seed would start from the same weights and see the same batches."""
 _CROSS_FIT_SEED_OFFSET = 200_000
+_PLAIN_CROSS_FIT_SEED_OFFSET = 300_000
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,8 @@ class Teachers:
         if role == "plain_large" and self.config.kd_teacher is None:
             role = "plain"
         if role not in self._ready:
-            self._ready[role] = self._cross_fit() if role == "privileged_crossfit" else self._train(role)
+            crossed = role in ("privileged_crossfit", "plain_crossfit")
+            self._ready[role] = self._cross_fit(role) if crossed else self._train(role)
         return self._ready[role]
 
     def trained(self, role: TeacherRole) -> Taught | None:
@@ -98,27 +100,32 @@ class Teachers:
             path = write_soft_targets(self.home / f"soft_targets{suffix}", directory, self.data.train)
         return Taught(card, read_soft_targets(path, card, self.data.train))
 
-    def _cross_fit(self) -> Taught:
-        """K privileged teachers, each trained without one part of the training rows, standardisation included."""
+    def _cross_fit(self, role: TeacherRole) -> Taught:
+        """K teachers, each trained without one part of the training rows, standardisation included.
+
+        Privileged and plain ones stand in the same parts, and differ in their seeds as in what they read.
+        """
         train, folds = self.data.train, self.config.teacher.cross_fit_folds
         parts = assign_parts(train.rows, folds, self.seed)
+        privileged = role == "privileged_crossfit"
+        prefix, offset = ("crossfit", _CROSS_FIT_SEED_OFFSET) if privileged else (role, _PLAIN_CROSS_FIT_SEED_OFFSET)
         groups = [PrivilegedGroup(name=group.name, features=group.features) for group in self.statistics.groups]
         directories, cards = [], []
         for part in range(folds):
             seen = rows_at(train, np.flatnonzero(parts != part))
-            directories.append(self.home / f"teacher_crossfit_{part}")
+            directories.append(self.home / f"teacher_{prefix}_{part}")
             card = fit(
                 directories[-1],
                 replace(self.data, train=seen),
                 self.config,
                 method="ce",
-                seed=_CROSS_FIT_SEED_OFFSET + self.seed * folds + part,
-                statistics=PrivilegedStatistics.fit(seen.rows, groups),
-                role="teacher",
+                seed=offset + self.seed * folds + part,
+                statistics=PrivilegedStatistics.fit(seen.rows, groups) if privileged else None,
+                role="teacher" if privileged else "plain_teacher",
                 operation=self.operation,
             )
             cards.append(card)
-        home = self.home / "soft_targets_privileged_crossfit"
+        home = self.home / f"soft_targets_{role}"
         with main_first():  # the others find the file
             path, together = write_cross_fitted(home, directories, cards, train, parts)
         return Taught(together, read_soft_targets(path, together, train))

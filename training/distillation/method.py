@@ -4,24 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from torch import Tensor
 
 from training.config import DistillationConfig
 from training.distillation.task_batch import TaskBatch
 
-TeacherRole = Literal["none", "privileged", "privileged_crossfit", "plain", "plain_large", "privileged_only", "joint"]
+TeacherRole = Literal[
+    "none", "privileged", "privileged_crossfit", "plain", "plain_crossfit", "plain_large", "privileged_only", "joint"
+]
 """Whose soft targets a method reads.
 
     none                  nobody's: labels alone, or labels and the privileged features as targets
     privileged            DF-X-VLM: everything the student reads, and the privileged features
     privileged_crossfit   DF-X-VLMs trained without the rows that they are asked about (``training.cross_fit``)
     plain                 a model like the student, without privileged features, of another seed
+    plain_crossfit        the same, trained without the rows that they are asked about, in the same parts
     plain_large           the same with the architecture ``RunConfig.kd_teacher``
     privileged_only       a model that reads the privileged features and nothing else
     joint                 DF-X-VLM trained in the same steps as the student
 """
+
+_PRIVILEGED: Final[tuple[TeacherRole, ...]] = ("privileged", "privileged_crossfit", "privileged_only", "joint")
 
 LossFunction = Callable[[TaskBatch, DistillationConfig], Tensor]
 """(rows of one task, options) -> scalar loss."""
@@ -60,6 +65,16 @@ class Method:
     def configured(self, config: DistillationConfig) -> DistillationConfig:
         """The run's options with those that the method fixes in their place."""
         return config.model_copy(update=self.options) if self.options else config
+
+    @property
+    def cross_fitted(self) -> bool:
+        """Whether no row is taught by a teacher that was trained on it."""
+        return self.teacher in ("privileged_crossfit", "plain_crossfit")
+
+    @property
+    def reads_privileged(self) -> bool:
+        """Whether anything privileged reaches the student: through a teacher, or as what it predicts."""
+        return self.predicts_privileged or self.teacher in _PRIVILEGED
 
     @property
     def reads_soft_targets(self) -> bool:

@@ -28,6 +28,7 @@ from training.distillation.methods import (
     pfd_crossfit,
     pfd_joint,
     self_distillation,
+    self_distillation_crossfit,
     tpd,
     wsld,
 )
@@ -36,6 +37,7 @@ _ALL: Final[tuple[Method, ...]] = (
     ce.METHOD,
     kd.METHOD,
     self_distillation.METHOD,
+    self_distillation_crossfit.METHOD,
     gend.METHOD,
     mtl.METHOD,
     pfd.METHOD,

@@ -28,6 +28,12 @@ def test_families_hold_what_is_there() -> None:
     assert found["against CPFD"] == [("kd", "cpfd")]
     assert found["CPFD against its tampered weights"] == [("cpfd", "cpfd_shuffled")]
     assert found["against the controls"] == [("ce", "tfidf_logistic"), ("cpfd", "tfidf_logistic")]
+    found = families(("self_distillation", "self_distillation_crossfit", "pfd", "mtl", "wsld", "cpfd_preview"))
+    assert found["against distillation without privileged features"] == [
+        ("pfd", "self_distillation"),
+        ("wsld", "self_distillation"),
+        ("cpfd_preview", "self_distillation_crossfit"),
+    ]
     assert families(("ce",)) == {"teacher": [("teacher", "ce")]}
 
 

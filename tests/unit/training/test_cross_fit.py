@@ -173,6 +173,20 @@ def test_the_cross_fitted_teacher_is_its_parts(toy: Toy, teachers: Teachers) -> 
     assert all(np.array_equal(again.soft_targets[name], value) for name, value in taught.soft_targets.items())
 
 
+def test_plain_teachers_are_cross_fitted_in_the_same_parts_without_privileged_features(
+    toy: Toy, teachers: Teachers
+) -> None:
+    taught, privileged = (teachers.get(role).card for role in ("plain_crossfit", "privileged_crossfit"))
+    assert isinstance(taught, CrossFitCard)
+    assert isinstance(privileged, CrossFitCard)
+    assert taught.parts_digest == privileged.parts_digest
+    cards = [read_card(teachers.home / f"teacher_plain_crossfit_{part}") for part in range(2)]
+    assert taught.teachers == tuple(one.digest() for one in cards)
+    assert {(one.role, one.privileged) for one in cards} == {("plain_teacher", None)}
+    with pytest.raises(SoftTargetsError, match="several teachers"):
+        teachers.features("plain_crossfit")
+
+
 def test_out_of_fold_soft_targets_of_other_teachers_are_refused(toy: Toy, teachers: Teachers, short: RunConfig) -> None:
     taught = teachers.get("privileged_crossfit")
     train, home = toy.parts["train"], teachers.home / "soft_targets_privileged_crossfit"

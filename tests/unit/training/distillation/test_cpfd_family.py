@@ -23,6 +23,20 @@ FAMILY = [*CROSS_FITTED, "cpfd_norm", "cpfd_mix"]
 OTHERWISE = DistillationConfig(lam=0.3, confidence="entropy", weighting="mix", gamma=0.5)
 
 
+def test_the_cross_fitted_control_differs_from_its_method_in_the_teacher_alone() -> None:
+    control, method = METHODS["self_distillation_crossfit"], METHODS["pfd_crossfit"]
+    assert replace(control, name=method.name, teacher=method.teacher, source=method.source) == method
+    assert control.cross_fitted
+    assert not control.reads_privileged
+    assert method.cross_fitted
+    assert method.reads_privileged
+    assert not METHODS["self_distillation"].cross_fitted
+    assert [name for name, one in METHODS.items() if one.reads_privileged and not one.reads_soft_targets] == [
+        "mtl",
+        "pfd_joint",
+    ]
+
+
 def with_advantage(batch: TaskBatch, advantage: float | None) -> TaskBatch:
     return replace(batch, context=replace(batch.context, teacher_advantage=advantage))
 
