@@ -30,6 +30,12 @@ def fit_temperature(logits_NK: NDArray[np.float32], targets: TaskTargets) -> flo
     return float(np.exp(minimize_scalar(loss, bounds=bounds, method="bounded").x))
 
 
+def at_bound(temperature: float) -> bool:
+    """Whether the search ended where it may not go further: the logits are of no use, or too few rows tell."""
+    low, high = _TEMPERATURES
+    return not low * 1.01 < temperature < high / 1.01
+
+
 def flag_scores(logits_NK: NDArray[np.float32], task: TaskSpec, temperature: float) -> NDArray[np.float64]:
     """What is compared with the threshold: (N,), or (N, K) for a multilabel task. As ``contract.decision`` does."""
     p_NK = probabilities(logits_NK, task.kind, temperature)

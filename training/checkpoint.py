@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal, Protocol
 
 import torch
-from pydantic import ValidationError
+from pydantic import SerializerFunctionWrapHandler, ValidationError, model_serializer
 from torch import nn
 
 from contract.bundle import file_digest
@@ -53,6 +53,13 @@ class CheckpointCard(FrozenDocument):
     """Training rows left out because their clip could not be decoded."""
     losses: tuple[float, ...]
     """Mean training loss of each epoch."""
+    rows_digest: str | None = None
+    """SHA-256, in hex, of the ids of the rows trained and calibrated on; None on older checkpoints."""
+
+    @model_serializer(mode="wrap")
+    def _without_later_defaults(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without the later field older cards keep their digests."""
+        return {k: v for k, v in handler(self).items() if k != "rows_digest" or v is not None}
 
     @property
     def temperatures(self) -> dict[str, float]:
@@ -77,7 +84,7 @@ class TeacherRecord(Protocol):
 
 def replace_text(path: Path, text: str) -> None:
     """Writes text through a temporary file, so that a killed run leaves the old file or the new one."""
-    partial = path.with_suffix(path.suffix + ".partial")
+    partial = path.with_suffix(f"{path.suffix}.{os.getpid()}.partial")  # trials of one experiment share some
     partial.write_text(text)
     os.replace(partial, path)  # noqa: PTH105 - atomic over an existing file on every platform
 

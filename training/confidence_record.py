@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import logging
 from collections.abc import Iterable, Mapping
@@ -13,8 +14,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from training.batches import RowSet
+from training.calibrate import at_bound
 from training.checkpoint import TeacherRecord, write_json
-from training.soft_targets import DEGENERATE_CONFIDENCE, row_confidence
+from training.soft_targets import DEGENERATE_CONFIDENCE, DEGENERATE_SPREAD, row_confidence
 
 _LOG = logging.getLogger(__name__)
 CONFIDENCE_FILE = "confidence.json"
@@ -26,26 +28,48 @@ Judged = tuple[Mapping[str, NDArray[np.float32]], RowSet, TeacherRecord]
 
 
 def record_means(home: Path, judged: Mapping[str, Judged], confidence: str) -> None:
-    """Writes each part's mean confidence by task, and warns where it says nothing on training rows.
+    """Writes each part's mean confidence by task.
 
     Args:
-        home: folder of the trial; what is there already stays.
+        home: folder of the trial.
         judged: ``train`` and ``test`` -> what the privileged teacher says of them.
         confidence: a name in ``CONFIDENCES``.
     """
     path = home / CONFIDENCE_FILE
-    if path.exists():
-        return
     means = {
         part: {task: float(values.mean()) for task, values in row_confidence(*of, confidence).items()}
         for part, of in judged.items()
     }
-    for task, mean in means["train"].items():
+    if not path.exists() or json.loads(path.read_text()) != means:
+        write_json(path, means)
+
+
+def warn_of_degenerate(trial: str, judged: Judged, confidence: str) -> None:
+    """Logs where the confidence of training rows cannot tell them apart, and where it was not calibrated.
+
+    A process says each only once: a benchmark comes by here with every method.
+
+    Args:
+        trial: its name.
+        judged: what the teacher says of the rows that a student is to learn from.
+        confidence: a name in ``CONFIDENCES``.
+    """
+    for task, values in row_confidence(*judged, confidence).items():
+        mean, spread = float(values.mean()), float(values.std(correction=0))
         if mean > DEGENERATE_CONFIDENCE:
-            _LOG.warning(
-                "%s: mean confidence of the teacher on %s is %.3f: CPFD is close to PFD", home.name, task, mean
-            )
-    write_json(path, means)
+            _tell(f"{trial}: mean confidence of the teacher on {task} is {mean:.3f}: CPFD is close to PFD")
+        elif spread < DEGENERATE_SPREAD:
+            found = f"{mean:.3f} in nearly every row (standard deviation {spread:.3f})"
+            _tell(f"{trial}: confidence of the teacher on {task} is {found}: CPFD is close to PFD")
+        temperature = judged[2].temperatures[task]
+        if at_bound(temperature):
+            ends = f"ends at its bound, temperature {temperature:.2f}"
+            _tell(f"{trial}: the teacher's calibration on {task} {ends}: its confidence says little")
+
+
+@functools.cache
+def _tell(message: str) -> None:
+    _LOG.warning("%s", message)
 
 
 def record_histograms(home: Path, judged: Mapping[str, Judged], confidence: str) -> None:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from contract.decision import Modality, TaskKind, TaskSpec
 from training.calibrate import max_f1_threshold
+from training.checkpoint import write_json
 from training.controls import background_features, container_features, fit_control, fit_text_control
 from training.frame_store import FrameStore
 from training.manifest import Manifest, Row
@@ -26,6 +27,8 @@ from training.targets import flag_targets, task_targets
 _LOG = logging.getLogger(__name__)
 CLIP_CONTROLS: Final = ("container_only", "background_only")
 TEXT_CONTROL: Final = "tfidf_logistic"
+_LEFT_OUT: Final = ".json"
+"""Instead of scores: why there are none."""
 CONTROLS: Final = (*CLIP_CONTROLS, TEXT_CONTROL)
 
 
@@ -66,7 +69,12 @@ def write_control_predictions(directory: Path, manifest: Manifest, parts: Parts,
         if control == "container_only" and not _clips_are_here(manifest, chosen):
             _LOG.warning("%s: container_only is left out: not all clips are on this machine", task.name)
             continue
-        _write(_path(directory, control, task.name), control, task, chosen, manifest, cache, seed)
+        path = _path(directory, control, task.name)
+        try:
+            _write(path, control, task, chosen, manifest, cache, seed)
+        except ValueError as error:  # no word in any title, or one class where only some rows have what it reads
+            _LOG.warning("%s: %s is left out: %s", task.name, control, error)
+            write_json(path.with_suffix(_LEFT_OUT), {"left_out": str(error)})
 
 
 def _clips_are_here(manifest: Manifest, parts: Parts) -> bool:
@@ -75,7 +83,10 @@ def _clips_are_here(manifest: Manifest, parts: Parts) -> bool:
 
 
 def missing_controls(directory: Path, manifest: Manifest, parts: Parts) -> Iterator[tuple[str, TaskSpec, Parts]]:
-    """(control, task, split -> its rows) of every control that applies and is not stored with validation scores."""
+    """(control, task, split -> its rows) of every control that applies and is not stored with validation scores.
+
+    The words of a row without text are none: the text control answers for all rows that the methods answer for.
+    """
     for task in manifest.tasks:
         if task.kind is TaskKind.MULTILABEL:
             continue
@@ -83,10 +94,11 @@ def missing_controls(directory: Path, manifest: Manifest, parts: Parts) -> Itera
         applying = CLIP_CONTROLS if on_clips else (TEXT_CONTROL,)
         for control in applying:
             chosen = {
-                split: [r for r in rows if task.name in r.labels and (r.video if on_clips else r.texts)]
+                split: [r for r in rows if task.name in r.labels and (r.video or not on_clips)]
                 for split, rows in parts.items()
             }
-            if all(chosen.values()) and not _is_complete(_path(directory, control, task.name)):
+            reads = on_clips or any(text.strip() for row in chosen["train"] for text in row.texts.values())
+            if reads and all(chosen.values()) and not _is_complete(_path(directory, control, task.name)):
                 yield control, task, chosen
 
 
@@ -112,7 +124,7 @@ def _path(directory: Path, control: str, task: str) -> Path:
 
 def _is_complete(path: Path) -> bool:
     if not path.exists():
-        return False
+        return path.with_suffix(_LEFT_OUT).exists()
     with np.load(path, allow_pickle=False) as arrays:
         return "validation_scores" in arrays
 

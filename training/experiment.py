@@ -14,16 +14,12 @@ from __future__ import annotations
 
 import logging
 import multiprocessing
-import os
 from collections import Counter
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from pydantic import Field, ValidationError, field_validator
 from tqdm import tqdm
 
@@ -31,12 +27,11 @@ from contract.frozen import FrozenDocument
 from contract.text import TextTokenizer
 from contract.video import DecodeLimits
 from training.batches import RowSet, row_set, with_privileged, with_soft_targets, with_teacher_features
-from training.checkpoint import read_checkpoint, write_json
-from training.confidence_record import Judged, record_histograms, record_means
+from training.checkpoint import write_json
+from training.confidence_record import Judged, record_histograms, record_means, warn_of_degenerate
 from training.config import RunConfig
 from training.control_predictions import write_control_predictions
 from training.distillation.registry import METHODS, require_known
-from training.engine import predict
 from training.fit import FitData, fit
 from training.frame_cache import FrameCache
 from training.frame_store import FrameStore
@@ -44,6 +39,7 @@ from training.leakage import groups_without_top
 from training.manifest import Manifest, Split
 from training.operation import PLAIN_OPERATION, Operation
 from training.paired import write_paired_predictions
+from training.predictions import VALIDATION_PREDICTIONS_FILE, read_predictions, write_predictions
 from training.pretrained import require_usable
 from training.privileged import PrivilegedStatistics
 from training.processes import main_first, world
@@ -54,9 +50,6 @@ from training.validation import require_rows_left
 
 _LOG = logging.getLogger(__name__)
 _FAILED_SHOWN = 20
-PREDICTIONS_FILE = "predictions.npz"
-VALIDATION_PREDICTIONS_FILE = "validation_predictions.npz"
-"""Experiments from before it was written lack it; running one again adds it."""
 EXPERIMENT_FILE = "experiment.json"
 TOKENIZER_FILE = "tokenizer.json"
 DEFAULT_METHODS = ("ce", "pfd", "cpfd")
@@ -230,7 +223,10 @@ def trial_data(
         parts["train"], parts["val"], manifest.tasks, manifest.digest(), trial.test_fold, skipped, tokenizer_path
     )
     groups = groups_without_top(manifest, trial.test_fold, plan.config.teacher.drop_top)
-    return data, parts, PrivilegedStatistics.fit(parts["train"].rows, groups)
+    statistics = PrivilegedStatistics.fit(parts["train"].rows, groups)
+    if statistics.unread:
+        _LOG.warning("%s: constant or missing in training rows, not read: %s", trial.name, ", ".join(statistics.unread))
+    return data, parts, statistics
 
 
 def run_trial(
@@ -255,6 +251,7 @@ def run_trial(
     }
     if world().is_main_process:
         record_means(home, judged, confidence)
+        warn_of_degenerate(trial.name, judged["train"], confidence)
     for name in plan.methods:
         method = METHODS[name]
         taught = teachers.get(method.teacher) if method.reads_soft_targets else None
@@ -278,6 +275,8 @@ def run_trial(
     crossed = teachers.trained("privileged_crossfit")
     if crossed is not None:
         judged["train_crossfit"] = (crossed.soft_targets, parts["train"], crossed.card)
+        if world().is_main_process:
+            warn_of_degenerate(f"{trial.name}, out of fold", judged["train_crossfit"], confidence)
     if world().is_main_process:
         record_histograms(home, judged, confidence)
         by_split = {str(split): part.rows for split, part in parts.items()}
@@ -289,30 +288,6 @@ def _predict_held_out(directory: Path, test: RowSet, val: RowSet) -> None:
     write_predictions(directory, test)
     write_paired_predictions(directory, test)
     write_predictions(directory, val, VALIDATION_PREDICTIONS_FILE)
-
-
-def write_predictions(directory: Path, held_out: RowSet, file: str = PREDICTIONS_FILE) -> None:
-    """Stores the checkpoint's logits (N, K) of these rows, task by task, beside it."""
-    path = directory / file
-    if path.exists():
-        return
-    model, card = read_checkpoint(directory)
-    logits: dict[str, Any] = predict(model, held_out, card.tasks)
-    partial = path.with_suffix(".partial.npz")
-    np.savez(
-        partial,
-        row_ids=np.asarray([row.id for row in held_out.rows]),
-        **{f"logits_{name}": values for name, values in logits.items()},
-    )
-    os.replace(partial, path)  # noqa: PTH105
-
-
-def read_predictions(directory: Path, test: RowSet) -> dict[str, NDArray[np.float32]]:
-    """Task -> (N, K) logits of the test rows, as ``write_predictions`` stored them."""
-    with np.load(directory / PREDICTIONS_FILE, allow_pickle=False) as arrays:
-        if arrays["row_ids"].tolist() != [row.id for row in test.rows]:
-            raise ValueError(f"{directory / PREDICTIONS_FILE}: predictions of other rows")
-        return {name: arrays[f"logits_{name}"] for name in test.targets}
 
 
 def _run_in_worker(

@@ -7,7 +7,6 @@ shows it here. The pairing is drawn without looking at a label.
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +15,9 @@ import torch
 from numpy.typing import NDArray
 
 from training.batches import Pick, RowSet
-from training.checkpoint import read_checkpoint
+from training.checkpoint import read_card, read_checkpoint
 from training.engine import forward
+from training.predictions import is_stored, require_stored, store
 from training.processes import world
 
 PAIRED_FILE = "paired_predictions.npz"
@@ -42,21 +42,18 @@ def write_paired_predictions(directory: Path, test: RowSet) -> None:
     """Stores the checkpoint's logits (N, K) of the drawn pairs, task by task, beside it."""
     path = directory / PAIRED_FILE
     pairs = draw_pairs(test)
-    if path.exists() or not pairs:
+    if not pairs or is_stored(path, read_card(directory)):
         return
     model, card = read_checkpoint(directory)
     model.to(world().device)
     chunks = [pairs[i : i + _BATCH] for i in range(0, len(pairs), _BATCH)]
     found = [forward(model, test.build(chunk)) for chunk in chunks]
     logits: dict[str, Any] = {t.name: torch.cat([part[t.name] for part in found]).cpu().numpy() for t in card.tasks}
-    partial = path.with_suffix(".partial.npz")
-    np.savez(
-        partial,
-        clip_ids=np.asarray([test.rows[clip].id for clip, _ in pairs]),
-        text_ids=np.asarray([test.rows[text].id for _, text in pairs if text is not None]),
-        **{f"logits_{name}": values for name, values in logits.items()},
-    )
-    os.replace(partial, path)  # noqa: PTH105
+    arrays = {
+        "clip_ids": np.asarray([test.rows[clip].id for clip, _ in pairs]),
+        "text_ids": np.asarray([test.rows[text].id for _, text in pairs if text is not None]),
+    }
+    store(path, card, arrays | {f"logits_{name}": values for name, values in logits.items()})
 
 
 def read_paired(directory: Path, output_name: str, labelled: set[str]) -> tuple[list[str], NDArray[np.float32]] | None:
@@ -73,6 +70,7 @@ def read_paired(directory: Path, output_name: str, labelled: set[str]) -> tuple[
     path = directory / PAIRED_FILE
     if not path.exists():
         return None
+    require_stored(path)
     with np.load(path, allow_pickle=False) as arrays:
         halves = zip(arrays["clip_ids"].tolist(), arrays["text_ids"].tolist(), strict=True)
         first: dict[str, int] = {}

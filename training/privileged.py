@@ -59,6 +59,16 @@ class PrivilegedStatistics(FrozenDocument):
         """Group -> F."""
         return {group.name: len(group.features) for group in self.groups}
 
+    @property
+    def unread(self) -> tuple[str, ...]:
+        """``group.feature`` of each that is constant or never present in train, and so handed over as absent."""
+        return tuple(
+            f"{group.name}.{feature}"
+            for group in self.groups
+            for feature, std in zip(group.features, group.stds, strict=True)
+            if std == 0
+        )
+
     def transform(self, rows: Sequence[Row]) -> dict[str, tuple[NDArray[np.float32], NDArray[np.float32]]]:
         """Group -> (values, presence), each (N, F) float32.
 

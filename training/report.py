@@ -22,9 +22,10 @@ from training.comparisons import BASELINE, TEACHER, compare, gaps_closed
 from training.confidence_record import CONFIDENCE_FILE
 from training.config import faults_in
 from training.connected_rows import groups_of_titles
-from training.experiment import EXPERIMENT_FILE, PREDICTIONS_FILE, ExperimentPlan
+from training.experiment import EXPERIMENT_FILE, ExperimentPlan
 from training.manifest import Manifest, Row
 from training.metrics import Array, Scored, evaluate
+from training.predictions import PREDICTIONS_FILE
 from training.trial_scores import HeldOut, Table, TrialScores, paired_scores, score_table, strata
 
 __all__ = ["BASELINE", "TEACHER", "TITLES", "TaskResult", "build_report", "measure", "measure_all", "read_plan"]

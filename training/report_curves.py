@@ -20,8 +20,9 @@ from contract.decision import TaskKind, TaskSpec
 from training.calibrate import flag_scores
 from training.checkpoint import CARD_FILE, read_card
 from training.distillation.confidence import teacher_confidence
-from training.experiment import PREDICTIONS_FILE, ExperimentPlan
+from training.experiment import ExperimentPlan
 from training.manifest import Row
+from training.predictions import PREDICTIONS_FILE, labelled_logits
 from training.soft_targets import SOFT_TARGETS_FILE
 from training.targets import flag_columns, flag_targets, task_targets
 
@@ -94,7 +95,7 @@ def read_held_out(
 def _held_out(home: Path, method: str, task: TaskSpec, rows: Mapping[str, Row]) -> HeldOut | None:
     path = home / method / PREDICTIONS_FILE
     if path.exists() and (home / method / CARD_FILE).exists():
-        kept, logits_NK = _labelled_logits(path, task, rows)
+        kept, logits_NK = labelled_logits(path, task, rows)
         temperature = read_card(home / method).policy.tasks[task.name].temperature
         scores, raw = flag_scores(logits_NK, task, temperature), flag_scores(logits_NK, task, 1.0)
         positive = flag_targets(task_targets(kept, task))
@@ -106,15 +107,6 @@ def _held_out(home: Path, method: str, task: TaskSpec, rows: Mapping[str, Row]) 
             positive = flag_columns(flag_targets(task_targets(kept, task)), task)
             return HeldOut(flag_columns(arrays["scores"], task).ravel(), None, positive.ravel())
     return None
-
-
-def _labelled_logits(path: Path, task: TaskSpec, rows: Mapping[str, Row]) -> tuple[list[Row], NDArray[np.float32]]:
-    """The stored rows that are labelled for the task, and their logits (n, K)."""
-    with np.load(path, allow_pickle=False) as arrays:
-        found = [rows[str(i)] for i in arrays["row_ids"]]
-        labelled = np.asarray([task.name in row.labels for row in found], np.bool_)
-        logits_NK = arrays[task.output_name][labelled]
-    return [row for row, use in zip(found, labelled, strict=True) if use], logits_NK
 
 
 def precision_recall(trials: Sequence[HeldOut]) -> PrecisionRecall | None:
@@ -190,7 +182,7 @@ def teacher_confidences(runs: Path, plan: ExperimentPlan, task: TaskSpec, rows: 
 
 
 def _confidence(path: Path, task: TaskSpec, rows: Mapping[str, Row], name: str, temperature: float) -> Array:
-    kept, logits_NK = _labelled_logits(path, task, rows)
+    kept, logits_NK = labelled_logits(path, task, rows)
     values = torch.from_numpy(task_targets(kept, task).values)
     if task.kind is TaskKind.BINARY:
         values = values.reshape(-1)

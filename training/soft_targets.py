@@ -22,6 +22,8 @@ from training.engine import predict
 SOFT_TARGETS_FILE = "soft_targets.npz"
 DEGENERATE_CONFIDENCE = 0.98
 """Mean confidence on training rows above which CPFD can hardly differ from PFD (method note 1.6)."""
+DEGENERATE_SPREAD = 0.02
+"""Standard deviation of the confidence on training rows below which weighing by it is hardly weighing."""
 
 
 class SoftTargetsError(Exception):

@@ -18,10 +18,11 @@ from contract.decision import TaskKind, TaskSpec
 from training.calibrate import flag_scores, max_f1_threshold, precision_threshold
 from training.checkpoint import read_card
 from training.control_predictions import CONTROLS, ControlScores, read_control
-from training.experiment import PREDICTIONS_FILE, VALIDATION_PREDICTIONS_FILE, ExperimentPlan
+from training.experiment import ExperimentPlan
 from training.manifest import Row
 from training.metrics import PRECISIONS, Array, Scored
 from training.paired import read_paired
+from training.predictions import PREDICTIONS_FILE, VALIDATION_PREDICTIONS_FILE, labelled_logits, require_stored
 from training.targets import flag_columns, flag_targets, task_targets
 
 TEACHER = "teacher"
@@ -105,12 +106,8 @@ def _of_method(directory: Path, task: TaskSpec, rows: Mapping[str, Row], held_ou
 def _stored(
     path: Path, task: TaskSpec, rows: Mapping[str, Row], head: TaskSpec | None = None
 ) -> tuple[list[Row], NDArray[np.float32]]:
-    """The rows labelled for the task, and the logits (n, K) of ``head`` (of the task itself without one)."""
-    with np.load(path, allow_pickle=False) as arrays:
-        found = [rows[str(i)] for i in arrays["row_ids"]]
-        labelled = np.asarray([task.name in row.labels for row in found], np.bool_)
-        logits_NK = arrays[(head or task).output_name][labelled]
-    return [row for row, use in zip(found, labelled, strict=True) if use], logits_NK
+    require_stored(path)
+    return labelled_logits(path, task, rows, head)
 
 
 def _decided(

@@ -18,14 +18,12 @@ import torch
 from tqdm import tqdm
 
 from training.benchmark.provenance import record_step
-from training.checkpoint import CARD_FILE
+from training.checkpoint import CARD_FILE, read_card
 from training.comparisons import TEACHER
 from training.confidence_record import CONFIDENCE_FILE
 from training.control_predictions import missing_controls
 from training.distillation.registry import METHODS
 from training.experiment import (
-    PREDICTIONS_FILE,
-    VALIDATION_PREDICTIONS_FILE,
     ExperimentPlan,
     Trial,
     Workplace,
@@ -33,6 +31,7 @@ from training.experiment import (
     run_trial,
 )
 from training.manifest import Manifest
+from training.predictions import PREDICTIONS_FILE, VALIDATION_PREDICTIONS_FILE, is_stored
 from training.processes import world
 
 _NOT_AHEAD = ("privileged", "none", "joint")
@@ -154,4 +153,7 @@ def _run_step(manifest: Manifest, plan: ExperimentPlan, step: Step, place: Workp
 
 
 def _is_predicted(directory: Path) -> bool:
-    return all((directory / name).exists() for name in (CARD_FILE, PREDICTIONS_FILE, VALIDATION_PREDICTIONS_FILE))
+    if not (directory / CARD_FILE).exists():
+        return False
+    card = read_card(directory)
+    return all(is_stored(directory / name, card) for name in (PREDICTIONS_FILE, VALIDATION_PREDICTIONS_FILE))

@@ -13,8 +13,9 @@ from contract.decision import DecisionPolicy, Modality, TaskKind, TaskPolicy, Ta
 from training.checkpoint import CARD_FILE, CheckpointCard, write_json
 from training.confidence_record import CONFIDENCE_FILE
 from training.config import RunConfig
-from training.experiment import EXPERIMENT_FILE, PREDICTIONS_FILE, ExperimentPlan, Trial
+from training.experiment import EXPERIMENT_FILE, ExperimentPlan, Trial
 from training.manifest import Manifest, Row, Split
+from training.predictions import PREDICTIONS_FILE
 from training.soft_targets import SOFT_TARGETS_FILE
 
 SPAM = TaskSpec(name="spam", kind=TaskKind.BINARY, labels=("no", "yes"), modalities=(Modality.TEXT,))

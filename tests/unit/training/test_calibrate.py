@@ -5,7 +5,14 @@ import pytest
 from sklearn.metrics import f1_score
 
 from contract.decision import TaskKind, TaskSpec, decide_task
-from training.calibrate import fit_policy, fit_temperature, flag_scores, max_f1_threshold, precision_threshold
+from training.calibrate import (
+    at_bound,
+    fit_policy,
+    fit_temperature,
+    flag_scores,
+    max_f1_threshold,
+    precision_threshold,
+)
 from training.targets import TaskTargets
 
 BINARY = TaskSpec(name="t", kind=TaskKind.BINARY, labels=("no", "yes"))
@@ -24,6 +31,17 @@ def binary_targets(n: int, seed: int = 0) -> tuple[np.ndarray, TaskTargets]:
 def test_temperature_undoes_a_scale(factor: float) -> None:
     logits, targets = binary_targets(20000)
     assert fit_temperature(logits * factor, targets) == pytest.approx(factor, rel=0.08)
+
+
+def test_a_search_that_ends_at_its_bound_is_told_from_one_that_does_not() -> None:
+    values = np.tile(np.asarray([1, 0], np.float32), 50)
+    targets = TaskTargets(BINARY, np.ones(100, np.bool_), values)
+    certain, against = (fit_temperature(sign * (2 * values[:, None] - 1), targets) for sign in (1, -1))
+    assert at_bound(certain)
+    assert certain < 1
+    assert at_bound(against)
+    assert against > 1
+    assert not at_bound(1.0)
 
 
 def test_temperature_without_labels_is_one() -> None:

@@ -7,17 +7,27 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import cast
 
+import numpy as np
 import pytest
 
+from contract.decision import Modality, TaskKind, TaskSpec
 from tests.unit.training.conftest import Toy
 from training.batches import RowSet
 from training.checkpoint import TeacherRecord
-from training.confidence_record import BINS, CONFIDENCE_FILE, HISTOGRAMS_FILE, Judged, record_histograms
+from training.confidence_record import (
+    BINS,
+    CONFIDENCE_FILE,
+    HISTOGRAMS_FILE,
+    Judged,
+    record_histograms,
+    warn_of_degenerate,
+)
 from training.config import RunConfig, TeacherConfig
 from training.experiment import ExperimentPlan, Trial, Workplace, run
 from training.fusion_comparison import FUSIONS, compare_fusions
 from training.leakage import groups_without_top, leakage_report, most_telling
 from training.manifest import PrivilegedGroup
+from training.targets import TaskTargets
 
 
 @pytest.fixture
@@ -65,6 +75,30 @@ def test_a_record_that_holds_all_parts_is_left_alone_and_one_that_lacks_a_part_i
     path.write_text(json.dumps({"tasks": {"one": {"train": {}, "test": {}}}}))
     record_histograms(tmp_path, dict.fromkeys(("train", "test", "train_crossfit"), nothing), "true_prob")
     assert json.loads(path.read_text())["bins"] == BINS
+
+
+@pytest.mark.parametrize(
+    ("logits", "temperature", "expected"),
+    [
+        ([9.0, -9.0], 1.0, "mean confidence"),
+        ([0.5, -0.5], 1.0, "standard deviation 0.000"),
+        ([3.0, 0.5], 20.0, "bound"),
+        ([3.0, 0.5], 1.0, None),
+    ],
+)
+def test_confidence_that_tells_rows_apart_in_name_only_is_told_of_once(
+    caplog: pytest.LogCaptureFixture, logits: list[float], temperature: float, expected: str | None
+) -> None:
+    task = TaskSpec(name="risky", kind=TaskKind.BINARY, labels=("no", "yes"), modalities=(Modality.TEXT,))
+    targets = TaskTargets(task, np.ones(2, np.bool_), np.asarray([1, 0], np.float32))
+    rows = cast(RowSet, SimpleNamespace(targets={"risky": targets}))
+    teacher = cast(TeacherRecord, SimpleNamespace(temperatures={"risky": temperature}))
+    judged = ({"risky": np.asarray(logits, np.float32).reshape(2, 1)}, rows, teacher)
+    trial = f"{logits} {temperature}"
+    for _ in range(2):
+        warn_of_degenerate(trial, judged, "true_prob")
+    assert len(caplog.messages) == (expected is not None)
+    assert expected is None or expected in caplog.messages[0]
 
 
 def test_dropping_everything_is_refused_and_nothing_dropped_is_the_manifest(toy: Toy) -> None:

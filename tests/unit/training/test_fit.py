@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -11,8 +13,9 @@ import training.fit as fit_module
 import training.trainer as trainer_module
 from tests.unit.training.conftest import Toy
 from training.batches import batches_in_epoch, with_soft_targets
-from training.checkpoint import read_checkpoint
+from training.checkpoint import CARD_FILE, read_checkpoint, write_json
 from training.config import RunConfig
+from training.cross_fit import rows_at
 from training.fit import fit
 from training.privileged import PrivilegedStatistics
 from training.soft_targets import SoftTargetsError, read_soft_targets, write_soft_targets
@@ -66,6 +69,19 @@ def test_a_checkpoint_of_other_inputs_is_not_taken_for_this_one(
     fit(tmp_path / "a", toy.data, tiny_config, method="ce", seed=1)
     with pytest.raises(ValueError, match="another seed"):
         fit(tmp_path / "a", toy.data, tiny_config, method="ce", seed=2)
+
+
+def test_a_checkpoint_of_other_rows_is_not_taken_for_this_one(toy: Toy, tiny_config: RunConfig, tmp_path: Path) -> None:
+    """Of one manifest, rows whose clips could not be decoded are left out: when they can be, it is other training."""
+    config = tiny_config.model_copy(update={"optimiser": tiny_config.optimiser.model_copy(update={"epochs": 1})})
+    fewer = replace(toy.data, train=rows_at(toy.data.train, np.arange(20)))
+    card = fit(tmp_path / "a", fewer, config, method="ce", seed=1)
+    with pytest.raises(ValueError, match="another rows_digest"):
+        fit(tmp_path / "a", toy.data, config, method="ce", seed=1)
+    older = card.model_copy(update={"rows_digest": None})
+    assert "rows_digest" not in older.model_dump()
+    write_json(tmp_path / "a" / CARD_FILE, older.model_dump(mode="json"))
+    assert fit(tmp_path / "a", toy.data, config, method="ce", seed=1) == older
 
 
 def test_divergence_is_an_error(toy: Toy, tiny_config: RunConfig, tmp_path: Path) -> None:

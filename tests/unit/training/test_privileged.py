@@ -39,6 +39,7 @@ def test_a_feature_without_variance_in_train_is_always_absent() -> None:
     values, presence = fitted.transform([row(5.0, flat=99.0, never=7.0)])["flow"]
     np.testing.assert_array_equal(values[0, 1:], 0)
     np.testing.assert_array_equal(presence[0, 1:], 0)
+    assert fitted.unread == ("flow.flat", "flow.never")
 
 
 def test_a_constant_of_any_size_is_constant() -> None:

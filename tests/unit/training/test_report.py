@@ -10,7 +10,8 @@ import pytest
 from tests.unit.training.finished_run import FinishedRun, make_finished_run
 from training.confidence_record import CONFIDENCE_FILE
 from training.config import RunConfig
-from training.experiment import EXPERIMENT_FILE, PREDICTIONS_FILE
+from training.experiment import EXPERIMENT_FILE
+from training.predictions import PREDICTIONS_FILE
 from training.report import build_report, measure_all, read_plan
 
 

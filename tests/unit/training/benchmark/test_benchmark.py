@@ -21,8 +21,9 @@ from training.benchmark.schedule import run_benchmark, steps_of
 from training.benchmark.selection import rank_on_validation
 from training.benchmark.sizes import BenchmarkSize, SizeName, read_sizes, reduced
 from training.config import ConfigError, RunConfig, read_config
-from training.experiment import PREDICTIONS_FILE, VALIDATION_PREDICTIONS_FILE, ExperimentPlan, Workplace, plan_trials
+from training.experiment import ExperimentPlan, Workplace, plan_trials
 from training.manifest import Manifest, Row
+from training.predictions import PREDICTIONS_FILE, VALIDATION_PREDICTIONS_FILE
 from training.report import read_plan
 from training.synthetic import generate
 
