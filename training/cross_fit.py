@@ -109,7 +109,8 @@ def out_of_fold_logits(
     """Task -> (N, K) logits of every training row, from the teacher that did not see it.
 
     Where a part's teacher saw no labelled row of a task, or rows of one class only, its head is no teacher of that
-    task: the part's rows get the logits of the class shares over all training rows, which say nothing of a row.
+    task: the part's rows get the logits of the class shares over all training rows, which say nothing of a row. Of a
+    multilabel task the same holds for each label by itself. A class of several that a teacher never saw is only told.
 
     Args:
         teachers: folder of each part's teacher.
@@ -129,10 +130,14 @@ def out_of_fold_logits(
         for task in tasks:
             targets = train.targets[task.name]
             logits[task.name][unseen] = found[task.name]
-            if targets.labelled[unseen].any() and not _teaches(targets, parts != part):
-                logits[task.name][unseen] = _prior_logits(targets)
-                message = f"{task.name}: the rows outside part {part} hold fewer than two classes: no teacher for it"
-                warnings.warn(message, CrossFitWarning, stacklevel=2)
+            if not targets.labelled[unseen].any():
+                continue
+            seen = targets.values[targets.labelled & (parts != part)]
+            untaught = np.flatnonzero(_untaught(seen, task))
+            logits[task.name][np.ix_(unseen, untaught)] = _prior_logits(targets)[untaught]
+            if message := _told_of(seen, task):
+                told = f"{task.name}: the rows outside part {part} hold {message}"
+                warnings.warn(told, CrossFitWarning, stacklevel=2)
     return logits
 
 
@@ -171,9 +176,23 @@ def _counts(rows: Sequence[Row], of_row: Sequence[str], names: Sequence[str]) ->
     return np.stack([strata[key] for key in sorted(strata)], axis=1)
 
 
-def _teaches(targets: TaskTargets, seen_N: NDArray[np.bool_]) -> bool:
-    values = targets.values[targets.labelled & seen_N]
-    return len(np.unique(values)) > 1
+def _untaught(seen: NDArray[np.generic], task: TaskSpec) -> NDArray[np.bool_]:
+    """(K,) whether each logit of the head means nothing after training on these values alone."""
+    if task.kind is TaskKind.MULTILABEL:
+        return np.asarray([len(np.unique(column)) < 2 for column in seen.T], np.bool_)
+    return np.full(task.logits_width, len(np.unique(seen)) < 2)
+
+
+def _told_of(seen: NDArray[np.generic], task: TaskSpec) -> str | None:
+    """What a teacher of these values cannot know; None where it lacks nothing."""
+    untaught = _untaught(seen, task)
+    if task.kind is TaskKind.MULTILABEL:
+        names = [label for label, lacks in zip(task.labels, untaught, strict=True) if lacks]
+        return f"one answer only to {', '.join(names)}: no teacher for it" if names else None
+    if untaught.all():
+        return "fewer than two classes: no teacher for it"
+    absent = [label for k, label in enumerate(task.labels) if k not in seen]
+    return f"no {', '.join(absent)}: its teacher takes such rows for others" if absent else None
 
 
 def _prior_logits(targets: TaskTargets) -> NDArray[np.float32]:

@@ -293,24 +293,17 @@ def _straddling_groups(manifest: Manifest, rows: _Numbered) -> _Found:
 
 
 def _straddling_content(manifest: Manifest, rows: _Numbered) -> _Found:
-    for column, key in (("texts", _text_of), ("video", _clip_of)):
+    # A clip's title may repeat; only where it is all of some row is it an example again, alone or under another clip.
+    whole_texts = {text_of(row) for _, row in rows if row.video is None}
+    for column in ("texts", "video"):
         first: dict[object, tuple[int, object]] = {}
         for number, row in rows:
-            content = key(row)
-            if content is None:
+            content = row.video if column == "video" else text_of(row)
+            if content is None or (column == "texts" and content not in whole_texts):
                 continue
             before, where = first.setdefault(content, (number, (row.split, row.fold)))
             if where != (row.split, row.fold):
                 yield number, column, f"the same content in another split or fold, in row {before}", "warning"
-
-
-def _text_of(row: Row) -> object:
-    # A clip's title may repeat; only a row that is nothing but text is the same example again.
-    return text_of(row) if row.video is None else None
-
-
-def _clip_of(row: Row) -> object:
-    return None if row.video is None else (row.video, row.window_ms)
 
 
 def _missing_clips(manifest: Manifest) -> _Found:

@@ -215,3 +215,27 @@ def test_a_task_in_one_group_has_no_out_of_fold_teacher(toy: Toy, teachers: Teac
     values = train.targets["topics"].values[parts == 0]
     share = (values.sum(axis=0) + 1) / (len(values) + 2)
     assert np.allclose(1 / (1 + np.exp(-logits[parts == 0])), share, atol=1e-6)
+
+
+def test_a_label_and_a_class_that_a_teacher_never_saw_are_told(toy: Toy, teachers: Teachers) -> None:
+    """Label by label in a multilabel task; of several classes the one that lacks is named, and the head stays."""
+    train = toy.parts["train"]
+    teachers.get("privileged_crossfit")
+    directories = [teachers.home / f"teacher_crossfit_{part}" for part in range(2)]
+    topics, shape = train.targets["topics"], train.targets["shape"]
+    name, kind = topics.task.labels[0], shape.task.labels[0]
+    without_kind = (shape.labelled & (shape.values == 0)).astype(np.int64)
+    with pytest.warns(CrossFitWarning) as told:
+        out_of_fold_logits(directories, train, without_kind, toy.manifest.tasks)
+    message = f"shape: the rows outside part 1 hold no {kind}: its teacher takes such rows for others"
+    assert message in [str(one.message) for one in told]
+    parts = (topics.labelled & (topics.values[:, 0] == 1)).astype(np.int64)
+    with pytest.warns(CrossFitWarning) as told:
+        logits = out_of_fold_logits(directories, train, parts, toy.manifest.tasks)["topics"]
+    message = f"topics: the rows outside part 1 hold one answer only to {name}: no teacher for it"
+    assert message in [str(one.message) for one in told]
+    asked = logits[(parts == 1) & topics.labelled]
+    values = topics.values[topics.labelled]
+    share = (values[:, 0].sum() + 1) / (len(values) + 2)
+    assert np.allclose(1 / (1 + np.exp(-asked[:, 0])), share, atol=1e-6)
+    assert len(np.unique(asked[:, 1])) > 1

@@ -116,6 +116,25 @@ def test_the_same_title_in_two_splits_is_a_warning() -> None:
     assert (fault.row, fault.column, fault.severity) == (3, "texts", "warning")
 
 
+@pytest.mark.parametrize(
+    ("fourth", "column"),
+    [
+        ({"video": "a.mp4", "window_ms": (5.0, 9.0), "texts": {}}, "video"),
+        ({"video": "b.mp4", "texts": {"title": "A?"}}, "texts"),
+        ({"video": "b.mp4", "texts": {"title": "of the first clip"}}, None),
+    ],
+)
+def test_a_clip_in_other_windows_and_a_title_under_another_clip_are_the_same_content(
+    fourth: dict[str, Any], column: str | None
+) -> None:
+    rows = sound_rows()
+    shown = {"video": "a.mp4", "window_ms": (0.0, 4.0), "texts": {"title": "of the first clip"}}
+    rows[1], rows[3] = rows[1].model_copy(update=shown), rows[3].model_copy(update=fourth)
+    faults = validate(manifest(rows), check_media=False)
+    expected = [] if column is None else [(4, column, "warning")]
+    assert [(f.row, f.column, f.severity) for f in faults] == expected
+
+
 def test_no_message_holds_the_text_of_a_row() -> None:
     secret = "zebra"
     rows = [
