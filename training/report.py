@@ -195,6 +195,7 @@ def _task_report(result: TaskResult, plan: ExperimentPlan) -> dict[str, Any]:
         "groups_tested": len(result.draws.groups),
         "title_groups_tested": len(result.draws.crossed),
         "positive_share": round(float(np.mean([t.scored.positive.mean() for t in first])), 4),
+        "positive_groups": _positive_groups(first),
         "seeds_per_fold": sorted({strata(result.table).count(rows) for rows in strata(result.table)}),
         "methods": {method: summary(found, result.draws.trials_TR) for method, found in result.samples.items()},
         "controls": controls,
@@ -203,6 +204,17 @@ def _task_report(result: TaskResult, plan: ExperimentPlan) -> dict[str, Any]:
         "comparisons": compare(means, plan.methods, controls),
         "gap_closed": gaps_closed(means, plan.methods),
     }
+
+
+def _positive_groups(trials: Sequence[TrialScores]) -> list[int]:
+    """Of each held-out part, in the order of the trials, how many groups its positives stand in."""
+    folds = {
+        tuple(row.id for row in trial.rows): len(
+            {row.group for row, positive in zip(trial.rows, trial.scored.positive, strict=True) if positive}
+        )
+        for trial in trials
+    }
+    return list(folds.values())
 
 
 def _reached(table: Table) -> dict[str, dict[str, int]]:

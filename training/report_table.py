@@ -46,21 +46,24 @@ def render(report: Mapping[str, Any]) -> str:
     return "\n".join(lines).rstrip() + "\n"
 
 
-def render_summary(report: Mapping[str, Any], metric: str = "f1") -> str:
-    """One line a task: a metric of every method and control, and what CPFD did against the baseline and PFD."""
+def render_summary(report: Mapping[str, Any], metric: str = "f1", student: str = SUBJECT) -> str:
+    """One line a task: a metric of every method and control, and the student against baseline, PFD and plain CPFD.
+
+    The verdicts hold for their family of comparisons, as those of ``render_task``.
+    """
     methods = report["methods"]
-    lines = ["| task | " + " | ".join([*methods, "control", "cpfd - ce", "cpfd - pfd"]) + " |"]
-    lines.append("|---" * (4 + len(methods)) + "|")
+    pairs = [f"{student} - {other}" for other in (BASELINE, RIVAL, SUBJECT) if other != student]
+    body = []
     for name, task in report["tasks"].items():
         cells = [cell(task["methods"][method][metric]) for method in methods]
         controls = [
-            f"{control.removesuffix('_only')} {values[metric]['mean']:.3f}"
+            f"{control.removesuffix('_only').removesuffix('_logistic')} {values[metric]['mean']:.3f}"
             for control, values in task["methods"].items()
             if control not in methods
         ]
-        verdicts = [task["comparisons"][pair][metric]["verdict"] for pair in ("cpfd - ce", "cpfd - pfd")]
-        lines.append("| " + " | ".join([name, *cells, ", ".join(controls) or "-", *verdicts]) + " |")
-    return "\n".join(lines) + "\n"
+        verdicts = [_adjusted(task["comparisons"][pair][metric]) for pair in pairs]
+        body.append([name, *cells, ", ".join(controls) or "-", *verdicts])
+    return "\n".join(table(["task", *methods, "control", *pairs], body)) + "\n"
 
 
 def groups_in_words(task: Mapping[str, Any]) -> str:
@@ -69,13 +72,19 @@ def groups_in_words(task: Mapping[str, Any]) -> str:
     return f"{task['groups_tested']} groups" + (f" (of clips; titles of {titles} groups)" if titles else "")
 
 
+def _positive_groups(task: Mapping[str, Any]) -> str:
+    """In how many groups each fold's positives stand: where they are few, what is learned of recall is of those few."""
+    folds = task.get("positive_groups")
+    return "" if not folds else f" Their groups, fold by fold: {', '.join(map(str, folds))}."
+
+
 def render_task(name: str, task: Mapping[str, Any]) -> list[str]:
     """One task: its table, its comparisons, its slices."""
     lines = [
         f"### {name}",
         "",
         f"{task['rows_tested']} rows in {groups_in_words(task)} tested, {100 * task['positive_share']:.1f} % of "
-        f"them positive (flag: {', '.join(task['flags'])}).",
+        f"them positive (flag: {', '.join(task['flags'])}).{_positive_groups(task)}",
         "",
     ]
     columns = {m: title for m, title in COLUMNS.items() if any(m in s for s in task["methods"].values())}
@@ -129,10 +138,13 @@ def difference(value: Mapping[str, Any]) -> str:
     """A difference, its interval and its adjusted verdict; reports from before the adjustment have the plain one."""
     if value["difference"] is None or None in value["interval"]:
         return "-"
-    adjusted = value.get("adjusted_verdict", value["verdict"])
-    star = "*" if adjusted != value["verdict"] else ""
     low, high = value["interval"]
-    return f"{value['difference']:+.3f} [{low:+.3f}, {high:+.3f}] {adjusted}{star}"
+    return f"{value['difference']:+.3f} [{low:+.3f}, {high:+.3f}] {_adjusted(value)}"
+
+
+def _adjusted(value: Mapping[str, Any]) -> str:
+    adjusted = str(value.get("adjusted_verdict", value["verdict"]))
+    return adjusted + ("*" if adjusted != value["verdict"] else "")
 
 
 def gaps(gap_closed: Mapping[str, Any]) -> list[str]:
