@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 from torch import Tensor
 
@@ -82,20 +83,38 @@ def run_contender(draw: Draw, contender: Contender, teachers: dict[TeacherRole, 
 
 
 def train_teacher(draw: Draw, role: TeacherRole) -> Soft:
-    """Trains a teacher on labels, calibrates it on validation rows, and reads what it is shown of the training rows."""
+    """Trains a teacher on labels, calibrates it on validation rows, and reads what it is shown of the training rows.
 
-    def inputs(regular: Array, privileged: Array) -> Tensor:
-        parts = {"plain": (regular,), "privileged_only": (privileged,)}.get(role, (regular, privileged))
-        return torch.cat([_tensor(part) for part in parts], dim=2)
+    A cross-fitted one is two, each trained on every other row and read of the rows that it did not see. On those it is
+    calibrated too, as shown; on held-out rows the logits of both are averaged.
+    """
+    shown = _inputs(role, draw.regular, draw.shown)
+    tested = _inputs(role, draw.test_regular, draw.test_privileged)
+    rows = np.arange(draw.labels.shape[1])
+    if role in ("privileged_crossfit", "plain_crossfit"):
+        of_even, of_odd = (_train_on(draw, role, rows[unseen::2]) for unseen in (1, 0))
+        even = torch.from_numpy(rows % 2 == 0)[None, :, None]
+        logits = torch.where(even, _logits(of_even, shown), _logits(of_odd, shown))
+        held_out = (_logits(of_even, tested) + _logits(of_odd, tested)) / 2
+        judged, labels = logits, draw.labels
+    else:
+        weights = _train_on(draw, role, rows)
+        logits, held_out = _logits(weights, shown), _logits(weights, tested)
+        judged = _logits(weights, _inputs(role, draw.validation_regular, draw.validation_privileged))
+        labels = draw.validation_labels
+    temperatures = [_temperature(own, of_seed) for own, of_seed in zip(judged, _tensor(labels), strict=True)]
+    return Soft(logits, torch.tensor(temperatures), _scores(held_out, draw.test_labels))
 
-    ce, options = METHODS["ce"], DistillationConfig()
-    weights = _train(ce, options, inputs(draw.regular, draw.privileged), _tensor(draw.labels), None, None)
-    validation = _logits(weights, inputs(draw.validation_regular, draw.validation_privileged))
-    temperatures = [
-        _temperature(logits, labels) for logits, labels in zip(validation, _tensor(draw.validation_labels), strict=True)
-    ]
-    held_out = _scores(_logits(weights, inputs(draw.test_regular, draw.test_privileged)), draw.test_labels)
-    return Soft(_logits(weights, inputs(draw.regular, draw.shown)), torch.tensor(temperatures), held_out)
+
+def _inputs(role: TeacherRole, regular: Array, privileged: Array) -> Tensor:
+    alone: dict[TeacherRole, Array] = {"plain": regular, "plain_crossfit": regular, "privileged_only": privileged}
+    return torch.cat([_tensor(part) for part in ((alone[role],) if role in alone else (regular, privileged))], dim=2)
+
+
+def _train_on(draw: Draw, role: TeacherRole, rows: NDArray[np.int64]) -> Tensor:
+    """Weights of a teacher of these rows, as ``_train``'s."""
+    inputs = _inputs(role, draw.regular[:, rows], draw.privileged[:, rows])
+    return _train(METHODS["ce"], DistillationConfig(), inputs, _tensor(draw.labels[:, rows]), None, None)
 
 
 def loss_of_each_seed(

@@ -97,6 +97,7 @@ def _rivals() -> tuple[Contender, ...]:
         read("cpfd per class", per_class_norm=True),
         *_plain(base, "cpfd_constant", "cpfd_shuffled", "cpfd_inverted"),
         *_plain(base, "pckd_preview", "wsld", "ea_kd", "tpd"),
+        *_plain(base, "self_distillation_crossfit", "pfd_crossfit", "cpfd_crossfit", "cpfd_preview"),
     )
 
 
@@ -104,6 +105,7 @@ def _scenarios() -> tuple[Study, ...]:
     wins = (
         Expectation("cpfd", "pfd", "better", "a teacher that contradicts the label is silenced"),
         Expectation("cpfd", "cpfd_shuffled", "better", "the weights must sit on the right rows"),
+        Expectation("cpfd_crossfit", "pfd_crossfit", "better", "out of fold the confidence is not flattered"),
     )
     clean = (Expectation("cpfd", "pfd", "not better", "there is no fault for the weights to find"),)
     noisy = (Expectation("cpfd", "pfd", "not better", "a teacher that is right about a wrong label is silenced"),)

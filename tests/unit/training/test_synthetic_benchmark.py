@@ -11,16 +11,18 @@ import torch
 
 from contract.decision import TaskKind
 from training.config import DistillationConfig
+from training.distillation.method import TeacherRole
 from training.distillation.registry import METHODS
 from training.distillation.task_batch import TaskBatch, TrainingContext
 from training.synthetic_benchmark.benchmark import _table, curve, run_study
 from training.synthetic_benchmark.draws import ROWS, SCENARIOS, by_scenario, lopez_paz, predictive, stack
-from training.synthetic_benchmark.learners import Contender, Scores, loss_of_each_seed, run_contender
+from training.synthetic_benchmark.learners import Contender, Scores, loss_of_each_seed, run_contender, train_teacher
 from training.synthetic_benchmark.studies import LOPEZ_PAZ, SCENARIO_STUDIES, Study, knob_study
 from training.synthetic_benchmark.table import render
 from training.synthetic_benchmark.verdicts import difference
 
 SEEDS = range(10)
+TEACHERS: tuple[TeacherRole, ...] = ("privileged", "privileged_crossfit")
 
 
 def shortened(study: Study, *names: str) -> Study:
@@ -56,6 +58,25 @@ def test_confidence_finds_the_scenarios_in_which_the_teacher_is_broken() -> None
     scores, _ = run_study(shortened(study, "pfd", "cpfd", "cpfd_constant", "cpfd_inverted"), SEEDS, 20)
     for other in ("pfd", "cpfd_constant", "cpfd_inverted"):
         assert difference(scores["cpfd"].accuracy, scores[other].accuracy, 3).verdict == "better", other
+
+
+def test_a_cross_fitted_teacher_is_asked_only_of_rows_that_it_did_not_see() -> None:
+    """Noise in the privileged columns: in sample it tells the labels by heart, out of fold no better than its share."""
+    drawn = stack(lopez_paz("relevant_features"), SEEDS, 5)
+    rng = np.random.default_rng(0)
+    noise = rng.normal(size=(len(SEEDS), ROWS, 120))
+    labels = rng.integers(0, 2, (len(SEEDS), ROWS)).astype(np.float64)
+    leak = replace(drawn, regular=np.zeros_like(drawn.regular), privileged=noise, shown=noise, labels=labels)
+    leak = replace(leak, validation_privileged=noise, test_privileged=rng.normal(size=(len(SEEDS), 2000, 120)))
+    right = {}
+    for role in TEACHERS:
+        soft = train_teacher(leak, role)
+        right[role] = ((soft.logits[..., 0] > 0).numpy() == (labels > 0.5)).mean()
+    assert right["privileged"] > 0.8
+    assert 0.42 < right["privileged_crossfit"] < 0.58
+    plain = train_teacher(drawn, "plain_crossfit")
+    changed = replace(drawn, privileged=noise, shown=noise)
+    assert torch.equal(train_teacher(changed, "plain_crossfit").logits, plain.logits)
 
 
 def test_confidence_does_not_beat_an_intact_teacher() -> None:
