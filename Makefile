@@ -5,6 +5,8 @@ PYTHON ?= python3
 HOST ?= 127.0.0.1
 PORT ?= 8000
 DATA ?= ../shared/data
+METHODS ?= ce,pfd,cpfd,cpfd_preview
+STUDENT ?= cpfd
 SERVE := .venv-serve
 DEV := .venv-dev
 PIP_FLAGS := --disable-pip-version-check --quiet
@@ -30,7 +32,7 @@ lint: $(DEV)/.done ## Ruff, mypy and the layer rules
 
 retrain: $(DEV)/.done ## Rebuild the default bundles and their report from DATA: hours on two cores; resumes where it was
 	$(DEV)/bin/python -m training build-manifest --data $(DATA) --out data/default --max-clickbait-train 12000
-	$(DEV)/bin/python -m training run --manifest data/default --out runs/default --jobs 2 \
+	$(DEV)/bin/python -m training run --manifest data/default --out runs/default --jobs 2 --methods $(METHODS) \
 	  --vocabulary $(DATA)/vocab/bert-base-uncased-vocab.txt
 	$(MAKE) report bundles
 
@@ -40,11 +42,11 @@ report: $(DEV)/.done ## Write runs/default/report.json and report.md
 benchmark: $(DEV)/.done ## Train and judge every method on the five tasks of DATA: about an hour on two cores; resumes
 	$(DEV)/bin/python -m training benchmark --data $(DATA) --out runs/benchmark --jobs 2
 
-bundles: $(DEV)/.done ## Export seed 0 of runs/default to bundles/
+bundles: $(DEV)/.done ## Export seed 0 of runs/default to bundles/ (STUDENT=cpfd, or another method that was trained)
 	$(DEV)/bin/python -m model_export --checkpoint runs/default/seed0-fold0/ce --name xvlm-baseline \
 	  --tokenizer runs/default/tokenizer.json --notes configs/default_card.yaml \
 	  --report runs/default/report.json --manifest data/default --out bundles/xvlm-baseline
-	$(DEV)/bin/python -m model_export --checkpoint runs/default/seed0-fold0/cpfd --name cpfd-student \
+	$(DEV)/bin/python -m model_export --checkpoint runs/default/seed0-fold0/$(STUDENT) --name cpfd-student \
 	  --tokenizer runs/default/tokenizer.json --notes configs/default_card.yaml \
 	  --report runs/default/report.json --manifest data/default --out bundles/cpfd-student
 

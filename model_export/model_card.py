@@ -13,7 +13,8 @@ from contract.frozen import FrozenDocument
 from model_export.errors import ExportError, lines_of
 from training.checkpoint import CheckpointCard
 from training.report import TITLES
-from training.report_table import cell
+from training.report_table import cell, short_control
+from training.report_words import verdict_on
 
 _METRICS = {"f1": "F1", "pr_auc": "PR-AUC", "ece": "ECE", "brier": "Brier"}
 
@@ -120,10 +121,10 @@ def _scores(card: CheckpointCard, report: Mapping[str, Any], trial: int) -> list
         methods = report["tasks"][task.name]["methods"]
         if card.method not in methods:
             raise ExportError(f"the report says nothing of {card.method}: write it anew (`python -m training report`)")
-        controls = {name: methods[name] for name in methods if name.endswith("_only")}
+        controls = {name: found for name, found in methods.items() if name not in report["methods"]}
         for metric, title in _METRICS.items():
             own = methods[card.method][metric]
-            beside = "; ".join(f"{c.removesuffix('_only')} {cell(v[metric])}" for c, v in controls.items()) or "-"
+            beside = "; ".join(f"{short_control(c)} {cell(v[metric])}" for c, v in controls.items()) or "-"
             this = own["trials"][trial]
             cells = [task.name, title, "-" if this is None else f"{this:.3f}", cell(own)]
             cells += [cell(methods.get(other, {}).get(metric)) for other in ("ce", "teacher")]
@@ -140,5 +141,5 @@ def _in_words(task: str, method: str, report: Mapping[str, Any]) -> list[str]:
     compared = found["comparisons"].get(f"{method} - ce")
     if compared is None:
         return [tested + "."]
-    words = ", ".join(f"{_METRICS[metric]} {value['verdict']}" for metric, value in compared.items())
-    return [f"{tested}; against the baseline, paired: {words}."]
+    words = ", ".join(f"{_METRICS[metric]} {verdict_on(value)}" for metric, value in compared.items())
+    return [f"{tested}; against the baseline, paired, adjusted for the number of comparisons: {words}."]

@@ -192,5 +192,9 @@ def _trial_index(card: CheckpointCard, report: Mapping[str, Any] | None) -> int:
     known = (report["manifest"]["digest"], report["config_digest"])
     trial = {"seed": card.seed, "test_fold": card.test_fold}
     if known != (card.manifest_digest, card.config.digest()) or trial not in report["trials"]:
-        raise ExportError("the report is of another manifest, configuration or seed than the checkpoint")
+        fold = "" if card.test_fold is None else f", fold {card.test_fold}"
+        raise ExportError(
+            f"the report is of another manifest, configuration or seed than the checkpoint (seed {card.seed}{fold}): "
+            "write it anew with `python -m training report` from the run that the checkpoint is of"
+        )
     return int(report["trials"].index(trial))

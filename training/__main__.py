@@ -153,6 +153,8 @@ def pack(
 
     `python -m training pack --manifest data/default --out data/default-shards`
     """
+    if out.startswith("memory://"):
+        raise typer.BadParameter("memory:// ends with this process: name a place that stays", param_hint="--out")
     found = read_manifest(manifest)
     require_sound(found)
     spec = read_config(config).input_spec
@@ -253,6 +255,7 @@ def fusion(
     settings = read_config(config)
     require_usable(settings, vocabulary)
     plan = ExperimentPlan(trials=plan_trials(found, seeds), config=settings, manifest_digest=found.digest())
+    require_classes(found, [trial.test_fold for trial in plan.trials])
     document = compare_fusions(found, plan, Workplace(out, cache, vocabulary))
     write_json(out / "fusion.json", document)
     _print(document)

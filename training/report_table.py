@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from training.comparisons import BASELINE, RIVAL, SUBJECT, TEACHER
+from training.comparisons import BASELINE, RIVAL, SUBJECT, TAMPERED, TEACHER
 from training.distillation.registry import METHODS
 from training.report import TITLES
 
@@ -46,24 +46,30 @@ def render(report: Mapping[str, Any]) -> str:
     return "\n".join(lines).rstrip() + "\n"
 
 
-def render_summary(report: Mapping[str, Any], metric: str = "f1", student: str = SUBJECT) -> str:
-    """One line a task: a metric of every method and control, and the student against baseline, PFD and plain CPFD.
+def render_summary(report: Mapping[str, Any], metric: str = "f1") -> str:
+    """One line a task: a metric of every method and control; CPFD against baseline and PFD, other students against it.
 
     The verdicts hold for their family of comparisons, as those of ``render_task``.
     """
     methods = report["methods"]
-    pairs = [f"{student} - {other}" for other in (BASELINE, RIVAL, SUBJECT) if other != student]
+    rivals = [m for m in methods if m not in (TEACHER, BASELINE, RIVAL, SUBJECT, *TAMPERED)]
+    pairs = [f"{SUBJECT} - {BASELINE}", f"{SUBJECT} - {RIVAL}", *(f"{rival} - {SUBJECT}" for rival in rivals)]
     body = []
     for name, task in report["tasks"].items():
         cells = [cell(task["methods"][method][metric]) for method in methods]
         controls = [
-            f"{control.removesuffix('_only').removesuffix('_logistic')} {values[metric]['mean']:.3f}"
+            f"{short_control(control)} {values[metric]['mean']:.3f}"
             for control, values in task["methods"].items()
             if control not in methods
         ]
         verdicts = [_adjusted(task["comparisons"][pair][metric]) for pair in pairs]
         body.append([name, *cells, ", ".join(controls) or "-", *verdicts])
     return "\n".join(table(["task", *methods, "control", *pairs], body)) + "\n"
+
+
+def short_control(name: str) -> str:
+    """``container_only`` -> ``container``, ``tfidf_logistic`` -> ``tfidf``."""
+    return name.removesuffix("_only").removesuffix("_logistic")
 
 
 def groups_in_words(task: Mapping[str, Any]) -> str:
@@ -188,7 +194,7 @@ def _paired(task: Mapping[str, Any]) -> list[str]:
 
 
 def _shown(methods: Iterable[str]) -> list[str]:
-    """The methods that the narrower tables show: teacher, baseline, PFD, CPFD and the controls; the JSON has all."""
+    """The methods that the narrower tables show: teacher, baseline, main students, controls; the JSON has all."""
     return [m for m in methods if m in (TEACHER, BASELINE, RIVAL, SUBJECT) or m not in METHODS]
 
 

@@ -32,6 +32,29 @@ def test_a_negative_seed_is_bad_usage(toy_folder: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "runs").exists()
 
 
+def test_shards_that_would_end_with_the_process_are_bad_usage(toy_folder: Path) -> None:
+    out = CliRunner().invoke(commands.app, ["pack", "--manifest", str(toy_folder), "--out", "memory://shards"])
+    assert out.exit_code == 2
+    assert "ends with this process" in out.stderr
+
+
+def test_a_fusion_that_would_see_one_class_is_refused_before_training(toy_folder: Path, tmp_path: Path) -> None:
+    sound = commands.read_manifest(toy_folder)
+    task = next(task for task in sound.tasks if task.name == "direction")
+    rows = tuple(
+        row.model_copy(update={"labels": {**row.labels, "direction": task.labels[0 if row.fold else 1]}})
+        if "direction" in row.labels
+        else row
+        for row in sound.rows
+    )
+    write_manifest(sound.model_copy(update={"rows": rows}), tmp_path / "one")
+    given = ["fusion", "--manifest", str(tmp_path / "one"), "--out", str(tmp_path / "out"), "--seeds", "1"]
+    out = CliRunner().invoke(commands.app, given)
+    assert isinstance(out.exception, ManifestError)
+    assert "hold one class of the flag only" in str(out.exception)
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize("tasks", ["shape,nonsense", ","])
 def test_tuning_tasks_are_checked_before_training(toy_folder: Path, tmp_path: Path, tasks: str) -> None:
     given = ["benchmark", "--manifest", str(toy_folder), "--out", str(tmp_path / "runs"), "--quick"]
