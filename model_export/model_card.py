@@ -16,7 +16,14 @@ from training.report import TITLES
 from training.report_table import cell, short_control
 from training.report_words import verdict_on
 
-_METRICS = {"f1": "F1", "pr_auc": "PR-AUC", "ece": "ECE", "brier": "Brier"}
+_METRICS = {
+    "f1": "F1",
+    "miss_rate": "miss rate",
+    "overkill": "overkill",
+    "pr_auc": "PR-AUC",
+    "ece": "ECE",
+    "brier": "Brier",
+}
 
 
 class TaskNotes(FrozenDocument):
@@ -111,7 +118,9 @@ def _scores(card: CheckpointCard, report: Mapping[str, Any], trial: int) -> list
     lines = [
         "*This model*: this very checkpoint on its own held-out rows. *Method*: mean over "
         f"{len(report['trials'])} trials (seed and fold each), with the 95 % interval of a bootstrap over groups. The "
-        "threshold was fitted on validation rows. ECE's interval may lie above its estimate: leaving groups out adds",
+        "threshold was fitted on validation rows; at it, *miss rate* is the share of positives not flagged, *overkill* "
+        "that of negatives flagged: 1 means that everything is. ECE's "
+        "interval may lie above its estimate: leaving groups out adds",
         "miscalibration of its own. Where ECE is high, read a score as an order, not as a probability.",
         "",
         "| task | metric | this model | method | X-VLM baseline | teacher | controls |",
@@ -123,8 +132,10 @@ def _scores(card: CheckpointCard, report: Mapping[str, Any], trial: int) -> list
             raise ExportError(f"the report says nothing of {card.method}: write it anew (`python -m training report`)")
         controls = {name: found for name, found in methods.items() if name not in report["methods"]}
         for metric, title in _METRICS.items():
-            own = methods[card.method][metric]
-            beside = "; ".join(f"{short_control(c)} {cell(v[metric])}" for c, v in controls.items()) or "-"
+            own = methods[card.method].get(metric)
+            if own is None:
+                continue  # a report from before it was measured
+            beside = "; ".join(f"{short_control(c)} {cell(v.get(metric))}" for c, v in controls.items()) or "-"
             this = own["trials"][trial]
             cells = [task.name, title, "-" if this is None else f"{this:.3f}", cell(own)]
             cells += [cell(methods.get(other, {}).get(metric)) for other in ("ce", "teacher")]
