@@ -19,7 +19,8 @@ from training.report_table import render_summary
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text()
 HEADLINE = (
-    *("teacher", "ce", "self_distillation", "pfd", "cpfd", "pfd_crossfit", "cpfd_crossfit", "cpfd_balanced"),
+    *("teacher", "ce", "self_distillation", "self_distillation_crossfit"),
+    *("pfd", "cpfd", "pfd_crossfit", "cpfd_crossfit", "cpfd_balanced"),
     *("cpfd_constant", "cpfd_shuffled", "cpfd_inverted"),
 )
 REPORT = ROOT / "docs" / "benchmarks" / "2026-11-21-default-bundles" / "report.json"
