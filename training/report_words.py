@@ -216,4 +216,6 @@ def _of_controls(task: Mapping[str, Any], subject: str, methods: Sequence[str]) 
         clear = low is not None and control["mean"] < low
     if clear:
         return text
+    if pair is not None and verdict_on(pair["pr_auc"]) == "worse":
+        return f"{text} The student is worse than it: what the control reads alone tells more than the student found."
     return f"{text} The student is not clear of it: this does not show that it looks at more than the control does."
