@@ -74,6 +74,8 @@ class Manifest(FrozenDocument):
     """How many folds the fold rows use; 0 where there are none."""
     media_root: str = "."
     """Where relative video paths start. Not part of the digest."""
+    rows_file: str = "rows.jsonl"
+    """The file that the rows were read from, as faults name it. Not part of the digest."""
     rows: tuple[Row, ...]
 
     @model_validator(mode="after")
@@ -89,9 +91,9 @@ class Manifest(FrozenDocument):
         return self
 
     def digest(self) -> str:
-        """SHA-256, in hex, of everything but ``media_root``: the same wherever the manifest and its media lie."""
+        """SHA-256, in hex, of everything but ``media_root`` and ``rows_file``: the same wherever it lies."""
         canonical = json.dumps(
-            self.model_dump(mode="python", exclude={"media_root"}), sort_keys=True, separators=(",", ":")
+            self.model_dump(mode="python", exclude={"media_root", "rows_file"}), sort_keys=True, separators=(",", ":")
         )
         return hashlib.sha256(canonical.encode()).hexdigest()
 

@@ -120,6 +120,7 @@ def read_manifest(path: Path) -> Manifest:
             privileged_groups=header.privileged_groups,
             folds=header.folds,
             media_root=str((directory / header.media_root).resolve()),
+            rows_file=header.rows_file,
             rows=tuple(rows),
         )
     except ValidationError as error:

@@ -59,13 +59,12 @@ _Found = Iterator[tuple[int | None, str, str, Severity]]
 _Numbered = list[tuple[int, Row]]
 
 
-def validate(manifest: Manifest, *, check_media: bool, rows_file: str = "rows.jsonl") -> list[Fault]:
+def validate(manifest: Manifest, *, check_media: bool) -> list[Fault]:
     """Every fault of the manifest, in the order of the checks below; empty where there is none.
 
     Args:
         manifest: what to check.
         check_media: whether to open every clip (its index only; nothing is decoded).
-        rows_file: the name that faults carry, as ``manifest_io`` wrote or read it.
     """
     numbered = list(enumerate(manifest.rows, start=1))
     checks: list[Callable[[Manifest, _Numbered], _Found]] = [
@@ -82,16 +81,16 @@ def validate(manifest: Manifest, *, check_media: bool, rows_file: str = "rows.js
     ]
     if check_media:
         checks.append(_media)
-    return [Fault(rows_file, *found) for check in checks for found in check(manifest, numbered)]
+    return [Fault(manifest.rows_file, *found) for check in checks for found in check(manifest, numbered)]
 
 
-def check(manifest: Manifest, *, check_media: bool, rows_file: str = "rows.jsonl") -> list[Fault]:
+def check(manifest: Manifest, *, check_media: bool) -> list[Fault]:
     """The warnings of a manifest that has no errors.
 
     Raises:
         ManifestError: there is an error.
     """
-    faults = validate(manifest, check_media=check_media, rows_file=rows_file)
+    faults = validate(manifest, check_media=check_media)
     if any(f.severity == "error" for f in faults):
         raise ManifestError(faults)
     return faults
@@ -108,7 +107,7 @@ def require_sound(manifest: Manifest, *, clips_at_hand: bool = True) -> None:
         ManifestError: there is an error.
     """
     faults = check(manifest, check_media=False)
-    missing = [Fault("rows.jsonl", *found) for found in _missing_clips(manifest)] if clips_at_hand else []
+    missing = [Fault(manifest.rows_file, *found) for found in _missing_clips(manifest)] if clips_at_hand else []
     if missing:
         raise ManifestError(missing)
     for fault in faults:

@@ -173,8 +173,9 @@ def test_clips_are_opened_on_demand(tmp_path: Path) -> None:
 def test_check_raises_on_errors_and_returns_warnings() -> None:
     assert [f.severity for f in check(manifest(_with_constant()), check_media=False)] == ["warning"]
     rows = sound_rows()
+    twice = manifest([*rows, rows[0]]).model_copy(update={"rows_file": "rows.parquet"})
     with pytest.raises(ManifestError, match="row 1") as caught:
-        check(manifest([*rows, rows[0]]), check_media=False, rows_file="rows.parquet")
+        check(twice, check_media=False)
     assert caught.value.faults[0].file == "rows.parquet"
 
 
