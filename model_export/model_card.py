@@ -12,9 +12,8 @@ from pydantic import Field, ValidationError
 from contract.frozen import FrozenDocument
 from model_export.errors import ExportError, lines_of
 from training.checkpoint import CheckpointCard
-from training.report import TITLES
 from training.report_table import cell, short_control
-from training.report_words import verdict_on
+from training.report_words import full, verdict_on
 
 _METRICS = {
     "f1": "F1",
@@ -80,7 +79,7 @@ def render_card(
     lines = [
         f"# {name} {version}",
         "",
-        f"{TITLES.get(card.method, card.method)}, architecture `{card.config.model.name}`, seed {card.seed}"
+        f"{full(card.method)}, architecture `{card.config.model.name}`, seed {card.seed}"
         + ("" if card.test_fold is None else f", held-out fold {card.test_fold}")
         + f", {card.train_rows} training rows.",
         "",
