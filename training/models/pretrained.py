@@ -7,8 +7,11 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+import numpy as np
 import torch
-import torch.nn.functional as F
+from numpy.typing import NDArray
+from scipy.interpolate import RectBivariateSpline
+from scipy.optimize import brentq
 from torch import Tensor
 
 from training.models.pretrained_keys import Translation
@@ -83,23 +86,41 @@ def install(model: XVLM, found: Translation, *, source: str, may_be_fresh: Itera
 
 
 def resize_bias_table(table_RN: Tensor, rows: int) -> Tensor:
-    """The table (rows, N) for another window, interpolated bicubically over the (2w-1, 2w-1) offsets.
+    """The table (rows, N) for another window, as X-VLM and BEiT resize it (method note 3.3).
+
+    The (2w-1, 2w-1) known offsets are laid on a grid whose steps grow geometrically from 1 in the middle until it spans
+    the new offsets, and bicubic splines are read at those: a patch's nearest neighbours keep their biases, and the
+    far ones are stretched.
 
     Args:
         table_RN: ((2w-1)^2, N) float, one column a head.
         rows: (2w'-1)^2. Equal to R gives the table itself.
 
     Raises:
-        ValueError: one of the two is not a square's.
+        ValueError: one of the two is not a square's of an odd side, or has no neighbours to go by.
     """
     if table_RN.shape[0] == rows:
         return table_RN
     old, new = math.isqrt(table_RN.shape[0]), math.isqrt(rows)
-    if old * old != table_RN.shape[0] or new * new != rows:
+    if old * old != table_RN.shape[0] or new * new != rows or min(old, new) < 3 or not old % 2 == new % 2 == 1:
         raise ValueError(f"{table_RN.shape[0]} and {rows} rows: a bias table covers a square of offsets")
-    grid_1NHW = table_RN.float().T.reshape(1, -1, old, old)
-    resized_1NHW = F.interpolate(grid_1NHW, size=(new, new), mode="bicubic")
-    return resized_1NHW.reshape(-1, rows).T
+    known, wanted = geometric_offsets(old // 2, new // 2), np.arange(-(new // 2), new // 2 + 1, dtype=np.float64)
+    degree = min(3, old - 1)
+    columns = [
+        RectBivariateSpline(known, known, column.reshape(old, old), kx=degree, ky=degree)(wanted, wanted).ravel()
+        for column in table_RN.double().numpy().T
+    ]
+    return torch.from_numpy(np.stack(columns, axis=1)).to(table_RN.dtype)
+
+
+def geometric_offsets(count: int, reach: int) -> NDArray[np.float64]:
+    """(2 count + 1,) offsets from -reach to reach, symmetric about 0: a step of 1, then each q times the last."""
+    if count == 1:
+        return np.asarray([-reach, 0.0, reach])
+    powers = np.arange(count)
+    q = brentq(lambda base: float((base**powers).sum()) - reach, 1e-9, float(max(2, reach)))
+    steps = np.cumsum(q**powers)
+    return np.concatenate([-steps[::-1], [0.0], steps])
 
 
 def _fitted(name: str, tensor: Tensor, parameter: Tensor) -> Tensor:

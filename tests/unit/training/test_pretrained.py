@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from pydantic import ValidationError
@@ -15,7 +16,7 @@ from tests.unit.training.official_layout import TIED, official_buffers, official
 from tests.unit.training.test_models import TASKS, inputs
 from training.config import ModelConfig, PretrainedConfig, RunConfig, TextConfig, VisionConfig, read_config
 from training.models.df_xvlm import DFXVLM, PrivilegedOnly
-from training.models.pretrained import LoadReport, PretrainedError, install, resize_bias_table
+from training.models.pretrained import LoadReport, PretrainedError, geometric_offsets, install, resize_bias_table
 from training.models.pretrained_keys import translate_official
 from training.models.xvlm import XVLM
 from training.pretrained import load_pretrained, read_official, require_sources
@@ -162,8 +163,28 @@ def test_a_table_of_the_same_window_is_itself_and_the_middle_stays_in_the_middle
     assert int(large.argmax()) == 11 * 23 + 11
     assert torch.allclose(large, large.T, atol=1e-6)
     assert torch.allclose(large, large.flip(0), atol=1e-6)
+    near = table.view(13, 13, 4)[5:8, 5:8]
+    for window in (5, 12, 24):
+        rows = 2 * window - 1
+        resized = resize_bias_table(table, rows * rows).view(rows, rows, 4)
+        assert torch.allclose(resized[window - 2 : window + 1, window - 2 : window + 1], near, atol=1e-5)
+    corner = resize_bias_table(table, 529).view(23, 23, 4)[0, 0]
+    assert torch.allclose(corner, table[0], atol=1e-4)
     with pytest.raises(ValueError, match="square"):
         resize_bias_table(torch.zeros(170, 1), 529)
+
+
+def test_the_grid_of_offsets_grows_geometrically_from_one_step() -> None:
+    """From window 7 to 12, as at 224 and 384 pixels: q solves 1 + q + ... + q^5 = 11."""
+    offsets = geometric_offsets(6, 11)
+    assert offsets == pytest.approx(-offsets[::-1])
+    steps = np.diff(offsets[6:])
+    assert steps[0] == pytest.approx(1)
+    roots = np.roots([1, 1, 1, 1, 1, 1 - 11])
+    (q,) = roots[(abs(roots.imag) < 1e-9) & (roots.real > 0)].real
+    assert steps[1:] / steps[:-1] == pytest.approx(np.full(5, q))
+    assert offsets[-1] == pytest.approx(11)
+    assert geometric_offsets(6, 6) == pytest.approx(np.arange(-6, 7))
 
 
 def test_x2vlm_gives_its_text_and_cross_layers(official: dict[str, Tensor], config: RunConfig, tmp_path: Path) -> None:
