@@ -8,6 +8,7 @@ from typing import Any
 from training.comparisons import BASELINE, RIVAL, SUBJECT, TAMPERED, TEACHER
 from training.distillation.registry import METHODS
 from training.report import TITLES
+from training.report_words import verdict_on
 
 COLUMNS = {
     "f1": "F1 at validation threshold",
@@ -149,7 +150,7 @@ def difference(value: Mapping[str, Any]) -> str:
 
 
 def _adjusted(value: Mapping[str, Any]) -> str:
-    adjusted = str(value.get("adjusted_verdict", value["verdict"]))
+    adjusted = verdict_on(value)
     return adjusted + ("*" if adjusted != value["verdict"] else "")
 
 

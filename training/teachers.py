@@ -12,7 +12,7 @@ from training.batches import TeacherFeatures
 from training.checkpoint import CheckpointCard, Role
 from training.config import RunConfig
 from training.cross_fit import CrossFitCard, assign_parts, rows_at
-from training.distillation.method import TeacherRole
+from training.distillation.method import CROSS_FITTED, TeacherRole
 from training.fit import FitData, fit
 from training.manifest import PrivilegedGroup
 from training.operation import PLAIN_OPERATION, Operation
@@ -56,8 +56,7 @@ class Teachers:
         if role == "plain_large" and self.config.kd_teacher is None:
             role = "plain"
         if role not in self._ready:
-            crossed = role in ("privileged_crossfit", "plain_crossfit")
-            self._ready[role] = self._cross_fit(role) if crossed else self._train(role)
+            self._ready[role] = self._cross_fit(role) if role in CROSS_FITTED else self._train(role)
         return self._ready[role]
 
     def trained(self, role: TeacherRole) -> Taught | None:

@@ -26,6 +26,7 @@ TeacherRole = Literal[
     joint                 DF-X-VLM trained in the same steps as the student
 """
 
+CROSS_FITTED: Final[tuple[TeacherRole, ...]] = ("privileged_crossfit", "plain_crossfit")
 _PRIVILEGED: Final[tuple[TeacherRole, ...]] = ("privileged", "privileged_crossfit", "privileged_only", "joint")
 
 LossFunction = Callable[[TaskBatch, DistillationConfig], Tensor]
@@ -69,7 +70,7 @@ class Method:
     @property
     def cross_fitted(self) -> bool:
         """Whether no row is taught by a teacher that was trained on it."""
-        return self.teacher in ("privileged_crossfit", "plain_crossfit")
+        return self.teacher in CROSS_FITTED
 
     @property
     def reads_privileged(self) -> bool:

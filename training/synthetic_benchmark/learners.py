@@ -17,7 +17,7 @@ from torch import Tensor
 
 from contract.decision import TaskKind
 from training.config import DistillationConfig
-from training.distillation.method import Method, TeacherRole
+from training.distillation.method import CROSS_FITTED, Method, TeacherRole
 from training.distillation.registry import METHODS
 from training.distillation.shaping import class_means
 from training.distillation.task_batch import TaskBatch, TrainingContext
@@ -91,7 +91,7 @@ def train_teacher(draw: Draw, role: TeacherRole) -> Soft:
     shown = _inputs(role, draw.regular, draw.shown)
     tested = _inputs(role, draw.test_regular, draw.test_privileged)
     rows = np.arange(draw.labels.shape[1])
-    if role in ("privileged_crossfit", "plain_crossfit"):
+    if role in CROSS_FITTED:
         of_even, of_odd = (_train_on(draw, role, rows[unseen::2]) for unseen in (1, 0))
         even = torch.from_numpy(rows % 2 == 0)[None, :, None]
         logits = torch.where(even, _logits(of_even, shown), _logits(of_odd, shown))
