@@ -38,7 +38,7 @@ class InputSpec(FrozenDocument):
     )
     """In the order in which they are joined: [CLS] title [SEP] overlay_text [SEP]."""
     text_cleaning: Literal["none", "xvlm"] = "none"
-    """``xvlm`` lower-cases and deletes punctuation as X-VLM's captions were (method note 3.1)."""
+    """``xvlm`` lower-cases and deletes punctuation as X-VLM's captions were (method.md 3.1)."""
 
     @field_validator("text_fields")
     @classmethod

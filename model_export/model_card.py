@@ -11,9 +11,10 @@ from pydantic import Field, ValidationError
 
 from contract.frozen import FrozenDocument
 from model_export.errors import ExportError, lines_of
-from training.checkpoint import CheckpointCard
-from training.report_table import cell, short_control
-from training.report_words import full, verdict_on
+from training.fitting.checkpoint import CheckpointCard
+from training.report.markdown import cell, short_control
+from training.report.titles import full
+from training.report.words import verdict_on
 
 _METRICS = {
     "f1": "F1",

@@ -20,8 +20,8 @@ from contract.example import ModelInputs, collate
 from contract.reference import ScoreReference, count_scores
 from contract.video import DecodeLimits
 from model_export.errors import ExportError
-from training.frame_cache import FrameCache
-from training.manifest import Manifest, Row, Split
+from training.data.frames.frame_cache import FrameCache
+from training.data.manifest import Manifest, Row, Split
 
 BATCH = 16
 _VIDEO, _TEXT = frozenset({Modality.VIDEO}), frozenset({Modality.TEXT})

@@ -13,7 +13,7 @@ from torch.export import Dim
 from contract.example import INPUT_NAMES
 from contract.input_spec import InputSpec
 from model_export.errors import ExportError, ForbiddenInputError
-from training.checkpoint import CheckpointCard
+from training.fitting.checkpoint import CheckpointCard
 from training.models.xvlm import XVLM
 
 OPSET = 20

@@ -37,8 +37,8 @@ from model_export.golden import golden_inputs, record_golden
 from model_export.model_card import CardNotes, render_card
 from model_export.parity import measure_parity
 from model_export.to_onnx import OPSET, export_onnx
-from training.checkpoint import CheckpointCard, read_checkpoint
 from training.config import field_faults
+from training.fitting.checkpoint import CheckpointCard, read_checkpoint
 
 GOLDEN_TOLERANCE = 5e-3
 """Of replayed fp32 logits on any execution provider. fp16 or TF32 kernels differ by about 1e-3."""

@@ -19,34 +19,35 @@ from pydantic import ValidationError
 
 from contract.errors import ContractError
 from contract.video import DecodeLimits
-from training.benchmark.command import benchmark
-from training.builders.tasks import build_default
-from training.checkpoint import CheckpointError, write_json
+from recipes.benchmark.command import benchmark
+from recipes.demonstration.four_tasks import build_default
+from recipes.synthetic_benchmark.benchmark import run_benchmark
+from recipes.synthetic_benchmark.table import render as render_benchmark
+from training.atomic_write import write_json
 from training.config import ConfigError, RunConfig, faults_in, read_config
+from training.data.frames.frame_cache import FrameCache
+from training.data.frames.shards.errors import ShardError
+from training.data.frames.shards.pack import pack as pack_shards
+from training.data.frames.shards.store import read_packed_manifest
+from training.data.leakage import SUSPICIOUS_AUC, drop_features, leakage_report, most_telling
+from training.data.leakage import render as render_leakage
+from training.data.leakage import warnings as leakage_warnings
+from training.data.loading.read_ahead import WorkerDied
+from training.data.manifest_io import read_manifest, write_manifest
+from training.data.synthetic import generate
+from training.data.validation import ManifestError, require_classes, require_sound, validate
 from training.distillation.registry import METHODS
-from training.experiment import DEFAULT_METHODS, ExperimentPlan, Workplace, plan_trials
-from training.experiment import run as run_experiment
-from training.frame_cache import FrameCache
-from training.fusion_comparison import compare_fusions
-from training.leakage import SUSPICIOUS_AUC, drop_features, leakage_report, most_telling
-from training.leakage import render as render_leakage
-from training.leakage import warnings as leakage_warnings
-from training.manifest_io import read_manifest, write_manifest
-from training.models.pretrained import PretrainedError
-from training.operation import Operation
-from training.prefetch import WorkerDied
-from training.pretrained import require_usable
-from training.processes import close, world
-from training.report import build_report
-from training.report_table import render
-from training.shards.errors import ShardError
-from training.shards.pack import pack as pack_shards
-from training.shards.store import read_packed_manifest
-from training.soft_targets import SoftTargetsError
-from training.synthetic import generate
-from training.synthetic_benchmark.benchmark import run_benchmark
-from training.synthetic_benchmark.table import render as render_benchmark
-from training.validation import ManifestError, require_classes, require_sound, validate
+from training.experiment.fusion import compare_fusions
+from training.experiment.plan import DEFAULT_METHODS, ExperimentPlan, Workplace, plan_trials
+from training.experiment.run import run as run_experiment
+from training.fitting.checkpoint import CheckpointError
+from training.fitting.operation import Operation
+from training.fitting.processes import close, world
+from training.models.weights.install import PretrainedError
+from training.models.weights.sources import require_usable
+from training.report.build import build_report
+from training.report.markdown import render
+from training.teachers.soft_targets import SoftTargetsError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 
@@ -268,7 +269,7 @@ def report(
     replicates: Annotated[int, typer.Option(min=100, help="Bootstrap replicates.")] = 1000,
 ) -> None:
     """Writes report.json, report.md and report.html: all methods beside their controls, with intervals."""
-    from training.report_page import render_page  # Matplotlib takes long to import, and other commands need none
+    from training.report.page import render_page  # Matplotlib takes long to import, and other commands need none
 
     found = read_manifest(manifest)
     document = build_report(runs, found, replicates=replicates)

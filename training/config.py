@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import ClassVar, Literal
 
 import yaml
-from pydantic import Field, SerializerFunctionWrapHandler, ValidationError, model_serializer, model_validator
+from pydantic import Field, ValidationError, model_validator
 
-from contract.frozen import FrozenDocument
+from contract.frozen import FrozenDocument, GrowingDocument
 from contract.input_spec import InputSpec
 
 
@@ -86,8 +86,10 @@ class ModelConfig(FrozenDocument):
 FusionName = Literal["gated_residual", "tokens", "concat", "film"]
 
 
-class TeacherConfig(FrozenDocument):
-    """How DF-X-VLM reads the privileged features (method note 1.7)."""
+class TeacherConfig(GrowingDocument):
+    """How DF-X-VLM reads the privileged features (method.md 1.7)."""
+
+    first_fields: ClassVar = frozenset({"fusion", "hidden_size", "dropout"})
 
     fusion: FusionName = "gated_residual"
     """Groups join [CLS] as a gated residual, as tokens it attends to, concatenated, or as its scale and shift."""
@@ -99,16 +101,14 @@ class TeacherConfig(FrozenDocument):
     """How many of the privileged features that tell each flag best alone, on training rows, nobody reads: a teacher
     that reads the label in disguise teaches nothing else."""
 
-    @model_serializer(mode="wrap")
-    def _without_later_defaults(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Fields that came later are left out at their defaults: digests of older artefacts stay what they were."""
-        first = {"fusion", "hidden_size", "dropout"}
-        fields = type(self).model_fields
-        return {k: v for k, v in handler(self).items() if k in first or v != fields[k].default}
 
-
-class OptimiserConfig(FrozenDocument):
+class OptimiserConfig(GrowingDocument):
     """AdamW with linear warm-up and decay."""
+
+    first_fields: ClassVar = frozenset(
+        {"lr", "weight_decay", "warmup_share", "clip_norm", "epochs", "video_batch", "text_batch", "video_repeat"}
+        | {"precision", "pair_probability", "task_weights"}
+    )
 
     lr: float = Field(default=5e-4, gt=0)
     weight_decay: float = Field(default=0.05, ge=0)
@@ -129,19 +129,15 @@ class OptimiserConfig(FrozenDocument):
     """In how many parts a process goes through its share of a batch before the optimiser steps. The batch, its loss and
     the number of steps stay what they are; memory falls, and each part draws its own dropout."""
 
-    @model_serializer(mode="wrap")
-    def _without_later_defaults(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Fields that came later are left out at their defaults: digests of older artefacts stay what they were."""
-        later = {"accumulation_steps": 1}
-        return {k: v for k, v in handler(self).items() if k not in later or v != later[k]}
-
 
 ConfidenceName = Literal["true_prob", "max_prob", "max_prob_norm", "entropy", "correct", "margin", "uniform"]
 WeightingName = Literal["scale", "mix", "norm"]
 
 
-class DistillationConfig(FrozenDocument):
-    """L = (1 - lambda) mean CE_i + lambda mean c_i KD_i (method note 1.5), and the options of its rivals."""
+class DistillationConfig(GrowingDocument):
+    """L = (1 - lambda) mean CE_i + lambda mean c_i KD_i (method.md 1.5), and the options of its rivals."""
+
+    first_fields: ClassVar = frozenset({"lam", "temperature", "confidence", "weighting"})
 
     lam: float = Field(default=0.5, ge=0, le=1)
     temperature: float = Field(default=2.0, gt=0)
@@ -179,13 +175,6 @@ class DistillationConfig(FrozenDocument):
     """``tpd``: nats beyond which differing more is worth no more."""
     mtl_beta: float = Field(default=0.5, ge=0)
     """``mtl``: weight of predicting the privileged features."""
-
-    @model_serializer(mode="wrap")
-    def _without_later_defaults(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Fields that came later are left out at their defaults: digests of older artefacts stay what they were."""
-        first = {"lam", "temperature", "confidence", "weighting"}
-        fields = type(self).model_fields
-        return {k: v for k, v in handler(self).items() if k in first or v != fields[k].default}
 
 
 SourceName = Literal["checkpoint", "swin", "bert"]
@@ -234,8 +223,10 @@ class PretrainedConfig(FrozenDocument):
         return self.bert is not None if self.kind == "hf" else "text" in self.parts
 
 
-class RunConfig(FrozenDocument):
+class RunConfig(GrowingDocument):
     """Everything that decides what a run will predict, the data apart."""
+
+    first_fields: ClassVar = frozenset({"input_spec", "model", "teacher", "optimiser", "distillation"})
 
     input_spec: InputSpec = InputSpec()
     model: ModelConfig
@@ -249,12 +240,6 @@ class RunConfig(FrozenDocument):
     """Weights that students and teachers of ``model`` start from."""
     kd_teacher_pretrained: PretrainedConfig | None = None
     """Weights that ``kd_teacher`` starts from."""
-
-    @model_serializer(mode="wrap")
-    def _without_absent_options(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Without options that came later the document is what it was before them, and so is its digest."""
-        later = ("kd_teacher", "pretrained", "kd_teacher_pretrained")
-        return {k: v for k, v in handler(self).items() if k not in later or v is not None}
 
     @model_validator(mode="after")
     def _sizes_fit(self) -> RunConfig:

@@ -11,10 +11,10 @@ import pytest
 
 from benchmarks.serve import table as speed_table
 from model_export.model_card import read_notes
+from recipes.benchmark.table import render_headline
 from service.api.schemas import Verdict
-from training.benchmark.table import render_headline
-from training.manifest_io import read_manifest
-from training.report_table import render_summary
+from training.data.manifest_io import read_manifest
+from training.report.markdown import render_summary
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text()

@@ -22,14 +22,15 @@ from model_export.errors import ExportError, ForbiddenInputError
 from model_export.model_card import CardNotes, TaskNotes
 from model_export.write_bundle import BundleRequest, write_bundle
 from tests.integration.service.conftest import environment, launch, wait_until_ready
-from training.checkpoint import CheckpointError, read_card, read_checkpoint
 from training.config import RunConfig
-from training.experiment import ExperimentPlan, Workplace, plan_trials, run
-from training.manifest import Manifest
-from training.manifest_io import read_manifest
-from training.report import build_report
-from training.report_table import render
-from training.synthetic import generate
+from training.data.manifest import Manifest
+from training.data.manifest_io import read_manifest
+from training.data.synthetic import generate
+from training.experiment.plan import ExperimentPlan, Workplace, plan_trials
+from training.experiment.run import run
+from training.fitting.checkpoint import CheckpointError, read_card, read_checkpoint
+from training.report.build import build_report
+from training.report.markdown import render
 
 pytestmark = pytest.mark.slow
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, Protocol
 
 from torch import Tensor
 
+from contract.decision import TaskSpec
 from training.config import DistillationConfig
 from training.distillation.task_batch import TaskBatch
 
@@ -18,7 +19,7 @@ TeacherRole = Literal[
 
     none                  nobody's: labels alone, or labels and the privileged features as targets
     privileged            DF-X-VLM: everything the student reads, and the privileged features
-    privileged_crossfit   DF-X-VLMs trained without the rows that they are asked about (``training.cross_fit``)
+    privileged_crossfit   DF-X-VLMs trained without the rows that they are asked about (``teachers.cross_fitting``)
     plain                 a model like the student, without privileged features, of another seed
     plain_crossfit        the same, trained without the rows that they are asked about, in the same parts
     plain_large           the same with the architecture ``RunConfig.kd_teacher``
@@ -81,3 +82,18 @@ class Method:
     def reads_soft_targets(self) -> bool:
         """Whether a teacher must have been trained, and its logits stored, before."""
         return self.teacher not in ("none", "joint")
+
+
+class TeacherRecord(Protocol):
+    """What a student must know of whoever gave its soft targets: a checkpoint's card, or that of cross-fitted ones."""
+
+    @property
+    def tasks(self) -> tuple[TaskSpec, ...]:
+        """That it gives logits for."""
+
+    @property
+    def temperatures(self) -> Mapping[str, float]:
+        """Task -> calibration temperature."""
+
+    def digest(self) -> str:
+        """What the student's card names."""

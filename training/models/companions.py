@@ -22,7 +22,7 @@ Privileged = Mapping[str, tuple[Tensor, Tensor]]
 
 
 class JointPair(nn.Module):
-    """A student and a DF-X-VLM teacher over the same rows (method note 2.1). They share no weights."""
+    """A student and a DF-X-VLM teacher over the same rows (method.md 2.1). They share no weights."""
 
     def __init__(self, student: XVLM, teacher: DFXVLM) -> None:
         super().__init__()
@@ -37,7 +37,7 @@ class JointPair(nn.Module):
 
 
 class PrivilegedPredictor(nn.Module):
-    """A student with a linear output for each privileged feature (method note 4). It reads none of them."""
+    """A student with a linear output for each privileged feature (method.md 4). It reads none of them."""
 
     def __init__(self, student: XVLM, groups: Mapping[str, int], width: int) -> None:
         """Args: ``groups`` is group name -> number of features F, ``width`` that of what the heads read."""
@@ -55,7 +55,7 @@ class PrivilegedPredictor(nn.Module):
 class FeatureProjector(nn.Module):
     """A student with projections of what it represents, and the frozen last layers of its teacher's heads.
 
-    The projections are PCKD's (arXiv:2410.14143, method note 4): for each task, linear maps E1 and E2 to the widths
+    The projections are PCKD's (arXiv:2410.14143, method.md 4): for each task, linear maps E1 and E2 to the widths
     that the last layers of the student's and of the teacher's head read, and one MLP to the teacher's representation.
     The MLP is a head's (Linear, LayerNorm, GELU, Linear); the source's is wider and normalises over the batch, which
     the small batches here, of clips or of texts alone, would not bear.

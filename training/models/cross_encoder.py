@@ -10,7 +10,7 @@ from training.models.text_encoder import bert_config
 
 
 class CrossEncoder(nn.Module):
-    """X-VLM's fusion layers. Keys and values come straight from the vision width (method note 3.1)."""
+    """X-VLM's fusion layers. Keys and values come straight from the vision width (method.md 3.1)."""
 
     def __init__(self, config: TextConfig, vision_width: int) -> None:
         super().__init__()

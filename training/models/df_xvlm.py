@@ -33,7 +33,7 @@ class PrivilegedEncoder(nn.Module):
 
 
 class DFXVLM(nn.Module):
-    """X-VLM plus privileged groups, fused in one of four ways (method note 1.7).
+    """X-VLM plus privileged groups, fused in one of four ways (method.md 1.7).
 
     gated_residual   each group's embedding is added to [CLS] through a gate of both
     tokens           each group is a token that [CLS] attends to

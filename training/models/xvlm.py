@@ -16,7 +16,7 @@ from training.models.vision_encoder import VisionEncoder
 
 
 def classification_head(width: int, outputs: int) -> nn.Sequential:
-    """Linear, LayerNorm, GELU, Linear: the head of X-VLM's classifiers (method note 3.2)."""
+    """Linear, LayerNorm, GELU, Linear: the head of X-VLM's classifiers (method.md 3.2)."""
     return nn.Sequential(nn.Linear(width, 2 * width), nn.LayerNorm(2 * width), nn.GELU(), nn.Linear(2 * width, outputs))
 
 

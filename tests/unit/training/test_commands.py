@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from recipes.benchmark.sizes import read_sizes
 from training import __main__ as commands
-from training.benchmark.sizes import read_sizes
 from training.config import ConfigError
-from training.manifest_io import write_manifest
-from training.synthetic import generate
-from training.validation import ManifestError
+from training.data.manifest_io import write_manifest
+from training.data.synthetic import generate
+from training.data.validation import ManifestError
 
 
 @pytest.fixture(scope="module")

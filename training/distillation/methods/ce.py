@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 from torch import Tensor
 
 from training.config import DistillationConfig
-from training.distillation.method import Method
 from training.distillation.task_batch import TaskBatch
 from training.distillation.task_losses import cross_entropy
 
@@ -15,6 +12,3 @@ from training.distillation.task_losses import cross_entropy
 def ce(batch: TaskBatch, config: DistillationConfig) -> Tensor:
     """mean CE_i: labels alone. Trains the X-VLM baseline and the teachers."""
     return cross_entropy(batch.logits_NK, batch.targets, batch.kind).mean()
-
-
-METHOD: Final = Method("ce", ce, teacher="none", source="cross-entropy")

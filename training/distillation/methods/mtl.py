@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 from torch import Tensor
 
 from training.config import DistillationConfig
-from training.distillation.method import Method
 from training.distillation.task_batch import TaskBatch
 from training.distillation.task_losses import cross_entropy
 
 
 def mtl(batch: TaskBatch, config: DistillationConfig) -> Tensor:
-    """mean CE_i + beta mean over present features of (x^*_if - x*_if)^2 (method note 4, "MTL on privileged features").
+    """mean CE_i + beta mean over present features of (x^*_if - x*_if)^2 (method.md 4, "MTL on privileged features").
 
     The features are standardised, so that none outweighs the others. Rows without any contribute their labels alone.
 
@@ -26,6 +23,3 @@ def mtl(batch: TaskBatch, config: DistillationConfig) -> Tensor:
     squares_NF = found.presence_NF * (found.predicted_NF - found.values_NF) ** 2
     hard = cross_entropy(batch.logits_NK, batch.targets, batch.kind).mean()
     return hard + config.mtl_beta * squares_NF.sum() / found.presence_NF.sum().clamp(min=1)
-
-
-METHOD: Final = Method("mtl", mtl, teacher="none", source="arXiv:1907.05171, method note 4", predicts_privileged=True)

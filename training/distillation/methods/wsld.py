@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 import torch
 from torch import Tensor
 
 from training.config import DistillationConfig
-from training.distillation.method import Method
 from training.distillation.task_batch import TaskBatch
 from training.distillation.task_losses import cross_entropy, soft_cross_entropy
 
@@ -16,7 +13,7 @@ _SMALLEST_LOSS = 1e-7
 
 
 def wsld(batch: TaskBatch, config: DistillationConfig) -> Tensor:
-    """mean CE_i + alpha T^2 mean(w_i softCE_i) (WSLD, arXiv:2102.00650; method note 4).
+    """mean CE_i + alpha T^2 mean(w_i softCE_i) (WSLD, arXiv:2102.00650; method.md 4).
 
     Raises:
         ValueError: the batch holds no soft targets.
@@ -28,8 +25,5 @@ def wsld(batch: TaskBatch, config: DistillationConfig) -> Tensor:
 
 
 def wsld_weights(student_ce_N: Tensor, teacher_ce_N: Tensor) -> Tensor:
-    """w_i = 1 - exp(-CE_s,i / CE_t,i), detached (arXiv:2102.00650; method note 4)."""
+    """w_i = 1 - exp(-CE_s,i / CE_t,i), detached (arXiv:2102.00650; method.md 4)."""
     return 1 - torch.exp(-student_ce_N.detach() / teacher_ce_N.detach().clamp(min=_SMALLEST_LOSS))
-
-
-METHOD: Final = Method("wsld", wsld, teacher="privileged", source="arXiv:2102.00650")

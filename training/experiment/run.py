@@ -1,0 +1,275 @@
+"""All methods over seeds and folds: teacher, soft targets, baseline, PFD, CPFD, each on the same rows.
+
+    <out>/tokenizer.json, experiment.json
+    <out>/seed0-fold0/teacher | soft_targets | ce | pfd | cpfd      each with its checkpoint and predictions.npz
+                                                                 (test) and validation_predictions.npz
+    <out>/seed0-fold0/teacher_<role> | soft_targets_<role>          of other teachers, where a method needs one
+    <out>/seed0-fold0/teacher_crossfit_<part> | soft_targets_privileged_crossfit   of the cross-fitted ones
+
+The privileged teacher is trained whatever the methods: it is the upper end of the gap that the report measures.
+Every step that is complete is skipped, so a killed experiment goes on where it was.
+"""
+
+from __future__ import annotations
+
+import logging
+import multiprocessing
+from collections import Counter
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from pydantic import ValidationError
+from tqdm import tqdm
+
+from contract.text import TextTokenizer
+from contract.video import DecodeLimits
+from training.atomic_write import write_json
+from training.config import RunConfig
+from training.data.frames.frame_cache import FrameCache
+from training.data.frames.frame_store import FrameStore
+from training.data.frames.shards.store import ShardStore
+from training.data.leakage import groups_without_top
+from training.data.loading.row_set import RowSet, row_set, with_privileged, with_soft_targets, with_teacher_features
+from training.data.manifest import Manifest, Split
+from training.data.privileged import PrivilegedStatistics
+from training.data.tokenizer import tokenizer_from_vocabulary, train_tokenizer
+from training.data.validation import require_rows_left
+from training.distillation.registry import METHODS
+from training.experiment.control_predictions import write_control_predictions
+from training.experiment.paired_predictions import write_paired_predictions
+from training.experiment.plan import EXPERIMENT_FILE, TOKENIZER_FILE, ExperimentPlan, Trial, Workplace
+from training.experiment.predictions import VALIDATION_PREDICTIONS_FILE, read_predictions, write_predictions
+from training.fitting.fit import FitData, fit
+from training.fitting.operation import PLAIN_OPERATION, Operation
+from training.fitting.processes import main_first, world
+from training.models.weights.sources import require_usable
+from training.teachers.confidence_record import Judged, record_histograms, record_means, warn_of_degenerate
+from training.teachers.trial_teachers import Teachers
+
+_LOG = logging.getLogger(__name__)
+_FAILED_SHOWN = 20
+
+
+def run(
+    manifest: Manifest,
+    plan: ExperimentPlan,
+    place: Workplace,
+    *,
+    jobs: int = 1,
+    operation: Operation = PLAIN_OPERATION,
+) -> None:
+    """Runs every trial, ``jobs`` at a time, one thread each where there are several.
+
+    Where several processes were launched (torchrun, ``accelerate launch``) they all call this, and train each model
+    together, one trial after the other.
+
+    Raises:
+        ValueError: ``place.out`` holds another experiment, or both ``jobs`` and processes are several.
+        PretrainedError: weights to start from are missing, or their vocabulary is.
+        ShardError: the shards are of another manifest or input spec, missing or damaged.
+    """
+    if jobs > 1 and world().num_processes > 1:
+        raise ValueError(f"{world().num_processes} processes share each training: jobs must be 1")
+    if world().is_main_process:
+        open_experiment(manifest, plan, place, jobs=jobs)
+    world().wait_for_everyone()
+    if jobs <= 1:
+        for trial in tqdm(plan.trials, desc="trials", disable=None if world().is_main_process else True):
+            run_trial(manifest, plan, trial, place, operation)
+        return
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(jobs, mp_context=context) as pool:
+        futures = [pool.submit(_run_in_worker, manifest, plan, trial, place, operation) for trial in plan.trials]
+        for future in tqdm(as_completed(futures), total=len(futures), desc="trials", disable=None):
+            future.result()
+
+
+def open_experiment(manifest: Manifest, plan: ExperimentPlan, place: Workplace, *, jobs: int = 1) -> None:
+    """Records the plan in the folder and writes what all trials read; the folder may hold some of it already.
+
+    Raises:
+        ValueError: ``place.out`` holds another experiment.
+        PretrainedError: weights to start from are missing, or their vocabulary is.
+    """
+    require_usable(plan.config, place.vocabulary)
+    place.out.mkdir(parents=True, exist_ok=True)
+    record = place.out / EXPERIMENT_FILE
+    if record.exists() and not _is_of(record, plan):
+        if any(place.out.glob("*/*/*.pt")):
+            raise ValueError(f"{record}: another experiment lies here; choose another folder or remove it")
+        (place.out / TOKENIZER_FILE).unlink(missing_ok=True)  # nothing was trained: a first try with a wrong config
+    write_json(record, plan.model_dump(mode="json"))
+    prepare(manifest, plan, place, workers=max(1, jobs))
+
+
+def prepare(manifest: Manifest, plan: ExperimentPlan, place: Workplace, *, workers: int) -> None:
+    """Writes what all trials read: the tokenizer and the decoded frames, where they are missing.
+
+    Raises:
+        ValueError: a row has no clip, and no text in a field that the preset reads.
+        ManifestError: the rows whose clips can be decoded no longer suffice: a task lacks a split, fold or class.
+    """
+    _tell_unread_texts(manifest, plan.config)
+    place.out.mkdir(parents=True, exist_ok=True)
+    _write_tokenizer(manifest, plan, place)
+    frames = _frames(manifest, plan, place, workers=workers, progress=True)
+    if isinstance(frames, ShardStore):
+        frames.verify()
+    if frames.failed:
+        _LOG.warning("clips that cannot be decoded are left out: %s", frames.failures)
+        for row_id, code in sorted(frames.failed.items())[:_FAILED_SHOWN]:
+            _LOG.warning("left out: row %s: %s", row_id, code)
+        require_rows_left(manifest, frames.failed, [trial.test_fold for trial in plan.trials])
+
+
+def _tell_unread_texts(manifest: Manifest, config: RunConfig) -> None:
+    """Logs which text fields of the rows the preset does not read; raises where a row holds nothing else."""
+    known = {field.name for field in config.input_spec.text_fields}
+    unread = Counter(name for row in manifest.rows for name, text in row.texts.items() if text.strip())
+    for name in sorted(set(unread) - known):
+        _LOG.warning("%s of %d rows is not read: the preset's text_fields lack it", name, unread[name])
+    empty = [
+        row.id
+        for row in manifest.rows
+        if row.video is None and not any(text.strip() for name, text in row.texts.items() if name in known)
+    ]
+    if empty:
+        raise ValueError(
+            f"row {empty[0]}{f' and {len(empty) - 1} more' if len(empty) > 1 else ''}: no clip, and no text that the "
+            f"preset reads (text_fields: {', '.join(sorted(known))})"
+        )
+
+
+def _is_of(record: Path, plan: ExperimentPlan) -> bool:
+    """Whether the recorded experiment has the plan's configuration and manifest; trials and methods may be added."""
+    try:
+        known = ExperimentPlan.model_validate_json(record.read_bytes())
+    except ValidationError:
+        return False
+    return (known.config, known.manifest_digest) == (plan.config, plan.manifest_digest)
+
+
+def trial_data(
+    manifest: Manifest, plan: ExperimentPlan, trial: Trial, place: Workplace
+) -> tuple[FitData, dict[Split, RowSet], PrivilegedStatistics]:
+    """What a trial's fits read, its rows by split, and the privileged features standardised on its training rows."""
+    cache = _frames(manifest, plan, place, workers=1, progress=False)
+    tokenizer_path = place.out / TOKENIZER_FILE
+    tokenizer = TextTokenizer(tokenizer_path, plan.config.input_spec)
+    rows = manifest.split_rows(trial.test_fold)
+    parts = {
+        split: row_set(some, manifest.tasks, plan.config.input_spec, tokenizer, cache, place.workers)
+        for split, some in rows.items()
+    }
+    skipped = sum(row.id in cache.failed for row in rows["train"])
+    data = FitData(
+        parts["train"], parts["val"], manifest.tasks, manifest.digest(), trial.test_fold, skipped, tokenizer_path
+    )
+    groups = groups_without_top(manifest, trial.test_fold, plan.config.teacher.drop_top)
+    statistics = PrivilegedStatistics.fit(parts["train"].rows, groups)
+    if statistics.unread:
+        _LOG.warning("%s: constant or missing in training rows, not read: %s", trial.name, ", ".join(statistics.unread))
+    return data, parts, statistics
+
+
+def run_trial(
+    manifest: Manifest,
+    plan: ExperimentPlan,
+    trial: Trial,
+    place: Workplace,
+    operation: Operation = PLAIN_OPERATION,
+) -> None:
+    """Trains and predicts with the teacher and every method on one seed and fold."""
+    data, parts, statistics = trial_data(manifest, plan, trial, place)
+    home, confidence = place.out / trial.name, plan.config.distillation.confidence
+    teachers = Teachers(home, data, plan.config, statistics, trial.seed, operation)
+    teacher = teachers.get("privileged")
+    with main_first():  # the others read what rank 0 wrote
+        _predict_held_out(
+            home / "teacher", with_privileged(parts["test"], statistics), with_privileged(parts["val"], statistics)
+        )
+    judged: dict[str, Judged] = {
+        "train": (teacher.soft_targets, parts["train"], teacher.card),
+        "test": (read_predictions(home / "teacher", parts["test"]), parts["test"], teacher.card),
+    }
+    if world().is_main_process:
+        record_means(home, judged, confidence)
+        warn_of_degenerate(trial.name, judged["train"], confidence)
+    for name in plan.methods:
+        method = METHODS[name]
+        taught = teachers.get(method.teacher) if method.reads_soft_targets else None
+        rows = data if taught is None else replace(data, train=with_soft_targets(data.train, taught.soft_targets))
+        if method.needs_features:
+            features = teachers.features(method.teacher)
+            rows = replace(rows, train=with_teacher_features(rows.train, features))
+        fit(
+            home / name,
+            rows,
+            plan.config,
+            method=name,
+            seed=trial.seed,
+            teacher=None if taught is None else taught.card,
+            statistics=statistics if method.teacher == "joint" or method.predicts_privileged else None,
+            role="student",
+            operation=operation,
+        )
+        if world().is_main_process:
+            _predict_held_out(home / name, parts["test"], parts["val"])
+    crossed = teachers.trained("privileged_crossfit")
+    if crossed is not None:
+        judged["train_crossfit"] = (crossed.soft_targets, parts["train"], crossed.card)
+        if world().is_main_process:
+            warn_of_degenerate(f"{trial.name}, out of fold", judged["train_crossfit"], confidence)
+    if world().is_main_process:
+        record_histograms(home, judged, confidence)
+        by_split = {str(split): part.rows for split, part in parts.items()}
+        write_control_predictions(home / "controls", manifest, by_split, parts["train"].cache, trial.seed)
+    world().wait_for_everyone()
+
+
+def _predict_held_out(directory: Path, test: RowSet, val: RowSet) -> None:
+    write_predictions(directory, test)
+    write_paired_predictions(directory, test)
+    write_predictions(directory, val, VALIDATION_PREDICTIONS_FILE)
+
+
+def _run_in_worker(
+    manifest: Manifest, plan: ExperimentPlan, trial: Trial, place: Workplace, operation: Operation
+) -> None:
+    torch.set_num_threads(1)
+    logging.basicConfig(level=logging.INFO, format=f"%(asctime)s {trial.name} %(message)s")
+    run_trial(manifest, plan, trial, place, operation)
+
+
+def _frames(manifest: Manifest, plan: ExperimentPlan, place: Workplace, *, workers: int, progress: bool) -> FrameStore:
+    if place.shards is not None:
+        return ShardStore.open(place.shards, manifest, plan.config.input_spec, cache=place.cache)
+    rows = [row for row in manifest.rows if row.video is not None]
+    return FrameCache.build(
+        rows,
+        manifest.video_path,
+        plan.config.input_spec,
+        DecodeLimits(),
+        place.cache,
+        workers=workers,
+        progress=progress,
+    )
+
+
+def _write_tokenizer(manifest: Manifest, plan: ExperimentPlan, place: Workplace) -> None:
+    path = place.out / TOKENIZER_FILE
+    if path.exists():
+        return
+    size = plan.config.model.text.vocab_size
+    if place.vocabulary is not None:
+        tokenizer_from_vocabulary(place.vocabulary, path)
+    else:
+        rows = manifest.split_rows(plan.trials[0].test_fold)["train"]
+        train_tokenizer((text for row in rows for text in row.texts.values()), size, path)
+    found = TextTokenizer(path, plan.config.input_spec).vocab_size
+    given = plan.config.pretrained
+    if found > size or (found < size and given is not None and given.reads_text):
+        path.unlink()
+        raise ValueError(f"the vocabulary has {found} pieces, the model's text.vocab_size is {size}")

@@ -1,0 +1,199 @@
+"""All epochs of one training: on any number of processes, recorded, and resumed where it was stopped."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator
+from torch import nn
+from tqdm import tqdm
+
+from training.config import RunConfig
+from training.data.loading.epoch_batches import batches_in_epoch
+from training.data.loading.row_set import RowSet
+from training.distillation.batch_loss import LossPlan
+from training.fitting.learning_curve import LearningCurve, validation_pr_auc
+from training.fitting.operation import Operation
+from training.fitting.predict import predict
+from training.fitting.resume import EXIT_ON_SIGTERM, StopRequest, Trainable, load_state, save_state, separate_dropout
+from training.fitting.shared_batches import shared_batches
+from training.fitting.train_step import train_step
+from training.models.gradient_checkpointing import checkpoint_layers
+from training.models.trained import Trained
+
+_LOG = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """What is trained, on what, and where the state is kept.
+
+    Attributes:
+        directory: of the checkpoint.
+        identity: digest of everything that decides the weights.
+        model: what is trained, a companion included.
+        predictor: the part of it that will predict.
+        train, val: rows; ``val`` is only looked at where the operation says so.
+        config: of the run.
+        seed: of the batches and of dropout.
+        losses: of the batches.
+    """
+
+    directory: Path
+    identity: str
+    model: nn.Module
+    predictor: nn.Module
+    train: RowSet
+    val: RowSet
+    config: RunConfig
+    seed: int
+    losses: LossPlan
+
+
+class Trainer:
+    """One training on this process."""
+
+    def __init__(self, assignment: Assignment, operation: Operation, accelerator: Accelerator) -> None:
+        """Puts the model on the device, in place, and takes up the state of an earlier run that was stopped.
+
+        Raises:
+            CheckpointError: such a state is there and is not this training's.
+        """
+        self._task, self._operation, self._accelerator = assignment, operation, accelerator
+        options = assignment.config.optimiser
+        self._steps = batches_in_epoch(assignment.train, options)
+        if operation.gradient_checkpointing:
+            checkpoint_layers(assignment.model)
+        assignment.model.to(accelerator.device)
+        self._model = accelerator.prepare_model(Trained(assignment.model))
+        groups = _parameter_groups(assignment.model, options.weight_decay)
+        optimiser = torch.optim.AdamW(groups, lr=options.lr, betas=(0.9, 0.98))
+        schedule = torch.optim.lr_scheduler.LambdaLR(
+            optimiser, lambda step: _rate(step, self._steps * options.epochs, options.warmup_share)
+        )
+        self._trainable = Trainable(assignment.model, optimiser, schedule)
+        separate_dropout(assignment.seed, accelerator)
+        self._progress = load_state(
+            assignment.directory, assignment.identity, self._trainable, assignment.seed, accelerator
+        )
+        self._clock = time.perf_counter()
+
+    def run(self) -> LearningCurve:
+        """Trains what is left of the configured epochs.
+
+        Raises:
+            FloatingPointError: the loss is no longer finite.
+            SystemExit: SIGTERM came; the state was saved between two steps.
+        """
+        with (
+            _trackers(self._accelerator, self._operation, self._task.directory),
+            StopRequest(self._accelerator) as stop,
+        ):
+            while self._progress.epoch < self._task.config.optimiser.epochs:
+                self._epoch(stop)
+        return self._progress.curve
+
+    def _epoch(self, stop: StopRequest) -> None:
+        progress, options = self._progress, self._task.config.optimiser
+        label = f"{self._task.directory.name} epoch {progress.epoch + 1}/{options.epochs}"
+        batches = shared_batches(
+            self._task.train,
+            options,
+            self._task.seed,
+            progress.epoch,
+            rank=self._accelerator.process_index,
+            processes=self._accelerator.num_processes,
+            start=progress.position,
+        )
+        loss_of = self._task.losses.epoch(progress.epoch, self._steps)
+        self._model.train()
+        hidden = None if self._accelerator.is_main_process else True
+        for batch in tqdm(
+            batches, total=self._steps, initial=progress.position, desc=label, leave=False, disable=hidden
+        ):
+            loss = train_step(self._model, batch, loss_of, progress.position, self._accelerator)
+            self._update(loss, batch.size, label)
+            self._between_steps(stop)
+        self._end_epoch(label)
+
+    def _update(self, loss: float, rows: int, label: str) -> None:
+        """The optimiser's step, unless the loss says that there is nothing left to save."""
+        if loss != loss or loss in (float("inf"), float("-inf")):
+            raise FloatingPointError(f"{label}: the loss is {loss}: lower the learning rate or the batch's lambda")
+        optimiser, schedule = self._trainable.optimiser, self._trainable.schedule
+        self._accelerator.clip_grad_norm_(self._trainable.model.parameters(), self._task.config.optimiser.clip_norm)
+        lr = schedule.get_last_lr()[0]
+        optimiser.step()
+        schedule.step()
+        optimiser.zero_grad(set_to_none=True)
+        self._progress.position += 1
+        number = self._progress.curve.add_step(self._progress.epoch, loss, lr)
+        now = time.perf_counter()
+        if self._operation.track is not None:
+            speed = rows / max(now - self._clock, 1e-9)
+            self._accelerator.log({"train/loss": loss, "train/lr": lr, "train/samples_per_s": speed}, step=number)
+        self._clock = now
+
+    def _between_steps(self, stop: StopRequest) -> None:
+        every, position = self._operation.save_every_steps, self._progress.position
+        stopped = stop.made()
+        done = len(self._progress.curve.steps.step)
+        if stopped or (every is not None and done % every == 0 and position < self._steps):
+            self._save()
+        if stopped:
+            _LOG.warning("%s: told to end; the state is saved", self._task.directory)
+            raise SystemExit(EXIT_ON_SIGTERM)
+
+    def _end_epoch(self, label: str) -> None:
+        scores = self._validation_scores()
+        loss = self._progress.curve.end_epoch(self._progress.epoch, scores)
+        if self._operation.track is not None:
+            shown = {f"val/pr_auc/{task}": score for task, score in scores.items()}
+            self._accelerator.log({"epoch/loss": loss} | shown, step=len(self._progress.curve.steps.step))
+        self._progress.epoch, self._progress.position = self._progress.epoch + 1, 0
+        _LOG.info("%s: loss %.4f", label, loss)
+        self._save()
+
+    def _validation_scores(self) -> dict[str, float]:
+        if not self._operation.validate_epochs:
+            return {}
+        tasks = [targets.task for targets in self._task.val.targets.values()]
+        logits = predict(self._task.predictor, self._task.val, tasks, accelerator=self._accelerator)
+        return validation_pr_auc(logits, self._task.val.targets)
+
+    def _save(self) -> None:
+        save_state(self._task.directory, self._task.identity, self._trainable, self._progress, self._accelerator)
+
+
+@contextmanager
+def _trackers(accelerator: Accelerator, operation: Operation, directory: Path) -> Iterator[None]:
+    if operation.track is None:
+        yield
+        return
+    accelerator.init_trackers(
+        "tensorboard" if operation.log_dir is None else f"{directory.parent.name}-{directory.name}"
+    )
+    try:
+        yield
+    finally:
+        for tracker in accelerator.trackers:  # ``end_training`` would part the processes, and other fits follow
+            tracker.finish()
+
+
+def _rate(step: int, total: int, warmup_share: float) -> float:
+    """The learning rate's factor: linear up over the warm-up, linear down to zero after it."""
+    warmup = max(1, int(total * warmup_share))
+    return (step + 1) / warmup if step < warmup else max(0.0, (total - step) / max(1, total - warmup))
+
+
+def _parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, object]]:
+    """No decay on biases, norms and single vectors (method.md 3.1)."""
+    decayed = [p for p in model.parameters() if p.ndim >= 2]
+    others = [p for p in model.parameters() if p.ndim < 2]
+    return [{"params": decayed, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]
