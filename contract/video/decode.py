@@ -23,7 +23,7 @@ class Frames:
     """A clip as a model reads it.
 
     Attributes:
-        pixels: (T, S, S, 3) uint8 RGB, in order of time. A clip of fewer than T pictures repeats some.
+        pixels: (T, S, S, 3) uint8 RGB, in order of time, or burst after burst. A clip of fewer than T pictures repeats some.
         times_ms: (T,) when each appears, in ms from the clip's first picture.
         probe: what the container held.
     """
@@ -40,6 +40,7 @@ def decode(
     *,
     window_ms: tuple[float, float] | None = None,
     out: NDArray[np.uint8] | None = None,
+    phase: float = 0.0,
 ) -> Frames:
     """The frames that ``spec`` asks for.
 
@@ -49,6 +50,7 @@ def decode(
         limits: checked before anything is decoded.
         window_ms: only this span of the clip counts, in ms from its first picture.
         out: (T, S, S, 3) uint8 to write the pixels into, for instance a slot of shared memory.
+        phase: as in ``target_times``.
 
     Raises:
         MediaError: see ``contract.errors``.
@@ -59,23 +61,26 @@ def decode(
         raise ValueError(f"out must be {spec.frames_shape} uint8")
     with open_container(path) as container:
         index = index_packets(path, container, limits)
-        targets_s = _targets(index.probe, spec, window_ms)
+        wanted_s = _targets(index.probe, spec, window_ms, phase)
+        order = sorted(range(len(wanted_s)), key=wanted_s.__getitem__)  # bursts of a short clip may overlap
+        targets_s = [wanted_s[i] for i in order]
         if limits.backend is Backend.DECORD:
             pictures = _by_decord(path, index, targets_s, spec, limits)
         else:
             pictures = _by_pyav(path, container, index, targets_s, spec, limits)
-    for row, (_, picture) in enumerate(pictures):
-        pixels[row] = picture
-    return Frames(pixels, tuple(round(time_s * 1000, 3) for time_s, _ in pictures), index.probe)
+    times_ms = [0.0] * len(pictures)
+    for row, (time_s, picture) in zip(order, pictures, strict=True):
+        pixels[row], times_ms[row] = picture, round(time_s * 1000, 3)
+    return Frames(pixels, tuple(times_ms), index.probe)
 
 
-def _targets(probe: VideoProbe, spec: InputSpec, window_ms: tuple[float, float] | None) -> list[float]:
+def _targets(probe: VideoProbe, spec: InputSpec, window_ms: tuple[float, float] | None, phase: float) -> list[float]:
     first_s, end_s = 0.0, probe.end_s
     if window_ms is not None:
         first_s, end_s = window_ms[0] / 1000, min(end_s, window_ms[1] / 1000)
         if not 0 <= first_s < end_s:
             raise ValueError(f"window {window_ms} ms holds nothing of a clip of {probe.end_s:.3f} s")
-    return target_times(first_s, end_s, spec.frames, spec.sampling)
+    return target_times(first_s, end_s, spec, phase)
 
 
 def _by_pyav(

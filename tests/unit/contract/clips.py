@@ -78,7 +78,7 @@ def write_numbered(
 
 def expected_numbers(times_s: Sequence[float], end_s: float, spec: InputSpec) -> list[int]:
     """Which pictures ``spec`` asks for of a clip whose picture i appears at ``times_s[i]``."""
-    return on_screen(times_s, target_times(0.0, end_s, spec.frames, spec.sampling))
+    return on_screen(times_s, target_times(0.0, end_s, spec))
 
 
 def sequential(path: Path) -> list[tuple[float, NDArray[np.uint8]]]:

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from contract.errors import CorruptMedia, DecodeBudget, FrameTooLarge, InputError, UnsupportedMedia
-from contract.input_spec import InputSpec
+from contract.input_spec import BurstSpec, InputSpec
 from contract.video import Backend, DecodeLimits, Frames, VideoProbe, decode
 from contract.video.probe import PacketIndex
 from contract.video.pyav_backend import plan_segments, resize
@@ -120,6 +120,21 @@ def test_a_window_samples_its_own_span_only(tmp_path: Path) -> None:
     clip = write_numbered(tmp_path / "a.mp4", 50, gop=10)
     frames = decode(clip, SPEC, PYAV, window_ms=(800.0, 1120.0))
     assert numbers(frames) == list(range(20, 28))
+
+
+@pytest.mark.parametrize("backend", list(Backend))
+@pytest.mark.parametrize("pictures", [8, 100])
+def test_bursts_come_out_burst_after_burst_also_where_they_overlap(
+    tmp_path: Path, pictures: int, backend: Backend
+) -> None:
+    if backend is Backend.DECORD:
+        pytest.importorskip("decord")
+    burst = BurstSpec(moments=4, pictures=3, step_ms=80)
+    spec = InputSpec(frames=12, frame_size=64, sampling="bursts", burst=burst)
+    frames = decode(write_numbered(tmp_path / "clip.mp4", pictures=pictures), spec, DecodeLimits(backend=backend))
+    assert numbers(frames) == due(frames, spec)
+    assert [round(time_ms / 40) for time_ms in frames.times_ms] == numbers(frames)
+    assert (sorted(frames.times_ms) != list(frames.times_ms)) == (pictures == 8)
 
 
 @pytest.mark.parametrize("window", [(5000.0, 6000.0), (300.0, 300.0), (-1.0, 100.0), (float("nan"), 100.0)])
@@ -230,7 +245,7 @@ _SURVEY = """
 import sys
 from pathlib import Path
 from contract.errors import InputError
-from contract.input_spec import InputSpec
+from contract.input_spec import BurstSpec, InputSpec
 from contract.video import DecodeLimits, decode
 spec = InputSpec(frames=4, frame_size=32)
 for line in sys.stdin:
