@@ -60,8 +60,47 @@ class VisionConfig(FrozenDocument):
             )
 
 
-class TextConfig(FrozenDocument):
+Statistic = Literal["mean", "max", "motion_mean", "motion_max"]
+
+
+class MomentVisionConfig(GrowingDocument):
+    """A pretrained image backbone on each picture, summarised moment by moment.
+
+    What is kept of a moment are statistics over the places of a feature map: its mean and maximum, averaged over the
+    moment's pictures, and the same of the absolute difference of neighbouring pictures, which is motion.
+    """
+
+    first_fields: ClassVar = frozenset({"backbone", "width"})
+    backbone: str = Field(pattern=r"^(efficientnet_lite[0-4]|auto:.+)$")
+    """``efficientnet_lite0`` to ``4``; or ``auto:`` and a folder or an id on the hub that the library's AutoBackbone
+    reads: its last feature map counts."""
+    width: int = Field(ge=8)
+    """D: of a moment's token; must be the text's ``hidden_size``."""
+    maps: tuple[Literal["stride16", "stride32"], ...] = Field(default=("stride16", "stride32"), min_length=1)
+    """Of EfficientNet-Lite: which feature maps are summarised."""
+    statistics: tuple[Statistic, ...] = Field(default=("mean", "max", "motion_mean", "motion_max"), min_length=1)
+    """Those of motion need bursts of two pictures or more."""
+    trainable_blocks: int = Field(default=0, ge=0)
+    """How many of the backbone's last blocks are trained. With 0 it is frozen, and what it gives is kept on disk."""
+    layers: int = Field(default=0, ge=0)
+    """Hidden layers between a moment's statistics and its token."""
+    dropout: float = Field(default=0.2, ge=0, lt=1)
+    """Of a moment's statistics and of its token."""
+    attention: bool = True
+    """Whether a task weighs moments by attention (arXiv:1802.04712); without it each counts the same."""
+
+    @property
+    def reads_motion(self) -> bool:
+        return any(name.startswith("motion") for name in self.statistics)
+
+
+class TextConfig(GrowingDocument):
     """A BERT whose first layers read text alone and whose last layers cross-attend to vision tokens."""
+
+    first_fields: ClassVar = frozenset(
+        {"vocab_size", "embedding_size", "hidden_size", "heads", "ffn_size", "text_layers", "cross_layers"}
+        | {"max_positions", "dropout"}
+    )
 
     vocab_size: int = Field(default=30522, ge=3)
     embedding_size: int = Field(ge=8)
@@ -73,14 +112,38 @@ class TextConfig(FrozenDocument):
     cross_layers: int = Field(ge=1)
     max_positions: int = Field(default=512, ge=8)
     dropout: float = Field(default=0.1, ge=0, lt=1)
+    frozen: bool = False
+    """Whether embeddings and text layers keep the weights they start from; what they give is then kept in memory."""
+    trim_vocabulary: bool = False
+    """Whether a vocabulary of more pieces than ``vocab_size`` is cut to those that training texts use most."""
+    ngram_buckets: int = Field(default=0, ge=0)
+    """Of the hashed path: one- and two-piece sequences of a text, hashed into so many buckets, each with a weight for
+    every task. 0 leaves it out."""
 
 
 class ModelConfig(FrozenDocument):
     """The student's and the baseline's architecture; the teacher adds ``TeacherConfig``."""
 
     name: str
-    vision: VisionConfig
+    vision: VisionConfig | MomentVisionConfig
     text: TextConfig
+
+    @model_validator(mode="after")
+    def _widths_fit(self) -> ModelConfig:
+        if isinstance(self.vision, MomentVisionConfig) and self.vision.width != self.text.hidden_size:
+            raise ValueError("vision.width must be text.hidden_size")
+        if not isinstance(self.vision, MomentVisionConfig) and (self.text.frozen or self.text.ngram_buckets):
+            raise ValueError("text.frozen and text.ngram_buckets need a vision.backbone")
+        return self
+
+    def check_input(self, spec: InputSpec) -> None:
+        """Raises ValueError where the encoders cannot read what the spec gives."""
+        if spec.max_text_tokens > self.text.max_positions:
+            raise ValueError("input_spec reads more tokens than text.max_positions")
+        if isinstance(self.vision, VisionConfig):
+            self.vision.check_windows(spec.frame_size)
+        elif self.vision.reads_motion and (spec.burst is None or spec.burst.pictures < 2):
+            raise ValueError("statistics of motion need input_spec.burst with two pictures or more")
 
 
 FusionName = Literal["gated_residual", "tokens", "concat", "film"]
@@ -177,14 +240,33 @@ class DistillationConfig(GrowingDocument):
     """``mtl``: weight of predicting the privileged features."""
 
 
-SourceName = Literal["checkpoint", "swin", "bert"]
+SourceName = Literal["checkpoint", "swin", "bert", "vision", "text"]
 
 
-class PretrainedConfig(FrozenDocument):
+class WeightSource(FrozenDocument):
+    """An encoder that somebody else trained."""
+
+    source: str
+    """A file, a folder, ``package:MODULE/path/inside``, or an id on the hub."""
+    licence: str = Field(min_length=2)
+    """Of the weights, as an SPDX identifier where there is one: it goes into the bundle's provenance and card."""
+    sha256: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
+    """Of the weights' file."""
+
+
+class PretrainedConfig(GrowingDocument):
     """Weights to start from. Text weights need the vocabulary they were trained with."""
 
-    kind: Literal["xvlm", "hf"]
-    """``xvlm``: an official X-VLM or X2-VLM file. ``hf``: Swin, BERT or both, as Hugging Face stores them."""
+    first_fields: ClassVar = frozenset({"kind", "checkpoint", "parts", "swin", "bert", "local_files_only", "sha256"})
+    kind: Literal["xvlm", "hf", "encoders"]
+    """``xvlm``: an official X-VLM or X2-VLM file. ``hf``: Swin, BERT or both, as Hugging Face stores them.
+    ``encoders``: a backbone and a BERT for a model with ``vision.backbone``."""
+    vision: WeightSource | None = None
+    """``encoders``: of the backbone."""
+    text: WeightSource | None = None
+    """``encoders``: of the text encoder, a whole BERT or its first layers; cross layers start fresh."""
+    allow_research_weights: bool = False
+    """Whether weights whose licence is for research alone may be used."""
     checkpoint: str | None = None
     """``xvlm``: path of the file."""
     parts: tuple[Literal["vision", "text"], ...] = Field(default=("vision", "text"), min_length=1)
@@ -201,11 +283,15 @@ class PretrainedConfig(FrozenDocument):
 
     @model_validator(mode="after")
     def _sources_fit(self) -> PretrainedConfig:
+        if (self.kind == "encoders") != (self.vision is not None or self.text is not None):
+            raise ValueError("kind encoders needs vision, text or both, and no other kind has them")
+        if self.kind == "encoders" and (self.checkpoint, self.swin, self.bert) != (None, None, None):
+            raise ValueError("kind encoders takes neither checkpoint nor swin nor bert")
         if self.kind == "xvlm" and (self.checkpoint is None or self.bert is not None):
             raise ValueError("kind xvlm needs checkpoint, and no bert")
         if self.kind == "xvlm" and self.swin is not None and "vision" in self.parts:
             raise ValueError("swin and the checkpoint both give vision: set parts to [text]")
-        if self.kind == "hf" and (self.checkpoint is not None or not self.sources):
+        if self.kind == "hf" and (self.checkpoint is not None or not (self.swin or self.bert)):
             raise ValueError("kind hf needs swin, bert or both, and no checkpoint")
         if not set(self.sha256) <= set(self.sources):
             raise ValueError("sha256 names a source that is not given")
@@ -220,6 +306,8 @@ class PretrainedConfig(FrozenDocument):
     @property
     def reads_text(self) -> bool:
         """Whether any source gives word embeddings."""
+        if self.kind == "encoders":
+            return self.text is not None
         return self.bert is not None if self.kind == "hf" else "text" in self.parts
 
 
@@ -244,11 +332,11 @@ class RunConfig(GrowingDocument):
     @model_validator(mode="after")
     def _sizes_fit(self) -> RunConfig:
         for name, model in {"model": self.model, "kd_teacher": self.kd_teacher}.items():
-            if model is None:
-                continue
-            if self.input_spec.max_text_tokens > model.text.max_positions:
-                raise ValueError(f"input_spec reads more tokens than {name}.text.max_positions")
-            model.vision.check_windows(self.input_spec.frame_size)
+            if model is not None:
+                try:
+                    model.check_input(self.input_spec)
+                except ValueError as error:
+                    raise ValueError(f"{name}: {error}") from error
         if self.kd_teacher is None and self.kd_teacher_pretrained is not None:
             raise ValueError("kd_teacher_pretrained is given, but no kd_teacher")
         if self.kd_teacher is not None and self.kd_teacher.text.vocab_size < self.model.text.vocab_size:

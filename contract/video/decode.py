@@ -23,7 +23,8 @@ class Frames:
     """A clip as a model reads it.
 
     Attributes:
-        pixels: (T, S, S, 3) uint8 RGB, in order of time, or burst after burst. A clip of fewer than T pictures repeats some.
+        pixels: (T, S, S, 3) uint8 RGB, in order of time, or burst after burst. A clip of fewer than T
+            pictures repeats some.
         times_ms: (T,) when each appears, in ms from the clip's first picture.
         probe: what the container held.
     """

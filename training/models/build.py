@@ -9,8 +9,7 @@ from torch import nn
 from contract.decision import TaskSpec
 from training.config import RunConfig
 from training.data.privileged import PrivilegedStatistics
-from training.models.df_xvlm import DFXVLM, PrivilegedOnly
-from training.models.xvlm import XVLM
+from training.models.df_xvlm import DFXVLM, PrivilegedOnly, build_xvlm
 
 Role = Literal["teacher", "student", "plain_teacher", "privileged_only_teacher"]
 """A ``teacher`` reads everything, a ``plain_teacher`` what the student reads, the last privileged features alone."""
@@ -26,7 +25,7 @@ def build_model(
     """
     spec = config.input_spec
     if statistics is None:
-        return XVLM(config.model, spec, tasks)
+        return build_xvlm(config.model, spec, tasks)
     if role == "privileged_only_teacher":
         if not statistics.groups:
             raise ValueError("a teacher of privileged features alone needs some, and there are none")

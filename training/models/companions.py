@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from training.models.df_xvlm import DFXVLM
+from training.models.moment_xvlm import MomentXVLM
 from training.models.xvlm import XVLM, classification_head
 
 TEACHER_PREFIX = "teacher/"
@@ -24,7 +25,7 @@ Privileged = Mapping[str, tuple[Tensor, Tensor]]
 class JointPair(nn.Module):
     """A student and a DF-X-VLM teacher over the same rows (method.md 2.1). They share no weights."""
 
-    def __init__(self, student: XVLM, teacher: DFXVLM) -> None:
+    def __init__(self, student: XVLM | MomentXVLM, teacher: DFXVLM) -> None:
         super().__init__()
         self.student = student
         self.teacher = teacher
@@ -39,7 +40,7 @@ class JointPair(nn.Module):
 class PrivilegedPredictor(nn.Module):
     """A student with a linear output for each privileged feature (method.md 4). It reads none of them."""
 
-    def __init__(self, student: XVLM, groups: Mapping[str, int], width: int) -> None:
+    def __init__(self, student: XVLM | MomentXVLM, groups: Mapping[str, int], width: int) -> None:
         """Args: ``groups`` is group name -> number of features F, ``width`` that of what the heads read."""
         super().__init__()
         self.student = student
@@ -47,9 +48,10 @@ class PrivilegedPredictor(nn.Module):
 
     def forward(self, **inputs: Tensor) -> dict[str, Tensor]:
         """Task name -> (B, K) logits, and ``privileged/<group>`` -> (B, F) predictions. Arguments as ``XVLM``."""
-        represented_BD = self.student.encode(**inputs)
-        predicted = {PREDICTION_PREFIX + name: head(represented_BD) for name, head in self.predictors.items()}
-        return dict(self.student.classify(represented_BD)) | predicted
+        represented = self.student.encode(**inputs)
+        summary_BD = summary(represented)
+        predicted = {PREDICTION_PREFIX + name: head(summary_BD) for name, head in self.predictors.items()}
+        return dict(self.student.logits(represented, **inputs)) | predicted
 
 
 class FeatureProjector(nn.Module):
@@ -62,7 +64,11 @@ class FeatureProjector(nn.Module):
     """
 
     def __init__(
-        self, student: XVLM, teacher_classifiers: Mapping[str, Tensor], student_width: int, teacher_width: int
+        self,
+        student: XVLM | MomentXVLM,
+        teacher_classifiers: Mapping[str, Tensor],
+        student_width: int,
+        teacher_width: int,
     ) -> None:
         """Args: the teacher's ``classifiers()``, and the widths D_s and D_t of what the heads read."""
         super().__init__()
@@ -78,8 +84,9 @@ class FeatureProjector(nn.Module):
 
         Every output is (B, C), so that a batch can be put together from shares of it.
         """
-        represented_BD = self.student.encode(**inputs)
-        outputs = dict(self.student.classify(represented_BD)) | {ALIGNED: self.align(represented_BD)}
+        represented = self.student.encode(**inputs)
+        represented_BD = summary(represented)
+        outputs = dict(self.student.logits(represented, **inputs)) | {ALIGNED: self.align(represented_BD)}
         for name, classifier_KE in self.student.classifiers().items():
             teachers_KE = self.teacher_layers[name].values
             outputs[STUDENT_ANCHOR_PREFIX + name] = anchors(self.to_student[name](represented_BD), classifier_KE)
@@ -87,6 +94,11 @@ class FeatureProjector(nn.Module):
             gap = classifier_gap(classifier_KE, teachers_KE)
             outputs[CLASSIFIER_GAP_PREFIX + name] = gap.expand(len(represented_BD), 1)
         return outputs
+
+
+def summary(represented: Tensor) -> Tensor:
+    """(B, D) of what ``encode`` returned: itself, or the mean over its R readings (B, R, D)."""
+    return represented if represented.ndim == 2 else represented.mean(dim=1)
 
 
 def anchors(projected_BE: Tensor, classifier_KE: Tensor) -> Tensor:

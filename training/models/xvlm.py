@@ -41,7 +41,7 @@ class XVLM(nn.Module):
         self.task_names = tuple(t.name for t in tasks)
         self.vision_tokens = 1 + spec.frames + config.vision.patches(spec.frame_size)
         for module in (self.pooled_projection, self.heads, self.text_encoder, self.cross_encoder):
-            module.apply(_initialise)
+            module.apply(initialise)
         nn.init.trunc_normal_(self.no_video, std=0.02)
         nn.init.trunc_normal_(self.no_text, std=0.02)
 
@@ -89,6 +89,10 @@ class XVLM(nn.Module):
         represented_BD = self.encode(frames, input_ids, attention_mask, video_present, text_present)
         return self.classify(represented_BD)
 
+    def logits(self, represented_BD: Tensor, **inputs: Tensor) -> dict[str, Tensor]:
+        """As ``classify``: nothing but what ``encode`` returned is read."""
+        return self.classify(represented_BD)
+
     def classify(self, represented_BD: Tensor) -> dict[str, Tensor]:
         """Task name -> (B, K) logits of what ``encode`` returned."""
         return {name: self.heads[name](represented_BD) for name in self.task_names}
@@ -105,7 +109,7 @@ class XVLM(nn.Module):
         return torch.where(video_present[:, None, None], self.vision_encoder(frames), no_video_BVD)
 
 
-def _initialise(module: nn.Module) -> None:
+def initialise(module: nn.Module) -> None:
     """BERT's initialisation for the layers that the library did not initialise as part of a model."""
     if isinstance(module, nn.Linear | nn.Embedding):
         nn.init.normal_(module.weight, std=0.02)

@@ -15,7 +15,9 @@ from training.data.loading.epoch_batches import evaluation_batches
 from training.data.loading.row_set import RowSet, TeacherFeatures, with_privileged
 from training.fitting.checkpoint import CheckpointCard, read_checkpoint
 from training.fitting.processes import batch_to_device, world
+from training.models.companions import summary
 from training.models.df_xvlm import DFXVLM
+from training.models.moment_xvlm import MomentXVLM
 from training.models.xvlm import XVLM
 from training.teachers.soft_targets import SoftTargetsError, stored_order
 
@@ -36,7 +38,7 @@ def write_teacher_features(directory: Path, teacher_directory: Path, train: RowS
     if path.exists():
         read_teacher_features(path, card, train)
         return path
-    if not isinstance(model, DFXVLM | XVLM):
+    if not isinstance(model, DFXVLM | MomentXVLM | XVLM):
         raise SoftTargetsError(f"{teacher_directory}: a {card.role} has no representation that a student could follow")
     rows = train if card.privileged is None else with_privileged(train, card.privileged)
     classifiers = {f"classifier_{name}": values.detach().numpy() for name, values in model.classifiers().items()}
@@ -73,7 +75,7 @@ def represent(model: nn.Module, rows: RowSet, *, batch_size: int = 32) -> NDArra
     for positions, batch in evaluation_batches(rows, batch_size):
         moved = batch_to_device(batch, device)
         beside = {"privileged": moved.privileged} if isinstance(model, DFXVLM) else {}
-        parts.append(model.encode(**moved.inputs, **beside).float().cpu().numpy())
+        parts.append(summary(model.encode(**moved.inputs, **beside)).float().cpu().numpy())
         order.append(positions)
     represented_ND = np.concatenate(parts)
     represented_ND[np.concatenate(order)] = represented_ND.copy()

@@ -14,6 +14,8 @@ from transformers import AutoConfig, AutoModel
 from contract.bundle import file_digest
 from training.config import PretrainedConfig, RunConfig, SourceName
 from training.models.df_xvlm import DFXVLM
+from training.models.moment_xvlm import MomentXVLM
+from training.models.weights.encoders import TOKENIZER, encoder_digest, load_encoders, locate, require_encoder
 from training.models.weights.install import LoadReport, PretrainedError, install
 from training.models.weights.official_keys import SWIN_PREFIX, Translation, text_name, translate_official
 from training.models.xvlm import XVLM
@@ -37,7 +39,7 @@ def require_usable(config: RunConfig, vocabulary: Path | None) -> None:
         if given is None:
             continue
         require_sources(given)
-        if given.reads_text and vocabulary is None:
+        if given.reads_text and vocabulary is None and source_tokenizer(given) is None:
             raise PretrainedError("pretrained text weights need the vocabulary they were trained with: --vocabulary")
 
 
@@ -47,6 +49,9 @@ def require_sources(config: PretrainedConfig) -> None:
     Raises:
         PretrainedError: one is not. The message names it.
     """
+    for given in (config.vision, config.text):
+        if given is not None:
+            require_encoder(given, config)
     for name, source in config.sources.items():
         if name == "checkpoint":
             if not Path(source).is_file():
@@ -60,10 +65,15 @@ def require_sources(config: PretrainedConfig) -> None:
         _require_digest(name, source, config)
 
 
-def load_pretrained(model: nn.Module, config: PretrainedConfig) -> LoadReport | None:
+def load_pretrained(model: nn.Module, config: PretrainedConfig, tokenizer: Path | None = None) -> LoadReport | None:
     """Fills a model's vision, text and cross layers; a teacher's own layers stay fresh.
 
     The generators of random numbers are left as they were, so that what follows is drawn as without weights.
+
+    Args:
+        model: a student or a teacher; changed in place.
+        config: where weights come from.
+        tokenizer: the run's ``tokenizer.json``; ``encoders`` takes word embeddings by its pieces.
 
     Returns:
         None for a model that has no X-VLM in it: a teacher of privileged features alone.
@@ -72,22 +82,38 @@ def load_pretrained(model: nn.Module, config: PretrainedConfig) -> LoadReport | 
         PretrainedError: a source is missing, altered, or does not fit the architecture.
     """
     xvlm = model.xvlm if isinstance(model, DFXVLM) else model
-    if not isinstance(xvlm, XVLM):
+    if not isinstance(xvlm, XVLM | MomentXVLM):
         return None
+    if isinstance(xvlm, MomentXVLM) != (config.kind == "encoders"):
+        raise PretrainedError("pretrained.kind encoders is for a model with vision.backbone, and no other kind is")
     require_sources(config)
+    if isinstance(xvlm, MomentXVLM):
+        return _logged(load_encoders(xvlm, config, tokenizer))
     with torch.random.fork_rng(devices=[]):
         reports = [_load(name, source, xvlm, config) for name, source in config.sources.items()]
     loaded = {name for report in reports for name in report.loaded}
     names = [name for name, _ in xvlm.named_parameters()]
     ignored = tuple(name for report in reports for name in report.ignored)
-    total = LoadReport(tuple(n for n in names if n in loaded), tuple(n for n in names if n not in loaded), ignored)
-    _LOG.info(
-        "pretrained: %d tensors loaded, %d fresh, %d of the source unused",
-        len(total.loaded),
-        len(total.fresh),
-        len(total.ignored),
+    return _logged(
+        LoadReport(tuple(n for n in names if n in loaded), tuple(n for n in names if n not in loaded), ignored)
     )
-    return total
+
+
+def _logged(report: LoadReport) -> LoadReport:
+    counts = (len(report.loaded), len(report.fresh), len(report.ignored))
+    _LOG.info("pretrained: %d tensors loaded, %d fresh, %d of the source unused", *counts)
+    return report
+
+
+def source_tokenizer(config: PretrainedConfig) -> Path | None:
+    """The ``tokenizer.json`` that the text encoder's folder brings; None where there is none.
+
+    Raises:
+        PretrainedError: the source is missing.
+    """
+    home = None if config.text is None else locate(config.text.source, config)
+    path = None if home is None else (home if home.is_dir() else home.parent) / TOKENIZER
+    return path if path is not None and path.is_file() else None
 
 
 def read_official(path: Path) -> dict[str, Tensor]:
@@ -167,7 +193,9 @@ def _hub_config(name: str, source: str, config: PretrainedConfig) -> Any:
 def source_digests(config: PretrainedConfig) -> dict[str, str | None]:
     """Source -> SHA-256 of its file (of a folder: of its ``model.safetensors``); None where no such file is at hand."""
     paths = {name: _weights_path(name, source) for name, source in config.sources.items()}
-    return {name: file_digest(path) if path.is_file() else None for name, path in paths.items()}
+    digests = {name: file_digest(path) if path.is_file() else None for name, path in paths.items()}
+    encoders = {"vision": config.vision, "text": config.text}
+    return digests | {name: encoder_digest(given, config) for name, given in encoders.items() if given is not None}
 
 
 def _weights_path(name: SourceName, source: str) -> Path:
