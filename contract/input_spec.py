@@ -24,8 +24,8 @@ class TextField(FrozenDocument):
 class BurstSpec(FrozenDocument):
     """Moments spread over the clip, and at each a few pictures a fixed step of time apart.
 
-    Spans of equal share lie 0.24 s apart on a clip of 2 s and 2 s apart on one of 15 s: what a model learns of motion on
-    one means nothing on the other. Inside a burst the step is the same on every clip.
+    Spans of equal share lie 0.24 s apart on a clip of 2 s and 2 s apart on one of 15 s: what a model learns of motion
+    on one means nothing on the other. Inside a burst the step is the same on every clip.
     """
 
     moments: int = Field(ge=1, le=64)

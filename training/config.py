@@ -165,8 +165,25 @@ class TeacherConfig(GrowingDocument):
     that reads the label in disguise teaches nothing else."""
 
 
+class AugmentationConfig(FrozenDocument):
+    """How training clips are changed. 0 or false leaves a change out."""
+
+    flip: bool = True
+    """Exchange left and right in half of the clips. Off where any task asks about direction or reads writing."""
+    shift: float = Field(default=0.1, ge=0, lt=0.5)
+    """Largest shift, as a share of the side."""
+    gain: float = Field(default=0.2, ge=0, lt=1)
+    """Largest change of brightness, as a share."""
+    scale: float = Field(default=0.0, ge=0, lt=0.9)
+    """Largest share of the side that a crop leaves out; what is kept is enlarged."""
+    colour: float = Field(default=0.0, ge=0, lt=1)
+    """Largest change of a single colour channel, as a share."""
+    views: int = Field(default=1, ge=1, le=32)
+    """With a frozen backbone: how many views of a clip are kept, the first of them unchanged. An epoch draws one."""
+
+
 class OptimiserConfig(GrowingDocument):
-    """AdamW with linear warm-up and decay."""
+    """AdamW with warm-up and decay."""
 
     first_fields: ClassVar = frozenset(
         {"lr", "weight_decay", "warmup_share", "clip_norm", "epochs", "video_batch", "text_batch", "video_repeat"}
@@ -191,6 +208,22 @@ class OptimiserConfig(GrowingDocument):
     accumulation_steps: int = Field(default=1, ge=1)
     """In how many parts a process goes through its share of a batch before the optimiser steps. The batch, its loss and
     the number of steps stay what they are; memory falls, and each part draws its own dropout."""
+    schedule: Literal["linear", "cosine"] = "linear"
+    """How the rate falls to zero after the warm-up."""
+    encoder_lr: float | None = Field(default=None, gt=0)
+    """Rate of what started from pretrained weights and is trained; without it ``lr``. Usually a tenth of that."""
+    ngram_lr: float | None = Field(default=None, gt=0)
+    """Rate of the hashed path's weights, which are sparse and start at zero; without it ``lr``."""
+    ema_decay: float = Field(default=0.0, ge=0, lt=1)
+    """Of the exponential moving average of the weights that is kept in place of the last ones; 0 keeps the last."""
+    keep: Literal["last", "best"] = "last"
+    """Which epoch's weights are kept: ``best`` by the mean over tasks of the validation rows' PR-AUC."""
+    modality_dropout: float = Field(default=0.0, ge=0, lt=1)
+    """Share of rows with clip and text that lose one of them, by turns: else a request with one alone is unlike all
+    that was trained on."""
+    balance: Literal["none", "class"] = "none"
+    """``class``: rows weigh in a task's label loss so that its classes weigh the same."""
+    augmentation: AugmentationConfig = AugmentationConfig()
 
 
 ConfidenceName = Literal["true_prob", "max_prob", "max_prob_norm", "entropy", "correct", "margin", "uniform"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -13,7 +13,7 @@ from training.config import RunConfig
 from training.data.loading.row_set import Batch, RowSet, TaskRows
 from training.distillation.method import Method, TeacherRecord
 from training.distillation.registry import METHODS
-from training.distillation.row_weights import class_means
+from training.distillation.row_weights import balancing_weights, class_means
 from training.distillation.task_batch import FeaturePair, PrivilegedPrediction, TaskBatch, TrainingContext
 from training.distillation.teacher_advantage import teacher_advantage
 from training.models.companions import (
@@ -37,6 +37,7 @@ class LossPlan:
         class_means: task -> ``TrainingContext.class_means``; empty where ``per_class_norm`` is off.
         advantages: task -> ``TrainingContext.teacher_advantage``; empty where no soft targets are read.
         context: the seed and the number of steps.
+        label_weights: task -> ``TrainingContext.label_weights``; empty where classes are not balanced.
     """
 
     method: Method
@@ -45,6 +46,7 @@ class LossPlan:
     class_means: Mapping[str, Tensor]
     advantages: Mapping[str, float]
     context: TrainingContext
+    label_weights: Mapping[str, Tensor] = field(default_factory=dict)
 
     def epoch(self, epoch: int, steps: int) -> Callable[[Batch, Mapping[str, Tensor], int], Tensor]:
         """The loss in one epoch of so many steps: the weighted mean over the tasks with labelled rows in the batch."""
@@ -76,7 +78,12 @@ class LossPlan:
             rows.targets,
             rows.teacher_NK if live is None else live[rows.positions_N],
             self.temperatures.get(name, 1.0),
-            replace(context, class_means=self.class_means.get(name), teacher_advantage=self.advantages.get(name)),
+            replace(
+                context,
+                class_means=self.class_means.get(name),
+                teacher_advantage=self.advantages.get(name),
+                label_weights=self.label_weights.get(name),
+            ),
             _prediction(rows.positions_N, batch, outputs) if self.method.predicts_privileged else None,
             _features(name, rows, outputs) if self.method.needs_features else None,
         )
@@ -102,11 +109,19 @@ def plan_loss(
         raise ValueError(f"method {method} looks at a batch as a whole: it needs optimiser.accumulation_steps 1")
     temperatures = {} if teacher is None else dict(teacher.temperatures)
     options = METHODS[method].configured(config.distillation)
-    told = {name: (*_labelled(name, train), temperatures.get(name, 1.0)) for name in train.soft_targets}
-    means = {name: class_means(*of, options) for name, of in told.items()} if options.per_class_norm else {}
-    advantages = {name: teacher_advantage(*of) for name, of in told.items() if len(of[0])}
+    labelled = {name: (*_labelled(name, train), temperatures.get(name, 1.0)) for name in train.soft_targets}
+    means = {name: class_means(*rows, options) for name, rows in labelled.items()} if options.per_class_norm else {}
+    advantages = {name: teacher_advantage(*rows) for name, rows in labelled.items() if len(rows[0])}
     context = TrainingContext(seed=seed, total_steps=total_steps)
-    return LossPlan(METHODS[method], config, temperatures, means, advantages, context)
+    weights = _label_weights(train) if config.optimiser.balance == "class" else {}
+    return LossPlan(METHODS[method], config, temperatures, means, advantages, context, weights)
+
+
+def _label_weights(train: RowSet) -> dict[str, Tensor]:
+    return {
+        name: balancing_weights(torch.from_numpy(one.values[one.labelled]), one.task.kind, len(one.task.labels))
+        for name, one in train.targets.items()
+    }
 
 
 def _labelled(name: str, train: RowSet) -> tuple[Tensor, Tensor, TaskKind]:

@@ -8,7 +8,7 @@ from torch import Tensor
 from contract.decision import TaskKind
 from training.config import DistillationConfig
 from training.distillation.confidence import teacher_confidence
-from training.distillation.task_batch import TaskBatch
+from training.distillation.task_batch import TaskBatch, of_each_row
 from training.distillation.task_losses import class_index
 
 
@@ -28,7 +28,7 @@ def confidence_weights(batch: TaskBatch, config: DistillationConfig) -> Tensor:
         return shaped_N
     if batch.context.class_means is None:
         raise ValueError("per_class_norm needs the class means of the training rows")
-    return shaped_N / _of_each_row(batch.context.class_means, batch.targets, batch.kind)
+    return shaped_N / of_each_row(batch.context.class_means, batch.targets, batch.kind)
 
 
 def shape(confidence_N: Tensor, config: DistillationConfig) -> Tensor:
@@ -54,9 +54,17 @@ def class_means(
     return torch.where(means > 0, means, torch.ones_like(means))
 
 
-def _of_each_row(means: Tensor, targets: Tensor, kind: TaskKind) -> Tensor:
-    index = class_index(targets, kind)
-    means = means.to(index.device)
-    if kind is TaskKind.MULTILABEL:
-        return means.expand(len(index), -1, -1).gather(-1, index[..., None])[..., 0]
-    return means[index]
+def balancing_weights(targets: Tensor, kind: TaskKind, classes: int) -> Tensor:
+    """Weight of each class under which classes weigh the same and rows weigh 1 on average; 1 for a class without rows.
+
+    Args:
+        targets: of the labelled training rows.
+        kind: of the task.
+        classes: K of a multiclass task; otherwise not read.
+    """
+    index_N = class_index(targets, kind)
+    one_hot = torch.nn.functional.one_hot(index_N, classes if kind is TaskKind.MULTICLASS else 2).float()
+    counts = one_hot.sum(dim=0)
+    present = (counts > 0).float()
+    even = counts.sum(dim=-1, keepdim=True) / present.sum(dim=-1, keepdim=True).clamp(min=1)
+    return torch.where(counts > 0, even / counts.clamp(min=1), torch.ones_like(counts))

@@ -8,8 +8,8 @@ from typing import Final
 from torch import Tensor
 
 from training.config import DistillationConfig
-from training.distillation.task_batch import TaskBatch
-from training.distillation.task_losses import cross_entropy, distillation
+from training.distillation.task_batch import TaskBatch, label_losses
+from training.distillation.task_losses import distillation
 
 WeightingFunction = Callable[[Tensor, Tensor, Tensor, float], Tensor]
 _SMALLEST_MEAN = 1e-12
@@ -54,6 +54,6 @@ def weighted_loss(batch: TaskBatch, config: DistillationConfig, weight_N: Tensor
     """
     if config.weighting not in WEIGHTINGS:
         raise KeyError(f"no weighting {config.weighting!r}; there are: {', '.join(WEIGHTINGS)}")
-    hard_N = cross_entropy(batch.logits_NK, batch.targets, batch.kind)
+    hard_N = label_losses(batch)
     soft_N = distillation(batch.logits_NK, batch.teacher_logits, batch.kind, config.temperature)
     return WEIGHTINGS[config.weighting](hard_N, soft_N, weight_N, config.lam)

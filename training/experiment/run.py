@@ -15,6 +15,7 @@ from __future__ import annotations
 import logging
 import multiprocessing
 from collections import Counter
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import replace
 from pathlib import Path
@@ -26,15 +27,22 @@ from tqdm import tqdm
 from contract.text import TextTokenizer
 from contract.video import DecodeLimits
 from training.atomic_write import write_json
-from training.config import RunConfig
+from training.config import MomentVisionConfig, RunConfig
 from training.data.frames.frame_cache import FrameCache
 from training.data.frames.frame_store import FrameStore
 from training.data.frames.shards.store import ShardStore
 from training.data.leakage import groups_without_top
-from training.data.loading.row_set import RowSet, row_set, with_privileged, with_soft_targets, with_teacher_features
+from training.data.loading.row_set import (
+    RowSet,
+    row_set,
+    with_privileged,
+    with_soft_targets,
+    with_teacher_features,
+    with_trunk_features,
+)
 from training.data.manifest import Manifest, Split
 from training.data.privileged import PrivilegedStatistics
-from training.data.tokenizer import tokenizer_from_vocabulary, train_tokenizer
+from training.data.tokenizer import tokenizer_from_vocabulary, train_tokenizer, trim_vocabulary
 from training.data.validation import require_rows_left
 from training.distillation.registry import METHODS
 from training.experiment.control_predictions import write_control_predictions
@@ -44,12 +52,22 @@ from training.experiment.predictions import VALIDATION_PREDICTIONS_FILE, read_pr
 from training.fitting.fit import FitData, fit
 from training.fitting.operation import PLAIN_OPERATION, Operation
 from training.fitting.processes import main_first, world
-from training.models.weights.sources import require_usable
+from training.fitting.trunk_features import (
+    keep_clip_features,
+    keep_text_features,
+    read_record,
+    write_record,
+    xvlm_of,
+)
+from training.models.build import build_model
+from training.models.weights.sources import load_pretrained, require_usable, source_tokenizer
 from training.teachers.confidence_record import Judged, record_histograms, record_means, warn_of_degenerate
 from training.teachers.trial_teachers import Teachers
 
 _LOG = logging.getLogger(__name__)
 _FAILED_SHOWN = 20
+TRUNK_FEATURES_FILE = "trunk_features.json"
+"""Where the output of frozen encoders is kept."""
 
 
 def run(
@@ -122,6 +140,26 @@ def prepare(manifest: Manifest, plan: ExperimentPlan, place: Workplace, *, worke
         for row_id, code in sorted(frames.failed.items())[:_FAILED_SHOWN]:
             _LOG.warning("left out: row %s: %s", row_id, code)
         require_rows_left(manifest, frames.failed, [trial.test_fold for trial in plan.trials])
+    _keep_trunk_features(manifest, plan, place, frames)
+
+
+def _keep_trunk_features(manifest: Manifest, plan: ExperimentPlan, place: Workplace, frames: FrameStore) -> None:
+    """Runs frozen encoders over the manifest, once, and records where their output is."""
+    config, path = plan.config, place.out / TRUNK_FEATURES_FILE
+    if not isinstance(config.model.vision, MomentVisionConfig):
+        return
+    model = xvlm_of(build_model(config, manifest.tasks, None))
+    assert model is not None
+    if config.pretrained is not None:
+        load_pretrained(model, config.pretrained, place.out / TOKENIZER_FILE)
+    clips = texts = None
+    if model.vision_encoder.trunk.frozen:
+        clips = keep_clip_features(model, config, manifest.rows, frames, place.cache)
+    if model.text_frozen:
+        tokenizer = TextTokenizer(place.out / TOKENIZER_FILE, config.input_spec)
+        fields = {field.name for field in config.input_spec.text_fields}
+        texts = keep_text_features(model, manifest.rows, tokenizer, fields, place.cache)
+    write_record(path, clips, texts)
 
 
 def _tell_unread_texts(manifest: Manifest, config: RunConfig) -> None:
@@ -162,6 +200,11 @@ def trial_data(
     parts = {
         split: row_set(some, manifest.tasks, plan.config.input_spec, tokenizer, cache, place.workers)
         for split, some in rows.items()
+    }
+    kept = read_record(place.out / TRUNK_FEATURES_FILE)
+    augmentation = plan.config.optimiser.augmentation
+    parts = {
+        split: replace(with_trunk_features(part, *kept), augmentation=augmentation) for split, part in parts.items()
     }
     skipped = sum(row.id in cache.failed for row in rows["train"])
     data = FitData(
@@ -262,14 +305,22 @@ def _write_tokenizer(manifest: Manifest, plan: ExperimentPlan, place: Workplace)
     path = place.out / TOKENIZER_FILE
     if path.exists():
         return
-    size = plan.config.model.text.vocab_size
-    if place.vocabulary is not None:
-        tokenizer_from_vocabulary(place.vocabulary, path)
+    size, given = plan.config.model.text.vocab_size, plan.config.pretrained
+    vocabulary = place.vocabulary
+    if vocabulary is None and given is not None and given.kind == "encoders":
+        vocabulary = source_tokenizer(given)
+    if vocabulary is not None:
+        tokenizer_from_vocabulary(vocabulary, path)
     else:
-        rows = manifest.split_rows(plan.trials[0].test_fold)["train"]
-        train_tokenizer((text for row in rows for text in row.texts.values()), size, path)
+        train_tokenizer(_training_texts(manifest, plan), size, path)
+    if plan.config.model.text.trim_vocabulary:
+        trim_vocabulary(path, _training_texts(manifest, plan), size)
     found = TextTokenizer(path, plan.config.input_spec).vocab_size
-    given = plan.config.pretrained
     if found > size or (found < size and given is not None and given.reads_text):
         path.unlink()
         raise ValueError(f"the vocabulary has {found} pieces, the model's text.vocab_size is {size}")
+
+
+def _training_texts(manifest: Manifest, plan: ExperimentPlan) -> Iterator[str]:
+    for row in manifest.split_rows(plan.trials[0].test_fold)["train"]:
+        yield from row.texts.values()

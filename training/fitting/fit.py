@@ -18,7 +18,7 @@ from contract.decision import TaskSpec
 from training.atomic_write import write_json
 from training.config import RunConfig
 from training.data.loading.epoch_batches import batches_in_epoch
-from training.data.loading.row_set import RowSet, TeacherFeatures, with_privileged
+from training.data.loading.row_set import RowSet, with_privileged
 from training.data.privileged import PrivilegedStatistics
 from training.distillation.batch_loss import plan_loss
 from training.distillation.method import TeacherRecord
@@ -30,9 +30,10 @@ from training.fitting.operation import PLAIN_OPERATION, Operation
 from training.fitting.predict import predict
 from training.fitting.processes import open_accelerator, world
 from training.fitting.resume import STATE_FILE
+from training.fitting.trunk_features import standardise, usable_features
 from training.models.build import Role, build_model
 from training.models.companions import FeatureProjector, JointPair, PrivilegedPredictor
-from training.models.weights.sources import load_pretrained, source_digests
+from training.models.weights.sources import load_pretrained, source_digests, source_licences
 
 PRETRAINED_FILE = "pretrained.json"
 """Digests of the configured weights; which parameters started from them, which did not; what was not used."""
@@ -118,10 +119,12 @@ def fit(
         val = with_privileged(val, reads)
     torch.manual_seed(seed)
     model = build_model(config, data.tasks, reads, role)
-    _start_from_pretrained(directory if world().is_main_process else None, model, config)
+    _start_from_pretrained(directory if world().is_main_process else None, model, config, data.tokenizer_path)
+    train, val = (usable_features(model, rows) for rows in (train, val))
+    standardise(model, train)
     trained = model
     if role == "student":
-        trained = _with_companion(model, method, config, data.tasks, statistics, train.teacher_features)
+        trained = _with_companion(model, method, config, data.tasks, statistics, train, data.tokenizer_path)
     steps = batches_in_epoch(train, config.optimiser)
     plan = plan_loss(method, config, teacher, train, seed, steps * config.optimiser.epochs)
     accelerator = open_accelerator(config.optimiser.precision, operation, directory)
@@ -146,12 +149,13 @@ def _identity(card: Mapping[str, object]) -> str:
     return hashlib.sha256(json.dumps(card, default=plain, sort_keys=True).encode()).hexdigest()
 
 
-def _start_from_pretrained(directory: Path | None, model: nn.Module, config: RunConfig) -> None:
+def _start_from_pretrained(directory: Path | None, model: nn.Module, config: RunConfig, tokenizer: Path) -> None:
     if config.pretrained is None:
         return
-    report = load_pretrained(model, config.pretrained)
+    report = load_pretrained(model, config.pretrained, tokenizer)
     if report is not None and directory is not None:
-        write_json(directory / PRETRAINED_FILE, {"sha256": source_digests(config.pretrained)} | asdict(report))
+        record = {"sha256": source_digests(config.pretrained), "licences": source_licences(config.pretrained)}
+        write_json(directory / PRETRAINED_FILE, record | asdict(report))
 
 
 def _rows_digest(data: FitData) -> str:
@@ -176,10 +180,11 @@ def _with_companion(
     config: RunConfig,
     tasks: tuple[TaskSpec, ...],
     statistics: PrivilegedStatistics | None,
-    features: TeacherFeatures | None,
+    train: RowSet,
+    tokenizer: Path,
 ) -> nn.Module:
     """The student together with what its method trains beside it: it was made first, so its first weights are alike."""
-    needs = METHODS[method]
+    needs, features = METHODS[method], train.teacher_features
     if needs.needs_features:
         if features is None:
             raise ValueError(f"method {method} needs the teacher's features of the training rows, and there are none")
@@ -191,6 +196,7 @@ def _with_companion(
         raise ValueError(f"method {method} needs privileged features in training, and there are none")
     if needs.teacher == "joint":
         taught_beside = build_model(config, tasks, statistics, "teacher")
-        _start_from_pretrained(None, taught_beside, config)
+        _start_from_pretrained(None, taught_beside, config, tokenizer)
+        standardise(taught_beside, train)
         return JointPair(student, taught_beside)
     return PrivilegedPredictor(student, statistics.widths, config.model.text.hidden_size)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import math
+import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,10 +16,11 @@ from accelerate import Accelerator
 from torch import nn
 from tqdm import tqdm
 
-from training.config import RunConfig
+from training.config import OptimiserConfig, RunConfig
 from training.data.loading.epoch_batches import batches_in_epoch
 from training.data.loading.row_set import RowSet
 from training.distillation.batch_loss import LossPlan
+from training.fitting.kept_weights import KeptWeights
 from training.fitting.learning_curve import LearningCurve, validation_pr_auc
 from training.fitting.operation import Operation
 from training.fitting.predict import predict
@@ -28,6 +31,9 @@ from training.models.gradient_checkpointing import checkpoint_layers
 from training.models.trained import Trained
 
 _LOG = logging.getLogger(__name__)
+_ENCODERS = re.compile(r"(^|\.)(vision_encoder\.(trunk|swin)|text_encoder)\.")
+_NGRAMS = re.compile(r"(^|\.)ngrams\.")
+_NOT_DECAYED = re.compile(r"(^|\.)(no_video|no_text|frame_position)$|relative_position_bias_table$|position_embeddings")
 
 
 @dataclass(frozen=True)
@@ -72,12 +78,12 @@ class Trainer:
             checkpoint_layers(assignment.model)
         assignment.model.to(accelerator.device)
         self._model = accelerator.prepare_model(Trained(assignment.model))
-        groups = _parameter_groups(assignment.model, options.weight_decay)
-        optimiser = torch.optim.AdamW(groups, lr=options.lr, betas=(0.9, 0.98))
+        optimiser = torch.optim.AdamW(parameter_groups(assignment.model, options), lr=options.lr, betas=(0.9, 0.98))
         schedule = torch.optim.lr_scheduler.LambdaLR(
-            optimiser, lambda step: _rate(step, self._steps * options.epochs, options.warmup_share)
+            optimiser, lambda step: learning_rate_factor(step, self._steps * options.epochs, options)
         )
-        self._trainable = Trainable(assignment.model, optimiser, schedule)
+        kept = KeptWeights(assignment.model, options.ema_decay, best=options.keep == "best")
+        self._trainable = Trainable(assignment.model, optimiser, schedule, kept)
         separate_dropout(assignment.seed, accelerator)
         self._progress = load_state(
             assignment.directory, assignment.identity, self._trainable, assignment.seed, accelerator
@@ -97,6 +103,7 @@ class Trainer:
         ):
             while self._progress.epoch < self._task.config.optimiser.epochs:
                 self._epoch(stop)
+        self._trainable.kept.restore()
         return self._progress.curve
 
     def _epoch(self, stop: StopRequest) -> None:
@@ -132,6 +139,7 @@ class Trainer:
         optimiser.step()
         schedule.step()
         optimiser.zero_grad(set_to_none=True)
+        self._trainable.kept.after_step()
         self._progress.position += 1
         number = self._progress.curve.add_step(self._progress.epoch, loss, lr)
         now = time.perf_counter()
@@ -152,6 +160,8 @@ class Trainer:
 
     def _end_epoch(self, label: str) -> None:
         scores = self._validation_scores()
+        known = [score for score in scores.values() if math.isfinite(score)]
+        self._trainable.kept.after_epoch(self._progress.epoch, sum(known) / len(known) if known else float("nan"))
         loss = self._progress.curve.end_epoch(self._progress.epoch, scores)
         if self._operation.track is not None:
             shown = {f"val/pr_auc/{task}": score for task, score in scores.items()}
@@ -161,10 +171,11 @@ class Trainer:
         self._save()
 
     def _validation_scores(self) -> dict[str, float]:
-        if not self._operation.validate_epochs:
+        if not self._operation.validate_epochs and self._task.config.optimiser.keep != "best":
             return {}
         tasks = [targets.task for targets in self._task.val.targets.values()]
-        logits = predict(self._task.predictor, self._task.val, tasks, accelerator=self._accelerator)
+        with self._trainable.kept.shown():
+            logits = predict(self._task.predictor, self._task.val, tasks, accelerator=self._accelerator)
         return validation_pr_auc(logits, self._task.val.targets)
 
     def _save(self) -> None:
@@ -186,14 +197,30 @@ def _trackers(accelerator: Accelerator, operation: Operation, directory: Path) -
             tracker.finish()
 
 
-def _rate(step: int, total: int, warmup_share: float) -> float:
-    """The learning rate's factor: linear up over the warm-up, linear down to zero after it."""
-    warmup = max(1, int(total * warmup_share))
-    return (step + 1) / warmup if step < warmup else max(0.0, (total - step) / max(1, total - warmup))
+def learning_rate_factor(step: int, total: int, options: OptimiserConfig) -> float:
+    """The learning rate's factor: linear up over the warm-up, then down to zero, linearly or along a cosine."""
+    warmup = max(1, int(total * options.warmup_share))
+    if step < warmup:
+        return (step + 1) / warmup
+    left = max(0.0, (total - step) / max(1, total - warmup))
+    return left if options.schedule == "linear" else 0.5 - 0.5 * math.cos(math.pi * left)
 
 
-def _parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, object]]:
-    """No decay on biases, norms and single vectors (method.md 3.1)."""
-    decayed = [p for p in model.parameters() if p.ndim >= 2]
-    others = [p for p in model.parameters() if p.ndim < 2]
-    return [{"params": decayed, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]
+def parameter_groups(model: nn.Module, options: OptimiserConfig) -> list[dict[str, object]]:
+    """What is trained, in groups by rate and decay; frozen parameters are in none.
+
+    Biases, norms, embedded positions, missing-modality tokens and Swin's bias tables do not decay: they are vectors of
+    offsets, which decay would pull to a value that means something else (docs/method.md 3.1).
+    """
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for name, parameter in model.named_parameters():
+        if not parameter.requires_grad:
+            continue
+        rate = options.lr
+        if _ENCODERS.search(name):
+            rate = options.encoder_lr or options.lr
+        elif _NGRAMS.search(name):
+            rate = options.ngram_lr or options.lr
+        decay = 0.0 if parameter.ndim < 2 or _NOT_DECAYED.search(name) else options.weight_decay
+        groups.setdefault((rate, decay), []).append(parameter)
+    return [{"params": some, "lr": rate, "weight_decay": decay} for (rate, decay), some in groups.items()]

@@ -23,11 +23,12 @@ from accelerate.utils import gather_object
 from torch import nn
 
 from training.fitting.checkpoint import CheckpointError, save_tensors
+from training.fitting.kept_weights import KeptWeights, trained_state
 from training.fitting.learning_curve import LearningCurve
 
 _LOG = logging.getLogger(__name__)
 STATE_FILE = "resume.pt"
-_VERSION = 2
+_VERSION = 3
 _RANK_STRIDE = 7_919
 EXIT_ON_SIGTERM = 128 + signal.SIGTERM
 
@@ -54,6 +55,7 @@ class Trainable:
     model: nn.Module
     optimiser: torch.optim.Optimizer
     schedule: torch.optim.lr_scheduler.LRScheduler
+    kept: KeptWeights
 
 
 def save_state(
@@ -77,7 +79,8 @@ def save_state(
         {
             "version": _VERSION,
             "identity": identity,
-            "model": trainable.model.state_dict(),
+            "model": trained_state(trainable.model),
+            "kept": trainable.kept.state(),
             "optimiser": trainable.optimiser.state_dict(),
             "schedule": trainable.schedule.state_dict(),
             "generators": generators,
@@ -104,7 +107,8 @@ def load_state(directory: Path, identity: str, trainable: Trainable, seed: int, 
         raise CheckpointError(f"{path}: written by another version of this program; remove it to train anew")
     if state["identity"] != identity:
         raise CheckpointError(f"{path}: state of a training with other inputs; remove the folder or use another")
-    trainable.model.load_state_dict(state["model"])
+    trainable.model.load_state_dict(trainable.model.state_dict() | state["model"])
+    trainable.kept.load(state["kept"])
     trainable.optimiser.load_state_dict(state["optimiser"])
     trainable.schedule.load_state_dict(state["schedule"])
     progress = Progress(state["epoch"], state["position"], LearningCurve.of(state["curve"]))

@@ -88,7 +88,9 @@ def shared_batches(
         for planned in islice(plan_epoch(rows, config, seed, epoch), start, None):
             outlines.append(_outline(planned, rank, processes, config.accumulation_steps))
             for chosen in map(_rows_of, outlines[-1].mine):
-                yield rows.input_plan(planned.picks[chosen], planned.changes[chosen])
+                yield rows.input_plan(
+                    planned.picks[chosen], planned.changes[chosen], planned.views[chosen], planned.hidden[chosen]
+                )
 
     read = read_ahead(rows.reader(), plans(), rows.workers)
     for first in read:

@@ -1,8 +1,8 @@
 """EfficientNet-Lite: picture -> feature maps, under the parameter names of the public PyTorch checkpoints.
 
-Lite is EfficientNet (arXiv:1905.11946) without squeeze-and-excitation, with ReLU6 for swish and with stem and head that
-do not grow (the TensorFlow repository's ``efficientnet_lite_builder``). Padding is TensorFlow's "same": an odd rest goes
-to the right and below, so strided convolutions look at other pixels than torch's symmetric padding would.
+Lite is EfficientNet (arXiv:1905.11946) without squeeze-and-excitation, with ReLU6 for swish, and with stem and head
+that do not grow (the TensorFlow repository's ``efficientnet_lite_builder``). Padding is TensorFlow's "same": an odd
+rest goes to the right and below, so strided convolutions look at other pixels than torch's symmetric padding would.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Word pieces -> logits by a weight for each hashed sequence of one or two: what tf-idf and a linear model would see."""
+"""Word pieces -> logits by a weight for each hashed sequence of one or two: what tf-idf and a linear model see."""
 
 from __future__ import annotations
 

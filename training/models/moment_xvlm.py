@@ -74,7 +74,8 @@ class MomentXVLM(nn.Module):
         self._whole = tuple(name for name in (FUSED, TEXT) if name in self._read_by.values())
         self.vision_encoder = MomentEncoder(config.vision, spec)
         self.text_encoder = TextEncoder(config.text)
-        if config.text.frozen:
+        self.text_frozen = config.text.frozen
+        if self.text_frozen:
             self.text_encoder.requires_grad_(False)
         self.cross_encoder = CrossEncoder(config.text, config.vision.width)
         self.text_projection = nn.Linear(hidden, hidden)
@@ -99,7 +100,7 @@ class MomentXVLM(nn.Module):
     def train(self, mode: bool = True) -> MomentXVLM:
         """A frozen text encoder stays in evaluation mode: what it gives is a function of the text alone."""
         super().train(mode)
-        if not next(self.text_encoder.parameters()).requires_grad:
+        if self.text_frozen:
             self.text_encoder.eval()
         return self
 

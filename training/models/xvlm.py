@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from contract.decision import TaskSpec
 from contract.input_spec import InputSpec
-from training.config import ModelConfig
+from training.config import ModelConfig, VisionConfig
 from training.models.cross_encoder import CrossEncoder
 from training.models.text_encoder import TextEncoder, attention_bias
 from training.models.vision_encoder import VisionEncoder
@@ -31,6 +31,7 @@ class XVLM(nn.Module):
     def __init__(self, config: ModelConfig, spec: InputSpec, tasks: Sequence[TaskSpec]) -> None:
         super().__init__()
         hidden = config.text.hidden_size
+        assert isinstance(config.vision, VisionConfig)
         self.vision_encoder = VisionEncoder(config.vision, spec.frames, spec.frame_size)
         self.text_encoder = TextEncoder(config.text)
         self.cross_encoder = CrossEncoder(config.text, config.vision.width)

@@ -18,25 +18,49 @@ from numpy.typing import NDArray
 
 from training.config import OptimiserConfig
 from training.data.augmentation import Change, draw_change
-from training.data.loading.batch_inputs import InputPlan
+from training.data.loading.batch_inputs import Hidden, InputPlan
 from training.data.loading.read_ahead import read_ahead
 from training.data.loading.row_set import Batch, Pick, RowSet
 
 
 @dataclass(frozen=True)
 class PlannedBatch:
-    """A batch before anything of it is read: which rows, and what happens to their clips (None where there is none)."""
+    """A batch before anything of it is read: which rows, and what happens to their clips (None where there is none).
+
+    Attributes:
+        views: which kept view of each clip, where a frozen trunk's output is read.
+        hidden: what is held back of each row.
+    """
 
     picks: list[Pick]
     changes: list[Change | None]
+    views: list[int]
+    hidden: list[Hidden]
 
 
 def plan_epoch(rows: RowSet, config: OptimiserConfig, seed: int, epoch: int) -> Iterator[PlannedBatch]:
     """The batches of one epoch: a function of the rows, the config, the seed and the epoch, whoever reads them."""
     rng = np.random.default_rng([seed, epoch])
-    has_video, side = rows.has_video, rows.spec.frame_size
+    has_video, has_text, side = rows.has_video, rows.has_text, rows.spec.frame_size
+    kept = rows.clip_features
     for picks in _plan(rows, config, rng):
-        yield PlannedBatch(picks, [draw_change(side, rng) if has_video[index] else None for index, _ in picks])
+        clips = [bool(has_video[index]) for index, _ in picks]
+        changes = [draw_change(side, rng, config.augmentation) if clip and kept is None else None for clip in clips]
+        views = [0] * len(picks)
+        if kept is not None and kept.views > 1 and any(clips):
+            views = [int(view) for view in rng.integers(0, kept.views, len(picks))]
+        hidden: list[Hidden] = [None] * len(picks)
+        if config.modality_dropout > 0:
+            texts = [partner is not None or bool(has_text[index]) for index, partner in picks]
+            both = [clip and text for clip, text in zip(clips, texts, strict=True)]
+            hidden = [_drawn(rng, config.modality_dropout) if held else None for held in both]
+        yield PlannedBatch(picks, changes, views, hidden)
+
+
+def _drawn(rng: np.random.Generator, share: float) -> Hidden:
+    """Either modality, each in half of the share."""
+    drawn = rng.random()
+    return "video" if drawn < share / 2 else "text" if drawn < share else None
 
 
 def training_batches(
@@ -73,7 +97,7 @@ def _read(rows: RowSet, planned: Iterator[PlannedBatch], workers: int | None) ->
     def plans() -> Iterator[InputPlan]:
         for batch in planned:
             waiting.append(batch.picks)
-            yield rows.input_plan(batch.picks, batch.changes)
+            yield rows.input_plan(batch.picks, batch.changes, batch.views, batch.hidden)
 
     read = read_ahead(rows.reader(), plans(), count)
     return (rows.around(waiting.popleft(), inputs) for inputs in read)
@@ -117,8 +141,12 @@ def evaluation_batches(
         positions = np.flatnonzero(chosen)
         chunks += _chunks(positions[np.argsort(lengths[positions], kind="stable")], size)
     mine = chunks[share[0] :: share[1]]
-    unchanged = (PlannedBatch([(int(i), None) for i in chunk], [None] * len(chunk)) for chunk in mine)
+    unchanged = (_unchanged([(int(i), None) for i in chunk]) for chunk in mine)
     return zip(mine, _read(rows, unchanged, workers), strict=True)
+
+
+def _unchanged(picks: list[Pick]) -> PlannedBatch:
+    return PlannedBatch(picks, [None] * len(picks), [0] * len(picks), [None] * len(picks))
 
 
 def _chunks(array: NDArray[Any], size: int) -> list[NDArray[Any]]:

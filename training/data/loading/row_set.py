@@ -13,9 +13,11 @@ from torch import Tensor
 from contract.decision import TaskSpec
 from contract.input_spec import InputSpec
 from contract.text import TextTokenizer, TokenisedText
+from training.config import AugmentationConfig
 from training.data.augmentation import Change
 from training.data.frames.frame_store import FrameStore
-from training.data.loading.batch_inputs import InputPlan, InputReader
+from training.data.frames.trunk_features import ClipFeatures, TextFeatures
+from training.data.loading.batch_inputs import Hidden, InputPlan, InputReader
 from training.data.manifest import Row
 from training.data.privileged import PrivilegedStatistics
 from training.data.targets import TaskTargets, task_targets
@@ -75,6 +77,8 @@ class RowSet:
         soft_targets: task name -> (N, K) teacher logits; empty where none are read.
         teacher_features: of the same N rows; None where no method reads them.
         workers: processes that read batches where the caller does not say; 0 reads in this one.
+        clip_features, text_features: what frozen encoders give of the rows; None has frames read, and texts encoded.
+        augmentation: of training clips.
     """
 
     rows: list[Row]
@@ -87,6 +91,9 @@ class RowSet:
     soft_targets: dict[str, NDArray[np.float32]] = field(default_factory=dict)
     teacher_features: TeacherFeatures | None = None
     workers: int = 0
+    clip_features: ClipFeatures | None = None
+    text_features: TextFeatures | None = None
+    augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
 
     @property
     def has_video(self) -> NDArray[np.bool_]:
@@ -100,21 +107,39 @@ class RowSet:
         """The batch of the picked rows; clips are augmented where ``changes`` says how.
 
         Raises:
-            RowError: the frames of a row cannot be read.
+            RowError: the frames or features of a row cannot be read.
         """
         return self.around(picks, self.reader().read(self.input_plan(picks, changes or (None,) * len(picks))))
 
-    def input_plan(self, picks: Sequence[Pick], changes: Sequence[Change | None]) -> InputPlan:
-        """What the inputs of the picked rows are read from."""
+    def input_plan(
+        self,
+        picks: Sequence[Pick],
+        changes: Sequence[Change | None],
+        views: Sequence[int] | None = None,
+        hidden: Sequence[Hidden] | None = None,
+    ) -> InputPlan:
+        """What the inputs of the picked rows are read from; by default the first view, nothing hidden."""
+        owners = [index if partner is None else partner for index, partner in picks]
         return InputPlan(
             tuple(self.rows[i] for i, _ in picks),
-            tuple(self.texts[i if partner is None else partner] for i, partner in picks),
+            tuple(self.texts[i] for i in owners),
             tuple(changes),
+            tuple(self.rows[i].id for i in owners),
+            (0,) * len(picks) if views is None else tuple(views),
+            (None,) * len(picks) if hidden is None else tuple(hidden),
         )
 
     def reader(self) -> InputReader:
         """Reads this set's input plans."""
-        return InputReader(self.cache, self.spec, self.tokenizer.pad_id)
+        return InputReader(
+            self.cache,
+            self.spec,
+            self.tokenizer.pad_id,
+            self.tokenizer.encode({}),
+            self.augmentation,
+            self.clip_features,
+            self.text_features,
+        )
 
     def labels(self, picks: Sequence[Pick]) -> Batch:
         """The batch of the picked rows without inputs: targets, soft targets, privileged features. Reads no frames."""
@@ -168,6 +193,11 @@ def row_set(
     texts = [tokenizer.encode({name: text for name, text in row.texts.items() if name in read}) for row in kept]
     targets = {t.name: task_targets(kept, t) for t in tasks}
     return RowSet(kept, spec, tokenizer, cache, texts, targets, workers=workers)
+
+
+def with_trunk_features(rows: RowSet, clips: ClipFeatures | None, texts: TextFeatures | None) -> RowSet:
+    """The same rows with what frozen encoders give of them; with None, read from frames and texts."""
+    return replace(rows, clip_features=clips, text_features=texts)
 
 
 def with_privileged(rows: RowSet, statistics: PrivilegedStatistics) -> RowSet:

@@ -9,8 +9,7 @@ from torch import Tensor
 
 from training.config import DistillationConfig
 from training.distillation.confidence import teacher_confidence
-from training.distillation.task_batch import TaskBatch
-from training.distillation.task_losses import cross_entropy
+from training.distillation.task_batch import TaskBatch, label_losses
 from training.distillation.weighted_losses import mean_one
 
 
@@ -37,5 +36,5 @@ def _weighted(batch: TaskBatch, confidence: str) -> Tensor:
     weight_N = teacher_confidence(
         confidence, batch.teacher_logits, batch.targets, batch.kind, batch.calibration_temperature
     )
-    hard_N = cross_entropy(batch.logits_NK, batch.targets, batch.kind)
+    hard_N = label_losses(batch)
     return (mean_one(weight_N, dim=0) * hard_N).mean()

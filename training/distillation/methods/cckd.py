@@ -10,8 +10,8 @@ from torch import Tensor
 
 from training.config import DistillationConfig
 from training.distillation.confidence import teacher_confidence
-from training.distillation.task_batch import TaskBatch
-from training.distillation.task_losses import cross_entropy, distillation, soft_cross_entropy
+from training.distillation.task_batch import TaskBatch, label_losses
+from training.distillation.task_losses import distillation, soft_cross_entropy
 
 
 def cckd(batch: TaskBatch, config: DistillationConfig) -> Tensor:
@@ -25,7 +25,7 @@ def cckd(batch: TaskBatch, config: DistillationConfig) -> Tensor:
     """
     teacher_NK = batch.teacher_logits
     trust_N = teacher_confidence("true_prob", teacher_NK, batch.targets, batch.kind, batch.calibration_temperature)
-    hard_N = cross_entropy(batch.logits_NK, batch.targets, batch.kind)
+    hard_N = label_losses(batch)
     if config.cckd_form == "target":  # cross-entropy is linear in its target
         soft_N = soft_cross_entropy(batch.logits_NK, teacher_NK, batch.kind, 1.0)
     else:

@@ -7,8 +7,7 @@ from torch import Tensor
 from training.config import DistillationConfig
 from training.distillation.methods.pckd import preview_weights
 from training.distillation.row_weights import confidence_weights
-from training.distillation.task_batch import TaskBatch
-from training.distillation.task_losses import cross_entropy
+from training.distillation.task_batch import TaskBatch, label_losses
 from training.distillation.weighted_losses import weighted_loss
 
 
@@ -54,6 +53,6 @@ def cpfd_preview(batch: TaskBatch, config: DistillationConfig) -> Tensor:
     Raises:
         ValueError: the batch holds no soft targets.
     """
-    hard_N = cross_entropy(batch.logits_NK, batch.targets, batch.kind)
+    hard_N = label_losses(batch)
     weight_N = confidence_weights(batch, config) * preview_weights(hard_N, batch.context.epoch)
     return weighted_loss(batch, config, weight_N)

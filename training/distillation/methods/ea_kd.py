@@ -8,8 +8,8 @@ from torch import Tensor
 
 from contract.decision import TaskKind
 from training.config import DistillationConfig
-from training.distillation.task_batch import TaskBatch
-from training.distillation.task_losses import cross_entropy, distillation, entropy, log_probabilities
+from training.distillation.task_batch import TaskBatch, label_losses
+from training.distillation.task_losses import distillation, entropy, log_probabilities
 
 
 def ea_kd(batch: TaskBatch, config: DistillationConfig) -> Tensor:
@@ -18,7 +18,7 @@ def ea_kd(batch: TaskBatch, config: DistillationConfig) -> Tensor:
     Raises:
         ValueError: the batch holds no soft targets.
     """
-    hard_N = cross_entropy(batch.logits_NK, batch.targets, batch.kind)
+    hard_N = label_losses(batch)
     soft_N = distillation(batch.logits_NK, batch.teacher_logits, batch.kind, config.temperature)
     weight_N = entropy_weights(batch.logits_NK, batch.teacher_logits, batch.kind, config.ea_temperature)
     return (1 - config.lam) * hard_N.mean() + config.lam * (weight_N * soft_N).mean()

@@ -5,8 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from training.config import DistillationConfig
-from training.distillation.task_batch import TaskBatch
-from training.distillation.task_losses import cross_entropy
+from training.distillation.task_batch import TaskBatch, label_losses
 
 
 def mtl(batch: TaskBatch, config: DistillationConfig) -> Tensor:
@@ -21,5 +20,5 @@ def mtl(batch: TaskBatch, config: DistillationConfig) -> Tensor:
         raise ValueError("this method predicts privileged features, but the batch holds none")
     found = batch.privileged
     squares_NF = found.presence_NF * (found.predicted_NF - found.values_NF) ** 2
-    hard = cross_entropy(batch.logits_NK, batch.targets, batch.kind).mean()
+    hard = label_losses(batch).mean()
     return hard + config.mtl_beta * squares_NF.sum() / found.presence_NF.sum().clamp(min=1)

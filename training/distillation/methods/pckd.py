@@ -8,8 +8,8 @@ from torch import Tensor
 
 from contract.decision import TaskKind
 from training.config import DistillationConfig
-from training.distillation.task_batch import FeaturePair, TaskBatch
-from training.distillation.task_losses import class_index, cross_entropy, distillation
+from training.distillation.task_batch import FeaturePair, TaskBatch, label_losses
+from training.distillation.task_losses import class_index, distillation
 from training.distillation.weighted_losses import mean_one
 
 _GROWTH = 1.005
@@ -28,7 +28,7 @@ def pckd(batch: TaskBatch, config: DistillationConfig) -> Tensor:
     Raises:
         ValueError: the batch holds no soft targets, or no features.
     """
-    hard_N = cross_entropy(batch.logits_NK, batch.targets, batch.kind)
+    hard_N = label_losses(batch)
     soft_N = distillation(batch.logits_NK, batch.teacher_logits, batch.kind, config.temperature)
     if batch.features is None:
         raise ValueError("this method compares features, but the batch holds none")
@@ -98,7 +98,7 @@ def pckd_preview(batch: TaskBatch, config: DistillationConfig) -> Tensor:
     Raises:
         ValueError: the batch holds no soft targets.
     """
-    hard_N = cross_entropy(batch.logits_NK, batch.targets, batch.kind)
+    hard_N = label_losses(batch)
     soft_N = distillation(batch.logits_NK, batch.teacher_logits, batch.kind, config.temperature)
     weight_N = preview_weights(hard_N, batch.context.epoch)
     return hard_N.mean() + config.preview_delta * (weight_N * soft_N).mean()

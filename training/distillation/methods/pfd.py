@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from training.config import DistillationConfig
-from training.distillation.task_batch import TaskBatch
+from training.distillation.task_batch import TaskBatch, label_losses
 from training.distillation.task_losses import cross_entropy, distillation
 
 
@@ -15,7 +15,7 @@ def pfd(batch: TaskBatch, config: DistillationConfig) -> Tensor:
     Raises:
         ValueError: the batch holds no soft targets.
     """
-    hard_N = cross_entropy(batch.logits_NK, batch.targets, batch.kind)
+    hard_N = label_losses(batch)
     soft_N = distillation(batch.logits_NK, batch.teacher_logits, batch.kind, config.temperature)
     return (1 - config.lam) * hard_N.mean() + config.lam * soft_N.mean()
 

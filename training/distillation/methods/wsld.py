@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from training.config import DistillationConfig
-from training.distillation.task_batch import TaskBatch
+from training.distillation.task_batch import TaskBatch, label_losses
 from training.distillation.task_losses import cross_entropy, soft_cross_entropy
 
 _SMALLEST_LOSS = 1e-7
@@ -18,7 +18,7 @@ def wsld(batch: TaskBatch, config: DistillationConfig) -> Tensor:
     Raises:
         ValueError: the batch holds no soft targets.
     """
-    hard_N = cross_entropy(batch.logits_NK, batch.targets, batch.kind)
+    hard_N = label_losses(batch)
     soft_N = soft_cross_entropy(batch.logits_NK, batch.teacher_logits, batch.kind, config.temperature)
     weight_N = wsld_weights(hard_N, cross_entropy(batch.teacher_logits, batch.targets, batch.kind))
     return hard_N.mean() + config.wsld_alpha * config.temperature**2 * (weight_N * soft_N).mean()

@@ -1,9 +1,9 @@
-"""Encoders that somebody else trained, by name: a vision backbone and a BERT, from a file, a folder, the hub or a package.
+"""Encoders that somebody else trained, by name: a vision backbone and a BERT, from file, folder, hub or package.
 
 A source is written as
 
     path/to/weights.pth or path/to/folder       a file or folder at hand
-    package:MODULE/path/inside                  a file that an installed package ships; a zip is unpacked beside the cache
+    package:MODULE/path/inside                  a file that an installed package ships; a zip is unpacked
     an/id                                       on the hub, where ``local_files_only`` is off
 """
 
@@ -269,13 +269,13 @@ def _from_hub(loader: Any, source: str) -> nn.Module:
     absent = sorted(name for name in info["missing_keys"] if not name.startswith(_CLASSIFIER))
     if absent:
         raise PretrainedError(f"{source}: {len(absent)} missing: {', '.join(absent)}")
-    return model  # type: ignore[no-any-return]
+    return model
 
 
-def text_identity(text_encoder: nn.Module) -> str:
+def module_digest(module: nn.Module) -> str:
     """SHA-256 over every tensor of a module: names what a frozen module gives."""
     digest = hashlib.sha256()
-    for name, tensor in sorted(text_encoder.state_dict().items()):
+    for name, tensor in sorted(module.state_dict().items()):
         digest.update(name.encode())
         digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()

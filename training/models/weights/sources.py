@@ -198,6 +198,12 @@ def source_digests(config: PretrainedConfig) -> dict[str, str | None]:
     return digests | {name: encoder_digest(given, config) for name, given in encoders.items() if given is not None}
 
 
+def source_licences(config: PretrainedConfig) -> dict[str, str]:
+    """Source -> the licence that the preset states of it; of kind ``encoders`` alone."""
+    encoders = {"vision": config.vision, "text": config.text}
+    return {name: given.licence for name, given in encoders.items() if given is not None}
+
+
 def _weights_path(name: SourceName, source: str) -> Path:
     return Path(source) if name == "checkpoint" else Path(source) / _WEIGHTS
 
