@@ -8,6 +8,7 @@ from typing import ClassVar, Literal
 import yaml
 from pydantic import Field, ValidationError, model_validator
 
+from contract.decision import OperatingPoint
 from contract.frozen import FrozenDocument, GrowingDocument
 from contract.input_spec import InputSpec
 
@@ -218,6 +219,9 @@ class OptimiserConfig(GrowingDocument):
     """Of the exponential moving average of the weights that is kept in place of the last ones; 0 keeps the last."""
     keep: Literal["last", "best"] = "last"
     """Which epoch's weights are kept: ``best`` by the mean over tasks of the validation rows' PR-AUC."""
+    refit: bool = False
+    """Whether, with epochs, temperature and thresholds chosen on validation rows, a model is trained anew on training
+    and validation rows together. Twice the work, for half as many rows again where folds are few."""
     modality_dropout: float = Field(default=0.0, ge=0, lt=1)
     """Share of rows with clip and text that lose one of them, by turns: else a request with one alone is unlike all
     that was trained on."""
@@ -357,6 +361,8 @@ class RunConfig(GrowingDocument):
     kd_teacher: ModelConfig | None = None
     """Architecture of vanilla KD's teacher, larger than ``model``; without one it is ``model``."""
 
+    operating_points: dict[str, OperatingPoint] = Field(default_factory=dict)
+    """Task -> what its threshold is chosen for; the highest F1 where nothing is said."""
     pretrained: PretrainedConfig | None = None
     """Weights that students and teachers of ``model`` start from."""
     kd_teacher_pretrained: PretrainedConfig | None = None

@@ -45,7 +45,10 @@ class TaskVerdict(Reply):
     """Whether a moderator should see it. Never true where ``supported`` is false."""
     flagged_labels: tuple[str, ...]
     supported: bool
-    """False where the request held nothing of what this task was trained on: ignore its scores."""
+    """False where the request held nothing of what this task was trained on, or the model has not learnt the task well
+    enough to be served: ignore its scores."""
+    unsupported_because: str | None
+    """Why ``supported`` is false; null where it is true."""
 
 
 class Verdict(Reply):
@@ -120,6 +123,7 @@ VERDICT_EXAMPLE = {
             "flagged": False,
             "flagged_labels": [],
             "supported": True,
+            "unsupported_because": None,
         }
     },
     "timings_ms": {

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 
-from contract.decision import DecisionPolicy, TaskKind, TaskPolicy, TaskSpec, probabilities
+from contract.decision import DecisionPolicy, OperatingPoint, TaskKind, TaskPolicy, TaskSpec, probabilities
 from training.data.targets import TaskTargets, flag_targets
 from training.distillation.task_losses import cross_entropy
 
@@ -65,24 +66,69 @@ def precision_threshold(scores: NDArray[np.float64], positive: NDArray[np.bool_]
 
     Infinite, so that nothing is flagged, where no threshold reaches it.
     """
+    cuts = _cuts(scores, positive)
+    reached = np.flatnonzero((cuts.hits >= precision * cuts.flagged - 1e-9) & (cuts.hits > 0))
+    return cuts.thresholds[reached[-1]] if len(reached) else float("inf")
+
+
+def point_threshold(scores: NDArray[np.float64], positive: NDArray[np.bool_], point: OperatingPoint) -> float:
+    """The threshold in [0, 1] of an operating point on validation rows; 0.5 where a class is missing.
+
+    1 where the point cannot be reached: then next to nothing is flagged, which ``TaskPolicy.point`` explains.
+    """
+    if not positive.any() or positive.all():
+        return 0.5
+    if point.value is None:
+        return max_f1_threshold(scores, positive)
+    cuts = _cuts(scores, positive)
+    misses, alarms = positive.sum() - cuts.hits, cuts.flagged - cuts.hits
+    match point.kind:
+        case "recall_at_precision":
+            return min(1.0, precision_threshold(scores, positive, point.value))
+        case "precision_at_recall":
+            reached = np.flatnonzero(cuts.hits >= point.value * positive.sum() - 1e-9)
+            best = reached[np.argmax(cuts.hits[reached] / cuts.flagged[reached])]
+        case "cost_ratio":
+            cost = point.value * misses + alarms
+            if cost.min() >= point.value * positive.sum():
+                return 1.0  # to flag nothing costs least
+            best = int(np.argmin(cost))
+        case _:
+            within = np.flatnonzero(cuts.flagged <= point.value * len(scores) + 1e-9)
+            if not len(within):
+                return 1.0
+            best = within[-1]
+    return float(cuts.thresholds[best])
+
+
+@dataclass(frozen=True)
+class _Cuts:
+    """Every way to cut the rows in two between different scores, highest first: rows flagged, hits among them."""
+
+    thresholds: NDArray[np.float64]
+    flagged: NDArray[np.int64]
+    hits: NDArray[np.int64]
+
+
+def _cuts(scores: NDArray[np.float64], positive: NDArray[np.bool_]) -> _Cuts:
     order = np.argsort(-scores, kind="stable")
-    sorted_scores, hits = scores[order], np.cumsum(positive[order])
-    reached = hits >= precision * np.arange(1, len(scores) + 1) - 1e-9
-    last_of_its_score = np.append(sorted_scores[:-1] > sorted_scores[1:], True)
-    chosen = np.flatnonzero(reached & last_of_its_score & (hits > 0))
-    if not len(chosen):
-        return float("inf")
-    last = chosen[-1]
-    below = sorted_scores[last + 1] if last + 1 < len(scores) else 0.0
-    return float((sorted_scores[last] + below) / 2)
+    ordered, hits = scores[order], np.cumsum(positive[order], dtype=np.int64)
+    last = np.flatnonzero(np.append(ordered[:-1] > ordered[1:], True))
+    below = np.append(ordered, 0.0)[last + 1]
+    return _Cuts((ordered[last] + below) / 2, last + 1, hits[last])
 
 
-def fit_policy(logits: Mapping[str, NDArray[np.float32]], targets: Sequence[TaskTargets]) -> DecisionPolicy:
-    """Temperature and max-F1 threshold of every task.
+def fit_policy(
+    logits: Mapping[str, NDArray[np.float32]],
+    targets: Sequence[TaskTargets],
+    points: Mapping[str, OperatingPoint] | None = None,
+) -> DecisionPolicy:
+    """Temperature and threshold of every task.
 
     Args:
         logits: task name -> (N, K) on the validation rows.
         targets: of the same rows.
+        points: task name -> what its threshold is chosen for; the highest F1 where nothing is said.
     """
     policies = {}
     for task_targets in targets:
@@ -90,13 +136,14 @@ def fit_policy(logits: Mapping[str, NDArray[np.float32]], targets: Sequence[Task
         temperature = fit_temperature(logits[task.name], task_targets)
         scores = flag_scores(logits[task.name][task_targets.labelled], task, temperature)
         positive = flag_targets(task_targets)
+        point = (points or {}).get(task.name, OperatingPoint())
         if task.kind is TaskKind.MULTILABEL:
             thresholds = {
-                label: max_f1_threshold(scores[:, k], positive[:, k])
+                label: point_threshold(scores[:, k], positive[:, k], point)
                 for k, label in enumerate(task.labels)
                 if label in task.flagged_by
             }
         else:
-            thresholds = {"flag": max_f1_threshold(scores, positive)}
-        policies[task.name] = TaskPolicy(temperature=temperature, thresholds=thresholds)
+            thresholds = {"flag": point_threshold(scores, positive, point)}
+        policies[task.name] = TaskPolicy(temperature=temperature, thresholds=thresholds, point=point)
     return DecisionPolicy(tasks=policies)

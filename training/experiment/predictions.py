@@ -64,6 +64,16 @@ def write_predictions(directory: Path, held_out: RowSet, file: str = PREDICTIONS
     store(path, card, {"row_ids": np.asarray([row.id for row in held_out.rows]), **arrays})
 
 
+def take_over_predictions(source: Path, directory: Path) -> None:
+    """Stores a selection's validation predictions beside its refit, which has seen the rows that they are of."""
+    card = read_card(directory)
+    if is_stored(directory / VALIDATION_PREDICTIONS_FILE, card):
+        return
+    with np.load(source / VALIDATION_PREDICTIONS_FILE, allow_pickle=False) as arrays:
+        kept = {name: arrays[name] for name in arrays.files if name != _CHECKPOINT}
+    store(directory / VALIDATION_PREDICTIONS_FILE, card, kept)
+
+
 def read_predictions(directory: Path, test: RowSet) -> dict[str, NDArray[np.float32]]:
     """Task -> (N, K) logits of the test rows, as ``write_predictions`` stored them.
 

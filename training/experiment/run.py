@@ -17,7 +17,7 @@ import multiprocessing
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -34,6 +34,7 @@ from training.data.frames.shards.store import ShardStore
 from training.data.leakage import groups_without_top
 from training.data.loading.row_set import (
     RowSet,
+    joined,
     row_set,
     with_privileged,
     with_soft_targets,
@@ -48,7 +49,13 @@ from training.distillation.registry import METHODS
 from training.experiment.control_predictions import write_control_predictions
 from training.experiment.paired_predictions import write_paired_predictions
 from training.experiment.plan import EXPERIMENT_FILE, TOKENIZER_FILE, ExperimentPlan, Trial, Workplace
-from training.experiment.predictions import VALIDATION_PREDICTIONS_FILE, read_predictions, write_predictions
+from training.experiment.predictions import (
+    VALIDATION_PREDICTIONS_FILE,
+    read_predictions,
+    take_over_predictions,
+    write_predictions,
+)
+from training.fitting.checkpoint import CheckpointCard, read_card
 from training.fitting.fit import FitData, fit
 from training.fitting.operation import PLAIN_OPERATION, Operation
 from training.fitting.processes import main_first, world
@@ -66,6 +73,7 @@ from training.teachers.trial_teachers import Teachers
 
 _LOG = logging.getLogger(__name__)
 _FAILED_SHOWN = 20
+SELECTION_FOLDER = "selection"
 TRUNK_FEATURES_FILE = "trunk_features.json"
 """Where the output of frozen encoders is kept."""
 
@@ -224,15 +232,70 @@ def run_trial(
     place: Workplace,
     operation: Operation = PLAIN_OPERATION,
 ) -> None:
-    """Trains and predicts with the teacher and every method on one seed and fold."""
+    """Trains and predicts with the teacher and every method on one seed and fold.
+
+    With ``optimiser.refit`` all of it is done in ``selection`` first, and then again on training and validation rows.
+    """
     data, parts, statistics = trial_data(manifest, plan, trial, place)
-    home, confidence = place.out / trial.name, plan.config.distillation.confidence
-    teachers = Teachers(home, data, plan.config, statistics, trial.seed, operation)
+    home = place.out / trial.name
+    if not plan.config.optimiser.refit:
+        _run_methods(manifest, plan, trial, _Round(home, data, parts, statistics), operation)
+        return
+    selection = home / SELECTION_FOLDER
+    _run_methods(manifest, plan, trial, _Round(selection, data, parts, statistics), operation)
+    everything = joined(parts["train"], parts["val"])
+    groups = groups_without_top(manifest, trial.test_fold, plan.config.teacher.drop_top)
+    refitted = _Round(
+        home,
+        replace(data, train=everything),
+        parts | {"train": everything},
+        PrivilegedStatistics.fit(everything.rows, groups),
+        selection,
+    )
+    _run_methods(manifest, plan, trial, refitted, operation)
+
+
+@dataclass(frozen=True)
+class _Round:
+    """One training of all methods of a trial.
+
+    Attributes:
+        home: of its checkpoints.
+        data: what fits read.
+        parts: rows by split.
+        statistics: of the privileged features of the training rows.
+        selection: of a refit: the folder of the round that chose for it.
+    """
+
+    home: Path
+    data: FitData
+    parts: dict[Split, RowSet]
+    statistics: PrivilegedStatistics
+    selection: Path | None = None
+
+    def selected(self, name: str) -> CheckpointCard | None:
+        return None if self.selection is None else read_card(self.selection / name)
+
+    def predict_held_out(self, name: str, statistics: PrivilegedStatistics | None = None) -> None:
+        """Stores what a checkpoint says of test and validation rows: of the latter, what a refit's selection said."""
+        test, val = self.parts["test"], self.parts["val"]
+        if statistics is not None:
+            test, val = with_privileged(test, statistics), with_privileged(val, statistics)
+        write_predictions(self.home / name, test)
+        write_paired_predictions(self.home / name, test)
+        if self.selection is None:
+            write_predictions(self.home / name, val, VALIDATION_PREDICTIONS_FILE)
+        else:
+            take_over_predictions(self.selection / name, self.home / name)
+
+
+def _run_methods(manifest: Manifest, plan: ExperimentPlan, trial: Trial, this: _Round, operation: Operation) -> None:
+    home, data, parts, statistics = this.home, this.data, this.parts, this.statistics
+    confidence = plan.config.distillation.confidence
+    teachers = Teachers(home, data, plan.config, statistics, trial.seed, operation, this.selection)
     teacher = teachers.get("privileged")
     with main_first():  # the others read what rank 0 wrote
-        _predict_held_out(
-            home / "teacher", with_privileged(parts["test"], statistics), with_privileged(parts["val"], statistics)
-        )
+        this.predict_held_out("teacher", statistics)
     judged: dict[str, Judged] = {
         "train": (teacher.soft_targets, parts["train"], teacher.card),
         "test": (read_predictions(home / "teacher", parts["test"]), parts["test"], teacher.card),
@@ -257,9 +320,10 @@ def run_trial(
             statistics=statistics if method.teacher == "joint" or method.predicts_privileged else None,
             role="student",
             operation=operation,
+            selection=this.selected(name),
         )
         if world().is_main_process:
-            _predict_held_out(home / name, parts["test"], parts["val"])
+            this.predict_held_out(name)
     crossed = teachers.trained("privileged_crossfit")
     if crossed is not None:
         judged["train_crossfit"] = (crossed.soft_targets, parts["train"], crossed.card)
@@ -270,12 +334,6 @@ def run_trial(
         by_split = {str(split): part.rows for split, part in parts.items()}
         write_control_predictions(home / "controls", manifest, by_split, parts["train"].cache, trial.seed)
     world().wait_for_everyone()
-
-
-def _predict_held_out(directory: Path, test: RowSet, val: RowSet) -> None:
-    write_predictions(directory, test)
-    write_paired_predictions(directory, test)
-    write_predictions(directory, val, VALIDATION_PREDICTIONS_FILE)
 
 
 def _run_in_worker(

@@ -51,6 +51,10 @@ class CheckpointCard(GrowingDocument):
     """Training rows left out because their clip could not be decoded."""
     losses: tuple[float, ...]
     """Mean training loss of each epoch."""
+    epochs_kept: int | None = None
+    """After how many epochs the weights are; None where it is all that were configured."""
+    selection_digest: str | None = None
+    """Of the card whose epochs, temperatures and thresholds a refit took over."""
     rows_digest: str | None = None
     """SHA-256, in hex, of the ids of the rows trained and calibrated on; None on older checkpoints."""
 

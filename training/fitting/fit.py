@@ -69,6 +69,7 @@ def fit(
     teacher: TeacherRecord | None = None,
     role: Role | None = None,
     operation: Operation = PLAIN_OPERATION,
+    selection: CheckpointCard | None = None,
 ) -> CheckpointCard:
     """Trains for the configured epochs, calibrates on validation rows, writes the checkpoint.
 
@@ -86,6 +87,8 @@ def fit(
         teacher: whose soft targets ``data.train`` holds.
         role: what the checkpoint is; without one, a teacher where there are ``statistics``, else a student.
         operation: how it is run; it decides nothing that the checkpoint holds.
+        selection: of a fit of the same model on fewer rows: its epochs, temperatures and thresholds are taken over, and
+            ``data.val`` decides nothing.
 
     Raises:
         ValueError: the directory holds a checkpoint of other inputs, or the method needs statistics or features and
@@ -108,6 +111,7 @@ def fit(
         "teacher_digest": None if teacher is None else teacher.digest(),
         "tokenizer_digest": file_digest(data.tokenizer_path),
         "rows_digest": _rows_digest(data),
+        "selection_digest": None if selection is None else selection.digest(),
     }
     if (directory / CARD_FILE).exists():
         return _completed(directory, card)
@@ -128,12 +132,19 @@ def fit(
     steps = batches_in_epoch(train, config.optimiser)
     plan = plan_loss(method, config, teacher, train, seed, steps * config.optimiser.epochs)
     accelerator = open_accelerator(config.optimiser.precision, operation, directory)
-    assignment = Assignment(directory, _identity(card), trained, model, train, val, config, seed, plan)
-    curve = Trainer(assignment, operation, accelerator).run()
-    policy = fit_policy(predict(model, val, data.tasks, accelerator=accelerator), list(val.targets.values()))
+    stop_after = None if selection is None else selection.epochs_kept or config.optimiser.epochs
+    assignment = Assignment(directory, _identity(card), trained, model, train, val, config, seed, plan, stop_after)
+    trainer = Trainer(assignment, operation, accelerator)
+    curve = trainer.run()
+    if selection is None:
+        logits = predict(model, val, data.tasks, accelerator=accelerator)
+        policy = fit_policy(logits, list(val.targets.values()), config.operating_points)
+    else:
+        policy = selection.policy
     if accelerator.is_main_process:
         curve.write(directory)
-        rest = {"policy": policy, "train_rows": len(train.rows), "skipped_rows": data.skipped_rows}
+        rest: dict[str, object] = {"policy": policy, "train_rows": len(train.rows), "skipped_rows": data.skipped_rows}
+        rest["epochs_kept"] = trainer.epochs_kept
         write_checkpoint(directory, model.cpu(), card | rest | {"losses": tuple(curve.epochs.loss)})
         (directory / STATE_FILE).unlink(missing_ok=True)
     accelerator.wait_for_everyone()
@@ -142,6 +153,8 @@ def fit(
 
 def _identity(card: Mapping[str, object]) -> str:
     """SHA-256 of all that decides the weights: a state of other inputs is not gone on with."""
+
+    card = {key: value for key, value in card.items() if key != "selection_digest" or value is not None}
 
     def plain(value: Any) -> Any:
         return value.model_dump(mode="json") if isinstance(value, BaseModel) else str(value)

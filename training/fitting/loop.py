@@ -49,6 +49,7 @@ class Assignment:
         config: of the run.
         seed: of the batches and of dropout.
         losses: of the batches.
+        stop_after: epochs, of those configured, after which it ends; a refit ends where its selection did.
     """
 
     directory: Path
@@ -60,6 +61,7 @@ class Assignment:
     config: RunConfig
     seed: int
     losses: LossPlan
+    stop_after: int | None = None
 
 
 class Trainer:
@@ -82,13 +84,19 @@ class Trainer:
         schedule = torch.optim.lr_scheduler.LambdaLR(
             optimiser, lambda step: learning_rate_factor(step, self._steps * options.epochs, options)
         )
-        kept = KeptWeights(assignment.model, options.ema_decay, best=options.keep == "best")
+        self._chooses = options.keep == "best" and assignment.stop_after is None
+        kept = KeptWeights(assignment.model, options.ema_decay, best=self._chooses)
         self._trainable = Trainable(assignment.model, optimiser, schedule, kept)
         separate_dropout(assignment.seed, accelerator)
         self._progress = load_state(
             assignment.directory, assignment.identity, self._trainable, assignment.seed, accelerator
         )
         self._clock = time.perf_counter()
+
+    @property
+    def epochs_kept(self) -> int | None:
+        """After how many epochs the kept weights are; None where all configured ones count."""
+        return self._trainable.kept.epoch + 1 if self._chooses else self._task.stop_after
 
     def run(self) -> LearningCurve:
         """Trains what is left of the configured epochs.
@@ -101,7 +109,7 @@ class Trainer:
             _trackers(self._accelerator, self._operation, self._task.directory),
             StopRequest(self._accelerator) as stop,
         ):
-            while self._progress.epoch < self._task.config.optimiser.epochs:
+            while self._progress.epoch < (self._task.stop_after or self._task.config.optimiser.epochs):
                 self._epoch(stop)
         self._trainable.kept.restore()
         return self._progress.curve
@@ -171,7 +179,7 @@ class Trainer:
         self._save()
 
     def _validation_scores(self) -> dict[str, float]:
-        if not self._operation.validate_epochs and self._task.config.optimiser.keep != "best":
+        if not self._operation.validate_epochs and not self._chooses:
             return {}
         tasks = [targets.task for targets in self._task.val.targets.values()]
         with self._trainable.kept.shown():

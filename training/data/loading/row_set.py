@@ -195,6 +195,19 @@ def row_set(
     return RowSet(kept, spec, tokenizer, cache, texts, targets, workers=workers)
 
 
+def joined(first: RowSet, second: RowSet) -> RowSet:
+    """The rows of both, as ``row_set`` made them: nothing a teacher gave may be stored beside them."""
+    targets = {
+        name: replace(
+            one,
+            labelled=np.concatenate([one.labelled, second.targets[name].labelled]),
+            values=np.concatenate([one.values, second.targets[name].values]),
+        )
+        for name, one in first.targets.items()
+    }
+    return replace(first, rows=first.rows + second.rows, texts=first.texts + second.texts, targets=targets)
+
+
 def with_trunk_features(rows: RowSet, clips: ClipFeatures | None, texts: TextFeatures | None) -> RowSet:
     """The same rows with what frozen encoders give of them; with None, read from frames and texts."""
     return replace(rows, clip_features=clips, text_features=texts)
