@@ -61,14 +61,21 @@ class VisionConfig(FrozenDocument):
             )
 
 
-Statistic = Literal["mean", "max", "motion_mean", "motion_max"]
+FeatureMap = Literal["stride16", "stride32", "head"]
+Statistic = Literal["mean", "max", "motion_mean", "motion_max", "tremor", "tremor_map"]
 
 
 class MomentVisionConfig(GrowingDocument):
     """A pretrained image backbone on each picture, summarised moment by moment.
 
-    What is kept of a moment are statistics over the places of a feature map: its mean and maximum, averaged over the
-    moment's pictures, and the same of the absolute difference of neighbouring pictures, which is motion.
+    What is kept of a moment are statistics over the places of a feature map:
+
+    mean, max                 of each channel, averaged over the moment's pictures: what is to be seen
+    motion_mean, motion_max   of each channel's absolute difference of neighbouring pictures: that something moves
+    tremor                    of three pictures A, B, C: |A - 2B + C| - |C - A| / 2, its mean over channels, and of that
+                              the mean of the tenth of places where it is greatest: what moves to and fro. Steady motion
+                              of camera or objects cancels
+    tremor_map                the same channel by channel
     """
 
     first_fields: ClassVar = frozenset({"backbone", "width"})
@@ -77,22 +84,35 @@ class MomentVisionConfig(GrowingDocument):
     reads: its last feature map counts."""
     width: int = Field(ge=8)
     """D: of a moment's token; must be the text's ``hidden_size``."""
-    maps: tuple[Literal["stride16", "stride32"], ...] = Field(default=("stride16", "stride32"), min_length=1)
-    """Of EfficientNet-Lite: which feature maps are summarised."""
-    statistics: tuple[Statistic, ...] = Field(default=("mean", "max", "motion_mean", "motion_max"), min_length=1)
-    """Those of motion need bursts of two pictures or more."""
+    maps: tuple[FeatureMap, ...] = Field(default=("stride16", "stride32"), min_length=1)
+    """Of EfficientNet-Lite: which feature maps are summarised. ``head`` is the one behind the last convolution."""
+    statistics: tuple[Statistic, ...] = Field(default=("mean", "max", "motion_max", "tremor"), min_length=1)
+    """Those of motion need bursts of two pictures or more, tremor those of three."""
+    task_statistics: dict[str, tuple[Statistic, ...]] = Field(default_factory=dict)
+    """Task -> the statistics that it reads; all where nothing is said. With some hundred clips, what a task has no use
+    for is what it is overfitted to."""
     trainable_blocks: int = Field(default=0, ge=0)
     """How many of the backbone's last blocks are trained. With 0 it is frozen, and what it gives is kept on disk."""
-    layers: int = Field(default=0, ge=0)
-    """Hidden layers between a moment's statistics and its token."""
+    bounded: bool = True
+    """Whether a moment's token goes through tanh, so that no odd moment (a cut, a repeated picture) decides alone."""
     dropout: float = Field(default=0.2, ge=0, lt=1)
-    """Of a moment's statistics and of its token."""
+    """Of a moment's statistics."""
     attention: bool = True
     """Whether a task weighs moments by attention (arXiv:1802.04712); without it each counts the same."""
 
+    @model_validator(mode="after")
+    def _statistics_kept(self) -> MomentVisionConfig:
+        for task, names in self.task_statistics.items():
+            if not names or not set(names) <= set(self.statistics):
+                raise ValueError(f"task_statistics of {task} must be some of statistics")
+        return self
+
     @property
-    def reads_motion(self) -> bool:
-        return any(name.startswith("motion") for name in self.statistics)
+    def pictures_needed(self) -> int:
+        """Of each burst."""
+        if any(name.startswith("tremor") for name in self.statistics):
+            return 3
+        return 2 if any(name.startswith("motion") for name in self.statistics) else 1
 
 
 class TextConfig(GrowingDocument):
@@ -118,8 +138,8 @@ class TextConfig(GrowingDocument):
     trim_vocabulary: bool = False
     """Whether a vocabulary of more pieces than ``vocab_size`` is cut to those that training texts use most."""
     ngram_buckets: int = Field(default=0, ge=0)
-    """Of the hashed path: one- and two-piece sequences of a text, hashed into so many buckets, each with a weight for
-    every task. 0 leaves it out."""
+    """Of the hashed path: words and pairs of words of a text, hashed into so many buckets, each with a weight for every
+    task. 0 leaves it out."""
 
 
 class ModelConfig(FrozenDocument):
@@ -143,8 +163,10 @@ class ModelConfig(FrozenDocument):
             raise ValueError("input_spec reads more tokens than text.max_positions")
         if isinstance(self.vision, VisionConfig):
             self.vision.check_windows(spec.frame_size)
-        elif self.vision.reads_motion and (spec.burst is None or spec.burst.pictures < 2):
-            raise ValueError("statistics of motion need input_spec.burst with two pictures or more")
+        elif self.vision.pictures_needed > (1 if spec.burst is None else spec.burst.pictures):
+            raise ValueError(
+                f"vision.statistics need input_spec.burst of {self.vision.pictures_needed} pictures or more"
+            )
 
 
 FusionName = Literal["gated_residual", "tokens", "concat", "film"]

@@ -30,7 +30,7 @@ from training.fitting.operation import PLAIN_OPERATION, Operation
 from training.fitting.predict import predict
 from training.fitting.processes import open_accelerator, world
 from training.fitting.resume import STATE_FILE
-from training.fitting.trunk_features import standardise, usable_features
+from training.fitting.trunk_features import read_vocabulary, standardise, usable_features
 from training.models.build import Role, build_model
 from training.models.companions import FeatureProjector, JointPair, PrivilegedPredictor
 from training.models.weights.sources import load_pretrained, source_digests, source_licences
@@ -126,6 +126,7 @@ def fit(
     _start_from_pretrained(directory if world().is_main_process else None, model, config, data.tokenizer_path)
     train, val = (usable_features(model, rows) for rows in (train, val))
     standardise(model, train)
+    read_vocabulary(model, data.tokenizer_path)
     trained = model
     if role == "student":
         trained = _with_companion(model, method, config, data.tasks, statistics, train, data.tokenizer_path)
@@ -211,5 +212,6 @@ def _with_companion(
         taught_beside = build_model(config, tasks, statistics, "teacher")
         _start_from_pretrained(None, taught_beside, config, tokenizer)
         standardise(taught_beside, train)
+        read_vocabulary(taught_beside, tokenizer)
         return JointPair(student, taught_beside)
     return PrivilegedPredictor(student, statistics.widths, config.model.text.hidden_size)

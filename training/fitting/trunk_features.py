@@ -23,6 +23,7 @@ from training.data.frames.frame_store import FrameStore
 from training.data.frames.trunk_features import EMPTY_TEXT, ClipFeatures, TextFeatures
 from training.data.loading.row_set import RowSet, with_trunk_features
 from training.data.manifest import Row
+from training.data.tokenizer import pieces_of
 from training.models.df_xvlm import DFXVLM
 from training.models.moment_xvlm import MomentXVLM
 from training.models.text_encoder import attention_bias
@@ -192,6 +193,13 @@ def usable_features(model: nn.Module, rows: RowSet) -> RowSet:
     if (clips, texts) == (rows.clip_features, rows.text_features):
         return rows
     return with_trunk_features(rows, clips, texts)
+
+
+def read_vocabulary(model: nn.Module, tokenizer: Path) -> None:
+    """Tells the hashed path which pieces of the run's vocabulary go on with a word."""
+    inner = xvlm_of(model)
+    if inner is not None and inner.ngrams is not None:
+        inner.ngrams.read_vocabulary(pieces_of(tokenizer))
 
 
 @torch.no_grad()

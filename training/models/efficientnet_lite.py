@@ -8,6 +8,7 @@ rest goes to the right and below, so strided convolutions look at other pixels t
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Final
 
 import torch.nn.functional as F
@@ -35,6 +36,7 @@ _STAGES: Final = (
 _STEM_CHANNELS: Final = 32
 _HEAD_CHANNELS: Final = 1280
 _NORM_EPSILON: Final = 1e-3
+MAPS: Final = ("stride16", "stride32", "head")
 _STRIDE_16_STAGE: Final = 4
 """The last stage whose maps have a sixteenth of the picture's side."""
 MEAN: Final = 127.0
@@ -79,13 +81,13 @@ class InvertedResidual(nn.Module):
 
 
 class EfficientNetLite(nn.Module):
-    """Pictures -> the maps of stride 16 and of stride 32.
+    """Pictures -> feature maps: of stride 16, of stride 32, and behind the last convolution.
 
     Args:
         variant: a name in ``VARIANTS``.
 
     Attributes:
-        channels: of the two maps, (stride 16, stride 32).
+        channels: map -> its number of channels C.
     """
 
     def __init__(self, variant: str) -> None:
@@ -105,21 +107,25 @@ class EfficientNetLite(nn.Module):
         self._conv_head = SameConv2d(inputs, _HEAD_CHANNELS, 1, bias=False)
         self._bn1 = nn.BatchNorm2d(_HEAD_CHANNELS, eps=_NORM_EPSILON)
         self._middle, middle_channels = ends[_STRIDE_16_STAGE]
-        self.channels = (middle_channels, _HEAD_CHANNELS)
+        self.channels = {"stride16": middle_channels, "stride32": inputs, "head": _HEAD_CHANNELS}
 
-    def forward(self, pixels_NCHW: Tensor) -> tuple[Tensor, Tensor]:
-        """The two maps: (N, C1, H / 16, W / 16) and (N, 1280, H / 32, W / 32), sides rounded up.
+    def forward(self, pixels_NCHW: Tensor, names: Sequence[str] = MAPS) -> dict[str, Tensor]:
+        """The maps asked for: (N, C, H / 16, W / 16) or (N, C, H / 32, W / 32), sides rounded up.
 
         Args:
             pixels_NCHW: (N, 3, H, W) float RGB in 0..255.
+            names: of ``MAPS``.
         """
         x = F.relu6(self._bn0(self._conv_stem((pixels_NCHW - MEAN) / STD)))
-        middle = x
+        maps: dict[str, Tensor] = {}
         for number, block in enumerate(self._blocks, start=1):
             x = block(x)
             if number == self._middle:
-                middle = x
-        return middle, F.relu6(self._bn1(self._conv_head(x)))
+                maps["stride16"] = x
+        maps["stride32"] = x
+        if "head" in names:
+            maps["head"] = F.relu6(self._bn1(self._conv_head(x)))
+        return {name: maps[name] for name in names}
 
 
 def _rounded(channels: int, width: float) -> int:

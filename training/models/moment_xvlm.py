@@ -27,6 +27,8 @@ from training.models.vision_trunk import VisionTrunk
 from training.models.xvlm import classification_head, initialise
 
 FUSED, TEXT = "fused", "text"
+SHARED = "*"
+"""Tokens of all statistics, for the tasks that have none of their own."""
 _BOTH = {Modality.VIDEO, Modality.TEXT}
 
 
@@ -39,16 +41,19 @@ class MomentEncoder(nn.Module):
     mean_F: Tensor
     deviation_F: Tensor
 
-    def __init__(self, config: MomentVisionConfig, spec: InputSpec) -> None:
+    def __init__(self, config: MomentVisionConfig, spec: InputSpec, tasks: Sequence[str]) -> None:
+        """Args: ``tasks`` get tokens of their own where they read statistics of their own."""
         super().__init__()
         self.trunk = VisionTrunk(config, spec)
         self.register_buffer("mean_F", torch.zeros(self.trunk.width))
         self.register_buffer("deviation_F", torch.ones(self.trunk.width))
-        layers: list[nn.Module] = [nn.Dropout(config.dropout), nn.Linear(self.trunk.width, config.width)]
-        for _ in range(config.layers):
-            layers += [nn.LayerNorm(config.width), nn.GELU(), nn.Dropout(config.dropout)]
-            layers += [nn.Linear(config.width, config.width)]
-        self.project = nn.Sequential(*layers)
+        self._bounded = config.bounded
+        self._columns = {
+            t: self.trunk.columns_of(config.task_statistics[t]) for t in tasks if t in config.task_statistics
+        }
+        self.dropout = nn.Dropout(config.dropout)
+        self.project = nn.Linear(self.trunk.width, config.width)
+        self.project_for = nn.ModuleDict({t: nn.Linear(len(c), config.width) for t, c in self._columns.items()})
 
     def standardise(self, features_NKF: Tensor) -> None:
         """Takes means and deviations from the statistics of training clips (N, K, F)."""
@@ -56,9 +61,13 @@ class MomentEncoder(nn.Module):
         self.mean_F.copy_(flat.mean(dim=0))
         self.deviation_F.copy_(flat.std(dim=0, unbiased=False).clamp(min=1e-4))
 
-    def forward(self, features_BKF: Tensor) -> Tensor:
-        """tokens_BKD (B, K, D)."""
-        return self.project((features_BKF - self.mean_F) / self.deviation_F)
+    def forward(self, features_BKF: Tensor) -> dict[str, Tensor]:
+        """Task that reads statistics of its own, or ``SHARED`` -> tokens_BKD (B, K, D)."""
+        standard_BKF = (features_BKF - self.mean_F) / self.deviation_F
+        tokens = {SHARED: self.project(self.dropout(standard_BKF))}
+        for task, columns in self._columns.items():
+            tokens[task] = self.project_for[task](standard_BKF[:, :, columns])
+        return {name: torch.tanh(value) for name, value in tokens.items()} if self._bounded else tokens
 
 
 class MomentXVLM(nn.Module):
@@ -72,7 +81,7 @@ class MomentXVLM(nn.Module):
         self.moment_tasks = tuple(t.name for t in tasks if Modality.VIDEO in t.modalities)
         self._read_by = {t.name: _reading(t) for t in tasks}
         self._whole = tuple(name for name in (FUSED, TEXT) if name in self._read_by.values())
-        self.vision_encoder = MomentEncoder(config.vision, spec)
+        self.vision_encoder = MomentEncoder(config.vision, spec, self.moment_tasks)
         self.text_encoder = TextEncoder(config.text)
         self.text_frozen = config.text.frozen
         if self.text_frozen:
@@ -89,7 +98,7 @@ class MomentXVLM(nn.Module):
         self.attention = nn.ModuleDict()
         if config.vision.attention:
             self.attention.update({t.name: GatedAttention(hidden) for t in clips})
-        self.ngrams = HashedNgrams(config.text.ngram_buckets, texts) if config.text.ngram_buckets and texts else None
+        self.ngrams = HashedNgrams(config.text, texts) if config.text.ngram_buckets and texts else None
         for module in (self.pooled_projection, self.text_projection, self.heads, self.moment_heads, self.cross_encoder):
             module.apply(initialise)
         if not config.text.frozen:
@@ -125,12 +134,13 @@ class MomentXVLM(nn.Module):
         Args:
             extra_tokens_BGD: more tokens (B, G, D) to attend to beside the moments; only a teacher has any.
         """
-        moments_BKD = self._moments(frames, vision_features)
+        tokens = self._tokens(frames, vision_features)
         found = self._whole_requests(
-            moments_BKD, input_ids, attention_mask, video_present, text_present, text_features, extra_tokens_BGD
+            tokens[SHARED], input_ids, attention_mask, video_present, text_present, text_features, extra_tokens_BGD
         )
-        present_B1 = video_present[:, None].to(moments_BKD.dtype)
+        present_B1 = video_present[:, None].to(tokens[SHARED].dtype)
         for name in self.moment_tasks:
+            moments_BKD = tokens.get(name, tokens[SHARED])
             weights_BK = self.moment_weights(name, moments_BKD)
             found.append(present_B1 * (weights_BK[:, :, None] * moments_BKD).sum(dim=1))
         return torch.stack(found, dim=1)
@@ -163,12 +173,16 @@ class MomentXVLM(nn.Module):
             logits[name] = parts[0] if len(parts) == 1 else parts[0] + parts[1]
         return logits
 
-    def evidence(self, moments_BKD: Tensor) -> dict[str, Tensor]:
-        """Task -> (B, M, K): each of M moments' share of the logits; of a task of clips alone they add up to them."""
-        shares = {}
+    def evidence(self, vision_features: Tensor) -> dict[str, Tensor]:
+        """Task -> (B, M, K): each of M moments' share of the logits; of a task of clips alone they add up to them.
+
+        Args:
+            vision_features: (B, M, F), what the trunk gives.
+        """
+        tokens, shares = self.vision_encoder(vision_features), {}
         for name in self.moment_tasks:
-            head = self.moment_heads[name]
-            shares[name] = self.moment_weights(name, moments_BKD)[:, :, None] * head(moments_BKD)
+            moments_BMD = tokens.get(name, tokens[SHARED])
+            shares[name] = self.moment_weights(name, moments_BMD)[:, :, None] * self.moment_heads[name](moments_BMD)
         return shares
 
     def moment_weights(self, task: str, moments_BKD: Tensor) -> Tensor:
@@ -183,11 +197,12 @@ class MomentXVLM(nn.Module):
         layers = {n: self.heads[n][-1] if n in self.heads else self.moment_heads[n] for n in self.task_names}
         return {name: torch.cat([layer.weight, layer.bias[:, None]], dim=1) for name, layer in layers.items()}
 
-    def _moments(self, frames: Tensor | None, vision_features: Tensor | None) -> Tensor:
+    def _tokens(self, frames: Tensor | None, vision_features: Tensor | None) -> dict[str, Tensor]:
         if vision_features is None:
             assert frames is not None
             vision_features = self.vision_encoder.trunk(frames)
-        return self.vision_encoder(vision_features)
+        found: dict[str, Tensor] = self.vision_encoder(vision_features)
+        return found
 
     def _whole_requests(
         self,

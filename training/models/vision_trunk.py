@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,9 @@ from training.config import MomentVisionConfig, Statistic
 from training.models.efficientnet_lite import EfficientNetLite
 
 AUTO_PREFIX = "auto:"
+AUTO_MAP = "last"
+_TOP_SHARE = 0.1
+"""Of the places of a map: those where it trembles most."""
 _IMAGENET_MEAN, _IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
@@ -30,15 +34,14 @@ class AutoPictures(nn.Module):
         config = AutoConfig.from_pretrained(source, local_files_only=Path(source).exists())
         config._attn_implementation = "eager"  # what the exporter can trace
         self.backbone = AutoBackbone.from_config(config)
-        self.channels = (int(self.backbone.channels[-1]),)
+        self.channels = {AUTO_MAP: int(self.backbone.channels[-1])}
         mean, std = _normalisation(source)
         self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1) * 255, persistent=False)
         self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1) * 255, persistent=False)
 
-    def forward(self, pixels_NCHW: Tensor) -> tuple[Tensor, ...]:
-        """One map (N, C, h, w) from (N, 3, H, W) float RGB in 0..255."""
-        maps = self.backbone((pixels_NCHW - self.mean) / self.std).feature_maps
-        return (maps[-1],)
+    def forward(self, pixels_NCHW: Tensor, names: Sequence[str]) -> dict[str, Tensor]:
+        """One map (N, C, h, w) from (N, 3, H, W) float RGB in 0..255, whatever the names."""
+        return {AUTO_MAP: self.backbone((pixels_NCHW - self.mean) / self.std).feature_maps[-1]}
 
 
 class VisionTrunk(nn.Module):
@@ -49,6 +52,7 @@ class VisionTrunk(nn.Module):
 
     Attributes:
         width: F.
+        columns: (map, statistic) -> where it stands among the F.
     """
 
     def __init__(self, config: MomentVisionConfig, spec: InputSpec) -> None:
@@ -56,15 +60,24 @@ class VisionTrunk(nn.Module):
         self.pictures: nn.Module
         if config.backbone.startswith(AUTO_PREFIX):
             self.pictures = AutoPictures(config.backbone.removeprefix(AUTO_PREFIX))
-            self._chosen: tuple[int, ...] = (0,)
+            self._maps: tuple[str, ...] = (AUTO_MAP,)
         else:
             self.pictures = EfficientNetLite(config.backbone.removeprefix("efficientnet_"))
-            self._chosen = tuple(("stride16", "stride32").index(name) for name in config.maps)
-        self._statistics = config.statistics
+            self._maps = config.maps
         self._moments = spec.moments
-        channels: tuple[int, ...] = self.pictures.channels
-        self.width = len(config.statistics) * sum(channels[i] for i in self._chosen)
+        channels: dict[str, int] = self.pictures.channels
+        self.columns: dict[tuple[str, Statistic], slice] = {}
+        self.width = 0
+        for name in self._maps:
+            for kind in config.statistics:
+                size = 1 if kind == "tremor" else channels[name]
+                self.columns[name, kind] = slice(self.width, self.width + size)
+                self.width += size
         self._freeze(config.trainable_blocks)
+
+    def columns_of(self, kinds: Collection[Statistic]) -> list[int]:
+        """Where the statistics of these kinds stand among the F."""
+        return [i for (_, kind), span in self.columns.items() if kind in kinds for i in range(span.start, span.stop)]
 
     def _freeze(self, trainable_blocks: int) -> None:
         for parameter in self.pictures.parameters():
@@ -75,7 +88,9 @@ class VisionTrunk(nn.Module):
         if not isinstance(self.pictures, EfficientNetLite):
             raise ValueError("trainable_blocks is for the EfficientNet-Lite backbones")
         # In a list, not a module list: they are owned, and named, by the backbone.
-        self.trained = [*self.pictures._blocks[-trainable_blocks:], self.pictures._conv_head, self.pictures._bn1]
+        self.trained = [*self.pictures._blocks[-trainable_blocks:]]
+        if "head" in self._maps:
+            self.trained += [self.pictures._conv_head, self.pictures._bn1]
         for module in self.trained:
             for parameter in module.parameters():
                 parameter.requires_grad_(True)
@@ -94,19 +109,29 @@ class VisionTrunk(nn.Module):
         """features_BKF (B, K, F) float from frames (B, T, S, S, 3) uint8 RGB."""
         batch, count = frames_BTHWC.shape[:2]
         pixels_NCHW = frames_BTHWC.flatten(0, 1).permute(0, 3, 1, 2).float()
-        maps = self.pictures(pixels_NCHW)
+        maps = self.pictures(pixels_NCHW, self._maps)
         per_moment = count // self._moments
-        shaped = [maps[i].reshape(batch * self._moments, per_moment, *maps[i].shape[1:]) for i in self._chosen]
-        found = [statistic(map_MPCHW, name) for map_MPCHW in shaped for name in self._statistics]
+        shaped = {n: m.reshape(batch * self._moments, per_moment, *m.shape[1:]) for n, m in maps.items()}
+        found = [statistic(shaped[name], kind) for name, kind in self.columns]
         return torch.cat(found, dim=1).reshape(batch, self._moments, -1)
 
 
-def statistic(map_MPCHW: Tensor, name: Statistic) -> Tensor:
-    """(M, C) of M moments: the mean or maximum over places, of pictures or of neighbouring pictures' differences."""
-    if name.startswith("motion"):
+def statistic(map_MPCHW: Tensor, kind: Statistic) -> Tensor:
+    """(M, C), or (M, 1) of ``tremor``: what ``MomentVisionConfig`` calls by this name, of M moments of P pictures."""
+    if kind.startswith("tremor"):
+        return _tremor(map_MPCHW, by_channel=kind == "tremor_map")
+    if kind.startswith("motion"):
         map_MPCHW = (map_MPCHW[:, 1:] - map_MPCHW[:, :-1]).abs()
-    pooled_MPC = map_MPCHW.mean(dim=(-1, -2)) if name.endswith("mean") else map_MPCHW.amax(dim=(-1, -2))
+    pooled_MPC = map_MPCHW.mean(dim=(-1, -2)) if kind.endswith("mean") else map_MPCHW.amax(dim=(-1, -2))
     return pooled_MPC.mean(dim=1)
+
+
+def _tremor(map_MPCHW: Tensor, *, by_channel: bool) -> Tensor:
+    first, middle, last = map_MPCHW[:, :-2], map_MPCHW[:, 1:-1], map_MPCHW[:, 2:]
+    to_and_fro = ((first - 2 * middle + last).abs() - (last - first).abs() / 2).mean(dim=1)
+    places_MCP = to_and_fro.flatten(2) if by_channel else to_and_fro.mean(dim=1, keepdim=True).flatten(2)
+    top = max(1, round(_TOP_SHARE * places_MCP.shape[-1]))
+    return places_MCP.topk(top, dim=-1).values.mean(dim=-1)
 
 
 def _normalisation(source: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
