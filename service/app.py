@@ -56,7 +56,7 @@ class Service:
         bundles = read_bundles(settings.arms)
         slot_bytes = max(math.prod(bundle.manifest.input_spec.frames_shape) for bundle in bundles.values())
         self._lanes = Lanes(settings.lanes.effective_count)
-        self.decode = DecodePool(settings.decode, slot_bytes, self.metrics)
+        self.decode = DecodePool(settings.decode, slot_bytes, self.metrics, settings.body.spool_directory)
         self.arms = Arms(settings.arms, settings.experiment, bundles, self._lanes, settings.lanes, self.metrics)
         self.readiness = Readiness(self._faults, self.metrics)
         self.admission = Admission(
