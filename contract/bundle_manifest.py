@@ -102,8 +102,9 @@ class BundleManifest(FrozenDocument):
             raise ValueError("replay: must tell of as many frames as the input spec")
         if not set(self.replay.texts) <= {field.name for field in self.input_spec.text_fields}:
             raise ValueError("replay: texts of fields that the input spec lacks")
-        if set(self.replay.scores) != {task.name for task in self.tasks}:
-            raise ValueError("replay: must hold a score of every task")
+        scored = {name: set(labels) for name, labels in self.replay.scores.items()}
+        if scored != {task.name: set(task.labels) for task in self.tasks}:
+            raise ValueError("replay: must hold a score of every label of every task")
 
     @property
     def needed_files(self) -> tuple[str, ...]:

@@ -72,7 +72,7 @@ def undecodable(error: MediaError) -> GoldenMismatch:
 
 
 def prove_scores(bundle: Bundle, logits: Mapping[str, NDArray[Any]]) -> float:
-    """How far the clip's flag scores lie from those expected, at most.
+    """How far the clip's scores lie from those expected, at most.
 
     Args:
         bundle: one that holds a golden clip.
@@ -89,7 +89,7 @@ def prove_scores(bundle: Bundle, logits: Mapping[str, NDArray[Any]]) -> float:
         decisions = decide(logits, manifest.tasks, manifest.policy, frozenset(Modality))
     except ValueError as error:
         raise GoldenMismatch("inference", float("inf"), manifest.replay.score_tolerance, f"({error})") from error
-    return check_scores(manifest.replay, {name: decision.flag_score for name, decision in decisions.items()})
+    return check_scores(manifest.replay, {name: decision.scores for name, decision in decisions.items()})
 
 
 def explained(bundle: Bundle, error: GoldenMismatch) -> str:

@@ -25,7 +25,7 @@ PIXEL_TOLERANCE = 1.5
 rounding, lies 0.7 away; another scaler, or scaling and converting in one step, at least 2.9; another colour matrix at
 least 3.2; the neighbouring frame 35 (``docs/adr/0012-bundle-bytes.md``)."""
 SCORE_TOLERANCE = 0.02
-"""Of a flag score. That rounding moves those of the default bundles by 0.008."""
+"""Of a calibrated probability. That rounding moves those of the default bundles by 0.008."""
 TIME_TOLERANCE_MS = 1.0
 _THINNED = 3
 """Of the expected frames each third pixel is kept, both ways: a ninth of the bytes, and the gap comes out alike."""
@@ -43,8 +43,8 @@ class GoldenReplay(FrozenDocument):
     """SHA-256 of the frames as they were at export: where it is met, none of the pixels differs."""
     pixel_tolerance: float = Field(default=PIXEL_TOLERANCE, gt=0)
     """Mean levels, of the frame that differs most."""
-    scores: dict[str, float]
-    """Task -> flag score."""
+    scores: dict[str, dict[str, float]]
+    """Task -> label -> calibrated probability."""
     score_tolerance: float = Field(default=SCORE_TOLERANCE, gt=0)
     recorded_with: dict[str, str]
     """Library -> version at export, and the machine."""
@@ -116,13 +116,18 @@ def check_ids(replay: GoldenReplay, input_ids: Sequence[int]) -> None:
         raise GoldenMismatch("tokenisation", differing, 0, "tokens other than expected")
 
 
-def check_scores(replay: GoldenReplay, scores: Mapping[str, float]) -> float:
-    """How far the flag scores lie from those expected, at most.
+def check_scores(replay: GoldenReplay, scores: Mapping[str, Mapping[str, float]]) -> float:
+    """How far the calibrated probabilities lie from those expected, at most.
+
+    Args:
+        replay: of the bundle.
+        scores: task -> label -> probability.
 
     Raises:
         GoldenMismatch: over the tolerance.
     """
-    gap = max(abs(scores[task] - expected) for task, expected in replay.scores.items())
+    gaps = [abs(scores[task][label] - p) for task, expected in replay.scores.items() for label, p in expected.items()]
+    gap = max(gaps)
     if not gap <= replay.score_tolerance:
         raise GoldenMismatch("inference", gap, replay.score_tolerance, "between a score and the one expected")
     return gap

@@ -69,7 +69,7 @@ def record_replay(
         input_ids=tuple(text.input_ids.tolist()),
         frame_times_ms=frames.times_ms,
         frames_digest=frames_digest(frames.pixels),
-        scores={name: decision.flag_score for name, decision in decisions.items()},
+        scores={name: decision.scores for name, decision in decisions.items()},
         recorded_with=libraries() | {"onnxruntime": metadata.version("onnxruntime")},
     )
     return Recorded(clip, frames.pixels, replay)

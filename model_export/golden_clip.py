@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from fractions import Fraction
 
 import av
@@ -15,7 +16,7 @@ _RATE = 25
 _OPTIONS = {"g": "8", "bf": "2", "crf": "32", "preset": "medium", "x264-params": "threads=1:lookahead-threads=1"}
 """Key pictures and pictures between them, so that wanted ones are picked as they are from most uploads. One thread: the
 same pictures give the same bytes."""
-_PICTURES_A_FRAME = 3
+_PICTURES_A_FRAME, _MOST_PICTURES = 3, 500
 
 
 def draw_clip(spec: InputSpec) -> bytes:
@@ -25,7 +26,7 @@ def draw_clip(spec: InputSpec) -> bytes:
     shows.
     """
     held = io.BytesIO()
-    pictures = max(24, _PICTURES_A_FRAME * spec.frames)
+    pictures = _pictures(spec)
     width, height = 2 * round(spec.frame_size * 5 / 7), 2 * round(spec.frame_size * 15 / 28)
     with av.open(held, "w", format="mp4") as container:
         stream = container.add_stream("libx264", rate=Fraction(_RATE), options=_OPTIONS)
@@ -36,6 +37,14 @@ def draw_clip(spec: InputSpec) -> bytes:
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
     return held.getvalue()
+
+
+def _pictures(spec: InputSpec) -> int:
+    """So many that every frame can be another picture, and bursts stand apart."""
+    if spec.burst is None:
+        return max(24, _PICTURES_A_FRAME * spec.frames)
+    burst_s = spec.burst.pictures * spec.burst.step_ms / 1000
+    return min(_MOST_PICTURES, max(24, math.ceil(1.5 * spec.burst.moments * burst_s * _RATE)))
 
 
 def _picture(width: int, height: int, moment: float) -> NDArray[np.uint8]:

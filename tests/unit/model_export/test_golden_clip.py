@@ -5,18 +5,25 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from contract.input_spec import InputSpec
+from contract.input_spec import BurstSpec, InputSpec
 from contract.replay import decode_bytes
 from contract.video import DecodeLimits
 from model_export.golden_clip import draw_clip
 
+BURSTS = BurstSpec(moments=4, pictures=3, step_ms=120)
+SPECS = [
+    InputSpec(frames=1, frame_size=64),
+    InputSpec(frames=8, frame_size=16),
+    InputSpec(frames=64, frame_size=64),
+    InputSpec(frames=12, frame_size=64, sampling="bursts", burst=BURSTS),
+]
 
-@pytest.mark.parametrize("frames", [1, 8, 64])
-def test_every_frame_is_another_picture(frames: int) -> None:
-    spec = InputSpec(frames=frames, frame_size=64)
+
+@pytest.mark.parametrize("spec", SPECS)
+def test_every_frame_is_another_picture(spec: InputSpec) -> None:
     decoded = decode_bytes(draw_clip(spec), spec, DecodeLimits())
-    assert len(set(decoded.times_ms)) == frames
-    assert len({picture.tobytes() for picture in decoded.pixels}) == frames
+    assert len(set(decoded.times_ms)) == spec.frames
+    assert len({picture.tobytes() for picture in decoded.pixels}) == spec.frames
     assert int(np.ptp(decoded.pixels)) > 200
 
 

@@ -29,7 +29,7 @@ def test_a_bundle_as_it_was_written_is_proved(directory: Path) -> None:
     [
         (lambda r: r["frame_times_ms"].__setitem__(0, 1.0), "decode"),
         (lambda r: r["input_ids"].append(3), "tokenisation"),
-        (lambda r: r["scores"].update(violence=0.1), "inference"),
+        (lambda r: r["scores"]["violence"].update(calm=0.1), "inference"),
     ],
 )
 def test_a_stage_that_comes_out_otherwise_is_an_export_error(

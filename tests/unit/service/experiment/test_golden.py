@@ -59,7 +59,7 @@ def test_a_worker_that_decodes_otherwise_stops_the_start(directory: Path, monkey
         (lambda r: r["frame_times_ms"].__setitem__(0, 1.0), r"decode: 119 ms between frames"),
         (lambda r: r["input_ids"].__setitem__(3, 0), r"tokenisation: 1 tokens other than expected"),
         (lambda r: r["input_ids"].append(3), r"tokenisation: 1 tokens other than expected"),
-        (lambda r: r["scores"].update(violence=0.1), r"inference: 0\.\d+ between a score and the one expected"),
+        (lambda r: r["scores"]["violence"].update(calm=0.1), r"inference: 0\.\d+ between a score and the one expected"),
     ],
 )
 def test_what_comes_out_otherwise_than_recorded_is_named(
