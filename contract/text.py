@@ -50,16 +50,17 @@ def clean(text: str, cleaning: str) -> str:
 class TextTokenizer:
     """Encodes text fields under their budgets. Safe to share between threads."""
 
-    def __init__(self, path: Path, spec: InputSpec) -> None:
-        """Reads ``tokenizer.json``.
+    def __init__(self, source: Path | bytes, spec: InputSpec) -> None:
+        """Reads ``tokenizer.json``, or takes its bytes.
 
         Raises:
             ValueError: the file has no [CLS], [SEP] or [PAD] token, or is no tokenizer.
         """
         try:
-            self._tokenizer = Tokenizer.from_file(str(path))
+            self._tokenizer = Tokenizer.from_buffer(source if isinstance(source, bytes) else source.read_bytes())
         except Exception as error:  # the library raises bare Exception on a bad file
-            raise ValueError(f"{path.name}: not a tokenizer: {error}") from error
+            name = "the tokenizer" if isinstance(source, bytes) else source.name
+            raise ValueError(f"{name}: not a tokenizer: {error}") from error
         self._spec = spec
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()

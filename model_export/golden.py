@@ -1,7 +1,9 @@
-"""Recorded examples, drawn by a generator: no user's clip or text travels in a bundle."""
+"""Recorded examples and the golden clip, drawn by a generator: no user's clip or text travels in a bundle."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from importlib import metadata
 from typing import Any
 
 import numpy as np
@@ -9,17 +11,68 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from contract.bundle import Golden
-from contract.decision import TaskSpec
+from contract.decision import DecisionPolicy, Modality, TaskSpec, decide
 from contract.example import ModelInputs, assemble, collate
 from contract.input_spec import InputSpec
+from contract.proof import libraries
+from contract.replay import GoldenReplay, decode_bytes, frames_digest
 from contract.text import TextTokenizer
-from contract.video import Frames, VideoProbe
+from contract.video import DecodeLimits, Frames, VideoProbe
+from model_export.golden_clip import draw_clip
 
 _TEXTS: tuple[dict[str, str | None], ...] = (
     {"title": "you will not believe what happens next", "overlay_text": "wait for it"},
     {},
     {"title": "ministers met on monday to discuss the budget"},
 )
+_REPLAYED_TEXTS = {
+    "title": "You WON'T believe this: a fight in the park \u2014 caf\u00e9, cafe\u0301 & \u6771\u4eac #7 \U0001f3ac",
+    "overlay_text": "wait for it\u2026 100% [SEP] re-uploaded",
+}
+"""Cases, accents in both spellings, punctuation, a script without spaces, an emoji, a special token typed as text."""
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """A golden clip, and what came of it.
+
+    Attributes:
+        clip: its bytes.
+        pixels: (T, S, S, 3) uint8.
+        replay: what the manifest holds of it.
+    """
+
+    clip: bytes
+    pixels: NDArray[np.uint8]
+    replay: GoldenReplay
+
+
+def record_replay(
+    session: onnxruntime.InferenceSession,
+    spec: InputSpec,
+    tokenizer: TextTokenizer,
+    tasks: tuple[TaskSpec, ...],
+    policy: DecisionPolicy,
+) -> Recorded:
+    """The clip and its texts on their way from bytes to scores, through the exported model."""
+    clip = draw_clip(spec)
+    fields = [field.name for field in spec.text_fields]
+    texts = {name: text for name, text in _REPLAYED_TEXTS.items() if name in fields}
+    texts = texts or {fields[0]: _REPLAYED_TEXTS["title"]}
+    frames, text = decode_bytes(clip, spec, DecodeLimits()), tokenizer.encode(dict(texts))
+    inputs = collate([assemble(frames, text, spec)], tokenizer.pad_id)
+    values = session.run([task.output_name for task in tasks], inputs)
+    logits = {task.name: np.asarray(value[0]) for task, value in zip(tasks, values, strict=True)}
+    decisions = decide(logits, tasks, policy, frozenset(Modality))
+    replay = GoldenReplay(
+        texts=texts,
+        input_ids=tuple(text.input_ids.tolist()),
+        frame_times_ms=frames.times_ms,
+        frames_digest=frames_digest(frames.pixels),
+        scores={name: decision.scores for name, decision in decisions.items()},
+        recorded_with=libraries() | {"onnxruntime": metadata.version("onnxruntime")},
+    )
+    return Recorded(clip, frames.pixels, replay)
 
 
 def golden_inputs(spec: InputSpec, tokenizer: TextTokenizer) -> dict[str, NDArray[Any]]:

@@ -14,7 +14,7 @@ import numpy as np
 import onnxruntime
 from tqdm import tqdm
 
-from contract.bundle import MODEL_FILE, Bundle
+from contract.bundle import Bundle
 from contract.decision import Modality, decide
 from contract.example import ModelInputs, collate
 from contract.reference import ScoreReference, count_scores
@@ -73,7 +73,7 @@ def measure_reference(bundle: Bundle, manifest: Manifest, cache: Path, held_out:
     if not any(scores.values()):
         raise ExportError(f"the manifest's {held_out.split} split holds no row that the bundle's tasks can be asked of")
     return ScoreReference(
-        model_digest=bundle.manifest.files[MODEL_FILE],
+        model_digest=bundle.manifest.model_digest,
         policy_digest=bundle.manifest.policy.digest(),
         manifest_digest=manifest.digest(),
         split=held_out.split,
@@ -92,7 +92,7 @@ def _is_input(row: Row, bundle: Bundle) -> bool:
 def _scores(rows: Sequence[Row], bundle: Bundle, frames: FrameCache, *, progress: bool) -> dict[str, list[float]]:
     """Task -> the flag scores of the rows that support it."""
     manifest = bundle.manifest
-    session = onnxruntime.InferenceSession(str(bundle.model_path), providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(bundle.graph(), providers=["CPUExecutionProvider"])
     found: dict[str, list[float]] = {task.name: [] for task in manifest.tasks}
     shown = progress and sys.stderr.isatty()
     for batch in tqdm(list(_batches(rows)), desc="scoring", unit="batch", disable=not shown):

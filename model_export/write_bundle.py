@@ -14,26 +14,31 @@ import onnxruntime
 from pydantic import ValidationError
 
 from contract.bundle import (
-    DIGESTED_FILES,
+    CLIP_FILE,
     GOLDEN_FILE,
     MANIFEST_FILE,
     MODEL_CARD_FILE,
     MODEL_FILE,
-    OPTIONAL_FILES,
     REFERENCE_FILE,
     TOKENIZER_FILE,
+    WHOLE,
     Bundle,
     BundleManifest,
     Provenance,
     file_digest,
     read_bundle,
+    read_manifest,
     write_golden,
 )
-from contract.example import INPUT_NAMES
+from contract.errors import BundleError, GoldenMismatch
+from contract.example import INPUT_NAMES, collate
+from contract.proof import explained, prove_inputs_here, prove_scores
 from contract.reference import ScoreReference
+from contract.replay import GoldenReplay
 from contract.text import TextTokenizer
+from contract.video import DecodeLimits
 from model_export.errors import ExportError
-from model_export.golden import golden_inputs, record_golden
+from model_export.golden import golden_inputs, record_golden, record_replay
 from model_export.model_card import CardNotes, render_card
 from model_export.parity import measure_parity
 from model_export.to_onnx import OPSET, export_onnx
@@ -42,6 +47,9 @@ from training.fitting.checkpoint import CheckpointCard, read_checkpoint
 
 GOLDEN_TOLERANCE = 5e-3
 """Of replayed fp32 logits on any execution provider. fp16 or TF32 kernels differ by about 1e-3."""
+
+
+_FILES = (MODEL_FILE, TOKENIZER_FILE, GOLDEN_FILE, CLIP_FILE, MODEL_CARD_FILE)
 
 
 @dataclass(frozen=True)
@@ -53,6 +61,15 @@ class BundleRequest:
     notes: CardNotes
     report: Mapping[str, Any] | None = None
     """The experiment's report.json."""
+
+
+@dataclass(frozen=True)
+class _Measured:
+    """What the export found out: the largest difference to torch, the trial's place, what came of the golden clip."""
+
+    parity: float
+    trial: int
+    replay: GoldenReplay
 
 
 def write_bundle(checkpoint: Path, tokenizer: Path, destination: Path, request: BundleRequest) -> Bundle:
@@ -87,15 +104,35 @@ def write_bundle(checkpoint: Path, tokenizer: Path, destination: Path, request: 
         text = TextTokenizer(work / TOKENIZER_FILE, spec)
         session = onnxruntime.InferenceSession(str(work / MODEL_FILE), providers=["CPUExecutionProvider"])
         parity = measure_parity(model, session, card.tasks, spec, text.vocab_size)
-        write_golden(work / GOLDEN_FILE, record_golden(session, golden_inputs(spec, text), card.tasks))
+        recorded = record_replay(session, spec, text, card.tasks, card.policy)
+        (work / CLIP_FILE).write_bytes(recorded.clip)
+        golden = record_golden(session, golden_inputs(spec, text), card.tasks)
+        write_golden(work / GOLDEN_FILE, golden, recorded.pixels)
         (work / MODEL_CARD_FILE).write_text(words)
-        manifest = _manifest(work, card, request, parity, trial)
-        (work / MANIFEST_FILE).write_text(manifest.model_dump_json(indent=1) + "\n")
-        read_bundle(work)
+        manifest = _manifest(work, card, request, _Measured(parity, trial, recorded.replay))
+        (work / MANIFEST_FILE).write_text(manifest.written())
+        prove_bundle(read_bundle(work))
         if destination.exists():
             destination.rename(Path(name) / "replaced")
         work.rename(destination)
     return read_bundle(destination)
+
+
+def prove_bundle(bundle: Bundle) -> None:
+    """Replays the golden clip and title from their bytes, through the graph as it was written.
+
+    Raises:
+        ExportError: they come out otherwise than was recorded a moment ago, or the bundle has several graphs.
+        BundleError: the bundle holds no golden clip.
+    """
+    manifest = bundle.manifest
+    try:
+        inputs, _ = prove_inputs_here(bundle, DecodeLimits())
+        session = onnxruntime.InferenceSession(bundle.graph(), providers=["CPUExecutionProvider"])
+        values = session.run(list(manifest.output_names), collate([inputs], bundle.tokenizer.pad_id))
+        prove_scores(bundle, {task.name: value[0] for task, value in zip(manifest.tasks, values, strict=True)})
+    except GoldenMismatch as error:
+        raise ExportError(explained(bundle, error)) from error
 
 
 def add_reference(directory: Path, reference: ScoreReference) -> Bundle:
@@ -115,7 +152,7 @@ def add_reference(directory: Path, reference: ScoreReference) -> Bundle:
         (work / REFERENCE_FILE).write_text(reference.model_dump_json(indent=1) + "\n")
         files = manifest.files | {REFERENCE_FILE: file_digest(work / REFERENCE_FILE)}
         changed = manifest.model_copy(update={"files": files})
-        (work / MANIFEST_FILE).write_text(changed.model_dump_json(indent=1) + "\n")
+        (work / MANIFEST_FILE).write_text(changed.written())
         read_bundle(work)
         directory.rename(Path(name) / "replaced")
         work.rename(directory)
@@ -138,22 +175,28 @@ def _check_destination(destination: Path) -> None:
         return
     if not destination.is_dir():
         raise ExportError(f"{destination}: exists and is not a folder")
-    strangers = sorted(
-        {entry.name for entry in destination.iterdir()} - {MANIFEST_FILE, *DIGESTED_FILES, *OPTIONAL_FILES}
-    )
+    strangers = sorted({entry.name for entry in destination.iterdir()} - _files_of(destination))
     if strangers:
         raise ExportError(f"{destination}: holds {strangers[0]}, which is no part of a bundle: choose another folder")
 
 
-def _manifest(work: Path, card: CheckpointCard, request: BundleRequest, parity: float, trial: int) -> BundleManifest:
+def _files_of(directory: Path) -> set[str]:
+    """What belongs to the bundle that lies there; a bundle that cannot be read any more has what all have."""
+    try:
+        return {MANIFEST_FILE, *read_manifest(directory)[0].files}
+    except BundleError:
+        return {MANIFEST_FILE, *_FILES, REFERENCE_FILE}
+
+
+def _manifest(work: Path, card: CheckpointCard, request: BundleRequest, measured: _Measured) -> BundleManifest:
     metrics: dict[str, dict[str, float]] = {}
     if request.report is not None:
         for task in card.tasks:
             found = request.report["tasks"][task.name]["methods"][card.method]
             metrics[task.name] = {
-                metric: values["trials"][trial]
+                metric: values["trials"][measured.trial]
                 for metric, values in found.items()
-                if values["trials"][trial] is not None
+                if values["trials"][measured.trial] is not None
             }
     return BundleManifest(
         name=request.name,
@@ -165,9 +208,11 @@ def _manifest(work: Path, card: CheckpointCard, request: BundleRequest, parity: 
         opset=OPSET,
         input_names=INPUT_NAMES,
         output_names=tuple(task.output_name for task in card.tasks),
-        parity_max_abs_difference=parity,
+        parity_max_abs_difference=measured.parity,
         golden_tolerance=GOLDEN_TOLERANCE,
-        files={file: file_digest(work / file) for file in DIGESTED_FILES},
+        graphs={WHOLE: MODEL_FILE},
+        replay=measured.replay,
+        files={file: file_digest(work / file) for file in _FILES},
         provenance=Provenance(
             method=card.method,
             manifest_digest=card.manifest_digest,

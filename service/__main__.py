@@ -15,7 +15,9 @@ from service.app import Service, create_app
 from service.errors import StartError
 from service.head_bounds import counted_in
 from service.logs import FIELDS, configure_logs
-from service.settings import read_settings
+from service.sandbox.kernel import hide_process
+from service.sandbox.protections import Protection
+from service.settings import Settings, read_settings
 
 log = logging.getLogger("service")
 
@@ -57,11 +59,22 @@ class DrainingServer(uvicorn.Server):
         self.should_exit = True
 
 
+def _hide(settings: Settings) -> None:
+    """Closes this process, whose memory holds uploads and credentials, to others of the same user."""
+    if Protection.HIDDEN in settings.decode.sandbox.omitted:
+        return
+    try:
+        hide_process()
+    except OSError as error:
+        log.warning("the service is not hidden from processes of its own user: %s", error.strerror)
+
+
 def main() -> int:
     """Serves until told to stop; returns the exit code."""
     try:
         settings = read_settings()
         configure_logs(settings.log_level)
+        _hide(settings)
         app = create_app(settings)
     except StartError as error:
         sys.stderr.write(f"cpfd: {error.detail}\n")

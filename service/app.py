@@ -24,6 +24,7 @@ from service.api.problem import problem_response
 from service.api.routes import build_routes
 from service.errors import StartError
 from service.experiment.arms import Arms, read_bundles
+from service.experiment.golden import GoldenReplays
 from service.metrics import Metrics
 from service.pipeline import Components
 from service.readiness import Readiness
@@ -54,9 +55,9 @@ class Service:
         self.failure: StartError | None = None
         self.on_failure: Callable[[], None] = lambda: None
         bundles = read_bundles(settings.arms)
-        slot_bytes = max(math.prod(bundle.manifest.input_spec.frames_shape) for bundle in bundles.values())
+        self._slot_bytes = max(math.prod(bundle.manifest.input_spec.frames_shape) for bundle in bundles.values())
         self._lanes = Lanes(settings.lanes.effective_count)
-        self.decode = DecodePool(settings.decode, slot_bytes, self.metrics)
+        self.decode = DecodePool(settings.decode, self._slot_bytes, self.metrics, settings.body.spool_directory)
         self.arms = Arms(settings.arms, settings.experiment, bundles, self._lanes, settings.lanes, self.metrics)
         self.readiness = Readiness(self._faults, self.metrics)
         self.admission = Admission(
@@ -77,7 +78,8 @@ class Service:
         """Prepares everything; afterwards the service is ready, or ``failure`` says why it never will be."""
         self.decode.start()
         try:
-            await self.arms.prepare()
+            async with GoldenReplays(self.settings.decode, self._slot_bytes) as replays:
+                await self.arms.prepare(replays)
         except StartError as error:
             self.failure = error
             log.error("start failed: %s", error.detail)

@@ -58,6 +58,11 @@ class Metrics:
             "cpfd_decode_worker_restarts", "Decode workers replaced, by reason.", "reason"
         )
         self.decode_workers_alive = self._gauge("cpfd_decode_workers_alive", "Decode workers that take jobs.")
+        self.decode_protection = self._gauge(
+            "cpfd_decode_protection",
+            "1 where decode workers run under this protection of the sandbox, 0 where they do not.",
+            "protection",
+        )
         self.quarantine_hits = self._counter("cpfd_quarantine_hits", "Clips refused because they ended workers before.")
         self.batcher_restarts = self._counter(
             "cpfd_batcher_restarts", "Micro-batchers restarted after a defect.", "arm"

@@ -26,6 +26,7 @@ from yaml import YAMLError
 from contract.video import DecodeLimits
 from service.cores import available_cores
 from service.errors import SettingsInvalid
+from service.sandbox.protections import SandboxSettings
 
 PREFIX = "CPFD_"
 CONFIG_VARIABLE = "CPFD_CONFIG"
@@ -88,6 +89,7 @@ class DecodeSettings(Section):
     """How many such clips are remembered; the least recently seen are forgotten."""
     start_seconds: float = Field(default=30.0, gt=0)
     """How long a worker may take to start."""
+    sandbox: SandboxSettings = SandboxSettings()
     limits: DecodeLimits = DecodeLimits()
     """What a clip may cost before it is refused unread."""
 

@@ -1,9 +1,8 @@
-"""A file on disk -> the frames a model reads."""
+"""A file -> the frames a model reads."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +13,7 @@ from contract.video import decord_backend, pyav_backend
 from contract.video.limits import Backend, DecodeLimits
 from contract.video.probe import PacketIndex, VideoProbe, index_packets, open_container
 from contract.video.sampling import on_screen, target_times
+from contract.video.source import Source, path_of
 
 Pictures = list[tuple[float, NDArray[np.uint8]]]
 
@@ -35,7 +35,7 @@ class Frames:
 
 
 def decode(
-    path: Path,
+    source: Source,
     spec: InputSpec,
     limits: DecodeLimits,
     *,
@@ -46,7 +46,7 @@ def decode(
     """The frames that ``spec`` asks for.
 
     Args:
-        path: a regular file.
+        source: a regular file: its path, or its descriptor, whose offset is moved.
         spec: which frames, how large.
         limits: checked before anything is decoded.
         window_ms: only this span of the clip counts, in ms from its first picture.
@@ -60,15 +60,15 @@ def decode(
     pixels = np.empty(spec.frames_shape, np.uint8) if out is None else out
     if pixels.shape != spec.frames_shape or pixels.dtype != np.uint8:
         raise ValueError(f"out must be {spec.frames_shape} uint8")
-    with open_container(path) as container:
-        index = index_packets(path, container, limits)
+    with open_container(source) as container:
+        index = index_packets(source, container, limits)
         wanted_s = _targets(index.probe, spec, window_ms, phase)
         order = sorted(range(len(wanted_s)), key=wanted_s.__getitem__)  # bursts of a short clip may overlap
         targets_s = [wanted_s[i] for i in order]
         if limits.backend is Backend.DECORD:
-            pictures = _by_decord(path, index, targets_s, spec, limits)
+            pictures = _by_decord(source, index, targets_s, spec, limits)
         else:
-            pictures = _by_pyav(path, container, index, targets_s, spec, limits)
+            pictures = _by_pyav(source, container, index, targets_s, spec, limits)
     times_ms = [0.0] * len(pictures)
     for row, (time_s, picture) in zip(order, pictures, strict=True):
         pixels[row], times_ms[row] = picture, round(time_s * 1000, 3)
@@ -85,7 +85,7 @@ def _targets(probe: VideoProbe, spec: InputSpec, window_ms: tuple[float, float] 
 
 
 def _by_pyav(
-    path: Path, container: object, index: PacketIndex, targets_s: list[float], spec: InputSpec, limits: DecodeLimits
+    source: Source, container: object, index: PacketIndex, targets_s: list[float], spec: InputSpec, limits: DecodeLimits
 ) -> Pictures:
     def shrink(frame: object) -> NDArray[np.uint8]:
         return pyav_backend.shrunk(frame, spec)
@@ -96,12 +96,12 @@ def _by_pyav(
         if all(index.pts[i] in got for i in wanted):
             return [(index.probe.times_s[i], got[index.pts[i]]) for i in wanted]
     # A decoder that met damage may stay confused: read on with a fresh one.
-    with open_container(path) as fresh:
+    with open_container(source) as fresh:
         return pyav_backend.read_on(fresh, index, targets_s, limits, shrink)
 
 
 def _by_decord(
-    path: Path, index: PacketIndex, targets_s: list[float], spec: InputSpec, limits: DecodeLimits
+    source: Source, index: PacketIndex, targets_s: list[float], spec: InputSpec, limits: DecodeLimits
 ) -> Pictures:
     if not index.probe.indexed:
         raise CorruptMedia("the video's pictures carry no timestamps")
@@ -111,7 +111,7 @@ def _by_decord(
     pyav_backend.check_budget(index, len(index.packets), limits)
     wanted = on_screen(index.probe.times_s, targets_s)
     distinct = sorted(set(wanted))
-    large = decord_backend.pick(path, index.probe.times_s, distinct, limits)
+    large = decord_backend.pick(path_of(source), index.probe.times_s, distinct, limits)
     small = {
         i: pyav_backend.resize(picture, spec.frame_size, spec.interpolation)
         for i, picture in zip(distinct, large, strict=True)

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
-from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -27,6 +26,7 @@ from contract.errors import (
 )
 from contract.video.envelope import looks_like_media, missing_share, names_encryption
 from contract.video.limits import DecodeLimits
+from contract.video.source import Source, ffmpeg_address, size_of
 
 # Only formats that are self-contained files. Playlists and scripts (HLS, DASH, concat, SDP) name other
 # files and addresses, so a hostile upload could make the decoder read them. Audio formats are listed in
@@ -35,7 +35,6 @@ _DEMUXERS = (
     "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,mpegvideo,flv,gif,ogg,asf,ivf,h264,hevc,m4v,obu,"
     "mp3,wav,aac,flac,amr,ac3,eac3"
 )
-_OPEN_OPTIONS = {"format_whitelist": _DEMUXERS, "protocol_whitelist": "file"}
 _ATTACHED_PICTURE = 0x400  # AV_DISPOSITION_ATTACHED_PIC: cover art, not a video
 _PROMISE_KEPT = 0.9
 """A file that holds less than this share of the pictures or seconds it declares counts as truncated."""
@@ -81,20 +80,21 @@ class PacketIndex:
 
 
 @contextmanager
-def open_container(path: Path) -> Iterator[Any]:
+def open_container(source: Source) -> Iterator[Any]:
     """The opened container.
 
     Raises:
         EmptyMedia, UnsupportedMedia, CorruptMedia: it cannot be opened.
     """
-    if path.stat().st_size == 0:
+    if size_of(source) == 0:
         raise EmptyMedia("the video is empty: send the file's bytes")
+    address, options = ffmpeg_address(source)
     try:
-        container = av.open(str(path), options=_OPEN_OPTIONS, metadata_errors="replace")
+        container = av.open(address, options=options | {"format_whitelist": _DEMUXERS}, metadata_errors="replace")
     except (av.error.FFmpegError, OSError, ValueError):
-        if names_encryption(path):
+        if names_encryption(source):
             raise _encrypted() from None
-        if looks_like_media(path):
+        if looks_like_media(source):
             raise CorruptMedia("the container's index is missing or damaged: send the whole file") from None
         raise UnsupportedMedia(
             "not a video container this service reads: send MP4, MOV, MKV, WebM, AVI, MPEG-TS, FLV, OGG or GIF"
@@ -122,17 +122,17 @@ def video_stream(container: Any) -> Any:
     raise NoVideoStream("the file has no video stream: send a video, or the text alone")
 
 
-def probe(path: Path, limits: DecodeLimits) -> VideoProbe:
+def probe(source: Source, limits: DecodeLimits) -> VideoProbe:
     """What is in the file, after every check that needs no decoding.
 
     Raises:
         MediaError: see ``contract.errors``.
     """
-    with open_container(path) as container:
-        return index_packets(path, container, limits).probe
+    with open_container(source) as container:
+        return index_packets(source, container, limits).probe
 
 
-def index_packets(path: Path, container: Any, limits: DecodeLimits) -> PacketIndex:
+def index_packets(source: Source, container: Any, limits: DecodeLimits) -> PacketIndex:
     """Demuxes the whole video stream once and checks size, length and completeness.
 
     Raises:
@@ -163,7 +163,7 @@ def index_packets(path: Path, container: Any, limits: DecodeLimits) -> PacketInd
     times_s, end_s = _timeline(pts, shown, stream)
     if end_s > limits.max_duration_s:
         raise _too_long(limits)
-    if not whole or _fell_short(len(packets), stream, container, end_s) or missing_share(path) > 1 - _PROMISE_KEPT:
+    if not whole or _fell_short(len(packets), stream, container, end_s) or missing_share(source) > 1 - _PROMISE_KEPT:
         raise TruncatedMedia("the file ends before the end that it declares: send the whole file")
     found = VideoProbe(
         container.format.name,

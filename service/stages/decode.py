@@ -10,6 +10,7 @@ import asyncio
 import logging
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from contract.input_spec import InputSpec
@@ -18,6 +19,7 @@ from service.cores import available_cores
 from service.errors import DecodeCrashed, DecodeTimeout, Draining, Quarantined, Unexpected
 from service.logs import FIELDS
 from service.metrics import Metrics
+from service.sandbox.report import SandboxReport
 from service.settings import DecodeSettings
 from service.stages.decode_answer import DecodedVideo, refusal_in, video_in
 from service.stages.decode_process import DecodeProcess, WorkerDied
@@ -47,11 +49,14 @@ class DecodePool:
         settings: bounds and sizes.
         slot_bytes: the largest frames array that any arm asks for.
         metrics: where it shows.
+        spool: the directory of the clips' files; None: the system's temporary directory.
     """
 
-    def __init__(self, settings: DecodeSettings, slot_bytes: int, metrics: Metrics) -> None:
+    def __init__(self, settings: DecodeSettings, slot_bytes: int, metrics: Metrics, spool: Path | None = None) -> None:
         self._settings = settings
         self._slot_bytes = slot_bytes
+        self._spool = spool
+        self._sandbox = SandboxReport(metrics)
         self._metrics = metrics
         self._quarantine = Quarantine(settings.quarantine_after, settings.quarantine_entries)
         # Bounded by admission: every job belongs to a request that holds a permit.
@@ -128,7 +133,7 @@ class DecodePool:
 
     async def _one_life(self, index: int) -> str:
         """Starts a worker, lets it serve until it must go, and buries it; says why it had to go."""
-        process = DecodeProcess(self._settings, self._slot_bytes)
+        process = DecodeProcess(self._settings, self._slot_bytes, self._spool)
         try:
             try:
                 async with asyncio.timeout(self._settings.start_seconds):
@@ -137,6 +142,7 @@ class DecodePool:
                 fields = {"stage": "decode", "cause": process.last_words()}
                 log.error("decode worker did not start", extra={FIELDS: fields})
                 return "start_failed"
+            self._sandbox.tell(process.protections)
             self._live[index] = process
             self._metrics.decode_workers_alive.set(len(self._live))
             return await self._serve(process)

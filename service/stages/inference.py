@@ -13,7 +13,8 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from contract.bundle import Bundle
+from contract.bundle import WHOLE, Bundle
+from contract.errors import BundleError
 from contract.example import ModelInputs, collate
 from service.errors import StartError
 from service.settings import LaneSettings
@@ -147,10 +148,19 @@ def _session(bundle: Bundle, settings: LaneSettings) -> Any:
     if settings.provider == "cuda":
         onnxruntime.preload_dlls()
         providers = [(wanted, _CUDA_OPTIONS), _PROVIDERS["cpu"]]
+    if set(bundle.manifest.graphs) != {WHOLE}:
+        raise StartError(
+            f"{bundle.directory}: its model is in parts ({', '.join(bundle.manifest.graphs)}): not known here"
+        )
     try:
-        session = onnxruntime.InferenceSession(str(bundle.model_path), options, providers=providers)
+        graph = bundle.graph()
+    except BundleError as error:
+        raise StartError(str(error)) from error
+    try:
+        session = onnxruntime.InferenceSession(graph, options, providers=providers)
     except Exception as error:  # the runtime raises its own types, which derive from Exception alone
-        raise StartError(f"{bundle.model_path}: onnxruntime cannot load it ({type(error).__name__})") from error
+        file = bundle.directory / bundle.manifest.graphs[WHOLE]
+        raise StartError(f"{file}: onnxruntime cannot load it ({type(error).__name__})") from error
     # The runtime falls back to the CPU in silence where CUDA's libraries are missing.
     if session.get_providers()[0] != wanted:
         raise StartError(

@@ -17,6 +17,7 @@ from contract.bundle import read_bundle
 from contract.decision import Modality, decide
 from contract.errors import BundleError
 from contract.example import RawExample, collate, read_example
+from contract.proof import prove_inputs_here, prove_scores
 from contract.video import DecodeLimits
 from model_export.errors import ExportError, ForbiddenInputError
 from model_export.model_card import CardNotes, TaskNotes
@@ -137,9 +138,14 @@ def test_bundle_answers_as_the_checkpoint_does(finished: Finished, exported: Pat
     arrays = collate(examples, bundle.tokenizer.pad_id)
     with torch.no_grad():
         expected = model(**{name: torch.from_numpy(array) for name, array in arrays.items()})
-    session = onnxruntime.InferenceSession(str(bundle.model_path), providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(bundle.graph(), providers=["CPUExecutionProvider"])
     for task, found in zip(card.tasks, session.run(list(bundle.manifest.output_names), arrays), strict=True):
         assert np.abs(found - expected[task.name].numpy()).max() < 1e-4
+
+    inputs, gap = prove_inputs_here(bundle, DecodeLimits())
+    assert gap == 0.0
+    logits = session.run(list(bundle.manifest.output_names), collate([inputs], bundle.tokenizer.pad_id))
+    assert prove_scores(bundle, {task.name: value[0] for task, value in zip(card.tasks, logits, strict=True)}) < 1e-6
 
     card_text = (bundle.directory / "MODEL_CARD.md").read_text()
     assert "What it is not good for" in card_text
@@ -182,7 +188,9 @@ def test_altered_weights_are_refused(finished: Finished, tmp_path: Path) -> None
         read_checkpoint(tmp_path)
 
 
-@pytest.mark.parametrize("name", ["model.onnx", "tokenizer.json", "golden.npz", "MODEL_CARD.md", "bundle.json"])
+@pytest.mark.parametrize(
+    "name", ["model.onnx", "tokenizer.json", "golden.npz", "golden.mp4", "MODEL_CARD.md", "bundle.json"]
+)
 def test_a_tampered_bundle_is_refused_by_name(exported: Path, tmp_path: Path, name: str) -> None:
     shutil.copytree(exported / "baseline", tmp_path / "b")
     path = tmp_path / "b" / name
