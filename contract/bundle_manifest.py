@@ -24,6 +24,9 @@ MODEL_CARD_FILE = "MODEL_CARD.md"
 REFERENCE_FILE = "reference.json"
 WHOLE = "model"
 """The role of a graph that does all."""
+VISION, REST = "vision", "rest"
+"""Frames -> statistics of moments, and from those and the text all else."""
+VISION_FILE, REST_FILE = "vision.onnx", "rest.onnx"
 _PLAIN_FILES = (TOKENIZER_FILE, GOLDEN_FILE, MODEL_CARD_FILE)
 _OPTIONAL_FILES = (REFERENCE_FILE,)
 """What a bundle may hold; its manifest then has their digests too."""
@@ -43,6 +46,14 @@ class Provenance(FrozenDocument):
     """ISO 8601 date of the export."""
     metrics: dict[str, dict[str, float]] = Field(default_factory=dict)
     """Task -> metric -> value, on the held-out split of this very model."""
+
+
+class WeightsUsed(FrozenDocument):
+    """Weights that somebody else trained."""
+
+    source: str
+    licence: str
+    sha256: str | None = None
 
 
 Role = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
@@ -68,7 +79,13 @@ class BundleManifest(FrozenDocument):
     golden_tolerance: float = Field(gt=0)
     """How far a replayed golden logit may lie from the recorded one on any execution provider."""
     graphs: dict[Role, GraphFile] = Field(default={WHOLE: MODEL_FILE}, min_length=1)
-    """Role -> the ONNX file that plays it."""
+    """Role -> the ONNX file that plays it: ``model``, or ``vision`` and ``rest``."""
+    feature_shape: tuple[int, int] | None = None
+    """(M, F) of what ``vision`` gives and ``rest`` reads: moments, and statistics of each."""
+    evidence_names: tuple[str, ...] = ()
+    """Outputs of ``rest`` that say what each moment adds to a task's logits: ``evidence_<task>``."""
+    weights: dict[str, WeightsUsed] = Field(default_factory=dict)
+    """Encoder -> whose weights it started from."""
     replay: GoldenReplay | None = None
     """What must come of the golden clip and title."""
     files: dict[str, str]
@@ -94,6 +111,14 @@ class BundleManifest(FrozenDocument):
             if self.replay is not None or self.graphs != {WHOLE: MODEL_FILE}:
                 raise ValueError("graphs and replay came with format_version 2")
             return
+        if set(self.graphs) not in ({WHOLE}, {VISION, REST}):
+            raise ValueError(f"graphs: {WHOLE} alone, or {VISION} and {REST}")
+        if (VISION in self.graphs) != (self.feature_shape is not None):
+            raise ValueError(f"feature_shape: goes with a graph {VISION}")
+        if not set(self.evidence_names) <= {task.evidence_name for task in self.tasks} or (
+            self.evidence_names and VISION not in self.graphs
+        ):
+            raise ValueError(f"evidence_names: evidence_<task> of tasks, from a graph {REST}")
         if self.replay is None:
             raise ValueError("replay: a bundle of format_version 2 holds a golden clip")
         if len(set(self.graphs.values())) != len(self.graphs):
@@ -113,7 +138,9 @@ class BundleManifest(FrozenDocument):
 
     def written(self) -> str:
         """The document as a file; of format 1 without what that did not know, so that who wrote it reads it still."""
-        unknown = {"graphs", "replay"} if self.format_version == 1 else set()
+        unknown = (
+            {"graphs", "replay", "feature_shape", "evidence_names", "weights"} if self.format_version == 1 else set()
+        )
         return self.model_dump_json(indent=1, exclude=unknown) + "\n"
 
     @property

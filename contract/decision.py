@@ -71,6 +71,11 @@ class TaskSpec(FrozenDocument):
         """The ONNX graph's output: (B, K) float32 logits."""
         return f"logits_{self.name}"
 
+    @property
+    def evidence_name(self) -> str:
+        """The ONNX graph's output, where there is one: (B, M, K) float32, each moment's share of the logits."""
+        return f"evidence_{self.name}"
+
 
 class OperatingPoint(FrozenDocument):
     """What a task's threshold is chosen for, on validation rows.

@@ -18,6 +18,7 @@ from contract.errors import ContractError
 from model_export.errors import ExportError
 from model_export.model_card import read_notes
 from model_export.reference import HeldOut, measure_reference
+from model_export.served_tasks import MAX_OVERKILL
 from model_export.write_bundle import BundleRequest, add_reference, write_bundle
 from training.config import faults_in
 from training.data.manifest import Split
@@ -44,6 +45,12 @@ def export(
     manifest: Annotated[
         Path | None, typer.Option(help="The checkpoint's manifest: its validation rows become the bundle's reference.")
     ] = None,
+    max_overkill: Annotated[
+        float, typer.Option(min=0, max=1, help="A task that flags more of the held-out negatives is not served.")
+    ] = MAX_OVERKILL,
+    all_tasks: Annotated[
+        bool, typer.Option("--all-tasks", help="Refuse the export where a task is not good enough to be served.")
+    ] = False,
     cache: Cache = Path(".cache/frames"),
     workers: Workers = 1,
 ) -> None:
@@ -57,11 +64,13 @@ def export(
     if rows is not None and rows.digest() != card.manifest_digest:
         raise ExportError(f"{manifest}: not the manifest that the checkpoint was trained on")
     found = None if report is None else _read_report(report)
-    bundle = write_bundle(checkpoint, tokenizer, out, BundleRequest(name, version, read_notes(notes), found))
+    request = BundleRequest(name, version, read_notes(notes), found, max_overkill, all_tasks)
+    bundle = write_bundle(checkpoint, tokenizer, out, request)
     if rows is not None:
         held_out = HeldOut("val", card.test_fold, workers)
         bundle = add_reference(out, measure_reference(bundle, rows, cache, held_out))
-    _print(bundle, {"parity_max_abs_difference": bundle.manifest.parity_max_abs_difference})
+    unserved = {n: one.unserved for n, one in bundle.manifest.policy.tasks.items() if one.unserved is not None}
+    _print(bundle, {"parity_max_abs_difference": bundle.manifest.parity_max_abs_difference, "unserved": unserved})
 
 
 @app.command()

@@ -7,13 +7,13 @@ from importlib import metadata
 from typing import Any
 
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
 
 from contract.bundle import Golden
 from contract.decision import DecisionPolicy, Modality, TaskSpec, decide
 from contract.example import ModelInputs, assemble, collate
 from contract.input_spec import InputSpec
+from contract.model_graphs import ModelGraphs
 from contract.proof import libraries
 from contract.replay import GoldenReplay, decode_bytes, frames_digest
 from contract.text import TextTokenizer
@@ -48,7 +48,7 @@ class Recorded:
 
 
 def record_replay(
-    session: onnxruntime.InferenceSession,
+    graphs: ModelGraphs,
     spec: InputSpec,
     tokenizer: TextTokenizer,
     tasks: tuple[TaskSpec, ...],
@@ -61,8 +61,7 @@ def record_replay(
     texts = texts or {fields[0]: _REPLAYED_TEXTS["title"]}
     frames, text = decode_bytes(clip, spec, DecodeLimits()), tokenizer.encode(dict(texts))
     inputs = collate([assemble(frames, text, spec)], tokenizer.pad_id)
-    values = session.run([task.output_name for task in tasks], inputs)
-    logits = {task.name: np.asarray(value[0]) for task, value in zip(tasks, values, strict=True)}
+    logits = {name: value[0] for name, value in graphs.run(inputs).items()}
     decisions = decide(logits, tasks, policy, frozenset(Modality))
     replay = GoldenReplay(
         texts=texts,
@@ -88,10 +87,10 @@ def golden_inputs(spec: InputSpec, tokenizer: TextTokenizer) -> dict[str, NDArra
     return collate(examples, tokenizer.pad_id)
 
 
-def record_golden(session: onnxruntime.InferenceSession, inputs: dict[str, Any], tasks: tuple[TaskSpec, ...]) -> Golden:
+def record_golden(graphs: ModelGraphs, inputs: dict[str, Any], tasks: tuple[TaskSpec, ...]) -> Golden:
     """The inputs together with what the exported model answers."""
-    values = session.run([task.output_name for task in tasks], inputs)
-    return Golden(inputs, {task.name: np.asarray(v, np.float32) for task, v in zip(tasks, values, strict=True)})
+    values = graphs.run(inputs)
+    return Golden(inputs, {task.name: np.asarray(values[task.name], np.float32) for task in tasks})
 
 
 def _clip(spec: InputSpec, step: int) -> Frames:

@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 from tqdm import tqdm
 
 from contract.bundle import Bundle
@@ -20,6 +19,7 @@ from contract.example import ModelInputs, collate
 from contract.reference import ScoreReference, count_scores
 from contract.video import DecodeLimits
 from model_export.errors import ExportError
+from model_export.sessions import graphs_of
 from training.data.frames.frame_cache import FrameCache
 from training.data.manifest import Manifest, Row, Split
 
@@ -86,20 +86,26 @@ def measure_reference(bundle: Bundle, manifest: Manifest, cache: Path, held_out:
 
 def _is_input(row: Row, bundle: Bundle) -> bool:
     """Whether a service would take the row: an empty text and no clip are refused."""
-    return row.video is not None or bundle.tokenizer.encode(row.texts).present
+    return row.video is not None or bundle.tokenizer.encode(_read_texts(row, bundle)).present
+
+
+def _read_texts(row: Row, bundle: Bundle) -> dict[str, str]:
+    """The row's texts of fields that the bundle reads; others are left unread, as the service leaves them."""
+    known = {field.name for field in bundle.manifest.input_spec.text_fields}
+    return {name: text for name, text in row.texts.items() if name in known}
 
 
 def _scores(rows: Sequence[Row], bundle: Bundle, frames: FrameCache, *, progress: bool) -> dict[str, list[float]]:
     """Task -> the flag scores of the rows that support it."""
     manifest = bundle.manifest
-    session = onnxruntime.InferenceSession(bundle.graph(), providers=["CPUExecutionProvider"])
+    graphs = graphs_of(bundle)
     found: dict[str, list[float]] = {task.name: [] for task in manifest.tasks}
     shown = progress and sys.stderr.isatty()
     for batch in tqdm(list(_batches(rows)), desc="scoring", unit="batch", disable=not shown):
         examples = [_inputs(row, bundle, frames) for row in batch]
-        logits = session.run(list(manifest.output_names), collate(examples, bundle.tokenizer.pad_id))
+        logits = graphs.run(collate(examples, bundle.tokenizer.pad_id))
         for i, example in enumerate(examples):
-            own = {task.name: np.asarray(values[i]) for task, values in zip(manifest.tasks, logits, strict=True)}
+            own = {name: values[i] for name, values in logits.items()}
             modalities = (_VIDEO if example.video_present else frozenset()) | (
                 _TEXT if example.text.present else frozenset()
             )
@@ -115,7 +121,7 @@ def _batches(rows: Sequence[Row]) -> Iterator[list[Row]]:
 
 
 def _inputs(row: Row, bundle: Bundle, frames: FrameCache) -> ModelInputs:
-    text = bundle.tokenizer.encode(row.texts)
+    text = bundle.tokenizer.encode(_read_texts(row, bundle))
     if row.video is None:
         return ModelInputs(np.zeros(bundle.manifest.input_spec.frames_shape, np.uint8), (), text, video_present=False)
     return ModelInputs(frames.frames(row), (), text, video_present=True)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import datetime
+import json
+import logging
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -10,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import onnxruntime
 from pydantic import ValidationError
 
 from contract.bundle import (
@@ -21,7 +22,6 @@ from contract.bundle import (
     MODEL_FILE,
     REFERENCE_FILE,
     TOKENIZER_FILE,
-    WHOLE,
     Bundle,
     BundleManifest,
     Provenance,
@@ -30,6 +30,8 @@ from contract.bundle import (
     read_manifest,
     write_golden,
 )
+from contract.bundle_manifest import REST_FILE, VISION_FILE, WeightsUsed
+from contract.decision import DecisionPolicy
 from contract.errors import BundleError, GoldenMismatch
 from contract.example import INPUT_NAMES, collate
 from contract.proof import explained, prove_inputs_here, prove_scores
@@ -41,15 +43,19 @@ from model_export.errors import ExportError
 from model_export.golden import golden_inputs, record_golden, record_replay
 from model_export.model_card import CardNotes, render_card
 from model_export.parity import measure_parity
-from model_export.to_onnx import OPSET, export_onnx
+from model_export.served_tasks import MAX_OVERKILL, unserved_tasks, with_unserved
+from model_export.sessions import graphs_of, open_written
+from model_export.to_onnx import OPSET, ExportedGraphs, export_graphs
 from training.config import field_faults
 from training.fitting.checkpoint import CheckpointCard, read_checkpoint
+from training.fitting.fit import PRETRAINED_FILE
 
+_LOG = logging.getLogger(__name__)
 GOLDEN_TOLERANCE = 5e-3
 """Of replayed fp32 logits on any execution provider. fp16 or TF32 kernels differ by about 1e-3."""
 
 
-_FILES = (MODEL_FILE, TOKENIZER_FILE, GOLDEN_FILE, CLIP_FILE, MODEL_CARD_FILE)
+_FILES = (TOKENIZER_FILE, GOLDEN_FILE, CLIP_FILE, MODEL_CARD_FILE)
 
 
 @dataclass(frozen=True)
@@ -60,7 +66,11 @@ class BundleRequest:
     version: str
     notes: CardNotes
     report: Mapping[str, Any] | None = None
-    """The experiment's report.json."""
+    """The experiment's report.json: without one nothing tells which tasks are good enough, and all are served."""
+    max_overkill: float = MAX_OVERKILL
+    """The share of held-out negatives beyond which a task that flags them is not served."""
+    all_tasks: bool = False
+    """Whether a bundle that would leave a task unserved is refused."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +79,10 @@ class _Measured:
 
     parity: float
     trial: int
-    replay: GoldenReplay
+    replay: GoldenReplay | None
+    graphs: ExportedGraphs
+    policy: DecisionPolicy
+    weights: dict[str, WeightsUsed]
 
 
 def write_bundle(checkpoint: Path, tokenizer: Path, destination: Path, request: BundleRequest) -> Bundle:
@@ -98,19 +111,20 @@ def write_bundle(checkpoint: Path, tokenizer: Path, destination: Path, request: 
     with tempfile.TemporaryDirectory(dir=destination.parent, prefix=".bundle-") as name:
         work = Path(name) / "bundle"
         work.mkdir()
-        export_onnx(model, card, work / MODEL_FILE)
+        exported = export_graphs(model, card, work)
         shutil.copyfile(tokenizer, work / TOKENIZER_FILE)
         spec = card.config.input_spec
         text = TextTokenizer(work / TOKENIZER_FILE, spec)
-        session = onnxruntime.InferenceSession(str(work / MODEL_FILE), providers=["CPUExecutionProvider"])
-        parity = measure_parity(model, session, card.tasks, spec, text.vocab_size)
-        recorded = record_replay(session, spec, text, card.tasks, card.policy)
+        graphs = open_written(card, exported, work)
+        parity = measure_parity(model, graphs, card.tasks, spec, text.vocab_size)
+        policy = card.policy if request.report is None else _served(card, request)
+        recorded = record_replay(graphs, spec, text, card.tasks, policy)
         (work / CLIP_FILE).write_bytes(recorded.clip)
-        golden = record_golden(session, golden_inputs(spec, text), card.tasks)
+        golden = record_golden(graphs, golden_inputs(spec, text), card.tasks)
         write_golden(work / GOLDEN_FILE, golden, recorded.pixels)
         (work / MODEL_CARD_FILE).write_text(words)
-        manifest = _manifest(work, card, request, _Measured(parity, trial, recorded.replay))
-        (work / MANIFEST_FILE).write_text(manifest.written())
+        measured = _Measured(parity, trial, recorded.replay, exported, policy, weights_used(card, checkpoint))
+        (work / MANIFEST_FILE).write_text(_manifest(work, card, request, measured).written())
         prove_bundle(read_bundle(work))
         if destination.exists():
             destination.rename(Path(name) / "replaced")
@@ -128,9 +142,8 @@ def prove_bundle(bundle: Bundle) -> None:
     manifest = bundle.manifest
     try:
         inputs, _ = prove_inputs_here(bundle, DecodeLimits())
-        session = onnxruntime.InferenceSession(bundle.graph(), providers=["CPUExecutionProvider"])
-        values = session.run(list(manifest.output_names), collate([inputs], bundle.tokenizer.pad_id))
-        prove_scores(bundle, {task.name: value[0] for task, value in zip(manifest.tasks, values, strict=True)})
+        values = graphs_of(bundle).run(collate([inputs], bundle.tokenizer.pad_id))
+        prove_scores(bundle, {task.name: values[task.name][0] for task in manifest.tasks})
     except GoldenMismatch as error:
         raise ExportError(explained(bundle, error)) from error
 
@@ -185,7 +198,7 @@ def _files_of(directory: Path) -> set[str]:
     try:
         return {MANIFEST_FILE, *read_manifest(directory)[0].files}
     except BundleError:
-        return {MANIFEST_FILE, *_FILES, REFERENCE_FILE}
+        return {MANIFEST_FILE, MODEL_FILE, VISION_FILE, REST_FILE, *_FILES, REFERENCE_FILE}
 
 
 def _manifest(work: Path, card: CheckpointCard, request: BundleRequest, measured: _Measured) -> BundleManifest:
@@ -204,15 +217,18 @@ def _manifest(work: Path, card: CheckpointCard, request: BundleRequest, measured
         architecture=card.config.model.name,
         tasks=card.tasks,
         input_spec=card.config.input_spec,
-        policy=card.policy,
+        policy=measured.policy,
+        graphs=measured.graphs.files,
+        feature_shape=measured.graphs.feature_shape,
+        evidence_names=measured.graphs.evidence,
+        weights=measured.weights,
         opset=OPSET,
         input_names=INPUT_NAMES,
         output_names=tuple(task.output_name for task in card.tasks),
         parity_max_abs_difference=measured.parity,
         golden_tolerance=GOLDEN_TOLERANCE,
-        graphs={WHOLE: MODEL_FILE},
         replay=measured.replay,
-        files={file: file_digest(work / file) for file in _FILES},
+        files={file: file_digest(work / file) for file in (*measured.graphs.files.values(), *_FILES)},
         provenance=Provenance(
             method=card.method,
             manifest_digest=card.manifest_digest,
@@ -224,6 +240,36 @@ def _manifest(work: Path, card: CheckpointCard, request: BundleRequest, measured
             metrics=metrics,
         ),
     )
+
+
+def _served(card: CheckpointCard, request: BundleRequest) -> DecisionPolicy:
+    """The policy, tasks that the report finds useless being answered as unsupported.
+
+    Raises:
+        ExportError: no task is left, or the request refuses bundles that leave one out.
+    """
+    assert request.report is not None
+    useless = unserved_tasks(card, request.report, request.max_overkill)
+    for name, reason in useless.items():
+        _LOG.warning("task %s is not served: %s", name, reason)
+    listed = "; ".join(f"{name}: {reason}" for name, reason in useless.items())
+    if useless and (request.all_tasks or len(useless) == len(card.tasks)):
+        raise ExportError(f"not good enough to be served: {listed}")
+    return with_unserved(card.policy, useless)
+
+
+def weights_used(card: CheckpointCard, checkpoint: Path) -> dict[str, WeightsUsed]:
+    """Encoder -> whose weights the checkpoint started from, with licence and digest."""
+    given = card.config.pretrained
+    if given is None:
+        return {}
+    record = checkpoint / PRETRAINED_FILE
+    digests = json.loads(record.read_text())["sha256"] if record.exists() else {}
+    encoders = {name: one for name, one in (("vision", given.vision), ("text", given.text)) if one is not None}
+    return {
+        name: WeightsUsed(source=one.source, licence=one.licence, sha256=digests.get(name))
+        for name, one in encoders.items()
+    }
 
 
 def _trial_index(card: CheckpointCard, report: Mapping[str, Any] | None) -> int:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
+import numpy as np
+from numpy.typing import NDArray
 from starlette.requests import Request
 
+from contract.bundle import BundleManifest
 from contract.decision import Modality, TaskDecision
 from contract.example import assemble
+from contract.model_graphs import EVIDENCE_PREFIX, moment_scores
 from contract.text import TokenisedText
 from contract.video import Frames, VideoProbe
-from service.api.schemas import BundleName, FrameUsed, TaskVerdict, Verdict, VideoRead
+from service.api.schemas import BundleName, FrameUsed, Moment, TaskVerdict, Verdict, VideoRead
 from service.context import RequestContext, deadline_of
 from service.experiment.arms import Arm, Arms
 from service.metrics import Metrics
@@ -69,7 +74,7 @@ async def classify(request: Request, context: RequestContext, parts: Components)
             modalities = _modalities(video, text)
             decisions = decide_and_count(answer.logits, arm.bundle, frozenset(modalities), arm.name, parts.metrics)
         parts.admission.observe(_work_s(context))
-        return _verdict(context, settings, arm, video, text, unread, modalities, decisions)
+        return _verdict(context, settings, arm, video, text, unread, modalities, decisions, answer.logits)
 
 
 async def _decode(upload: Upload, arm: Arm, context: RequestContext, pool: DecodePool) -> DecodedVideo | None:
@@ -107,6 +112,7 @@ def _verdict(
     unread: tuple[str, ...],
     modalities: tuple[Modality, ...],
     decisions: dict[str, TaskDecision],
+    logits: Mapping[str, NDArray[np.float32]],
 ) -> Verdict:
     manifest = arm.bundle.manifest
     return Verdict(
@@ -119,9 +125,27 @@ def _verdict(
         unread_text_fields=unread,
         frames=tuple(FrameUsed(index=i, time_ms=t) for i, t in enumerate(video.times_ms if video else ())),
         video=_video_read(video),
-        tasks={name: TaskVerdict(**asdict(decision)) for name, decision in decisions.items()},
+        tasks={
+            name: TaskVerdict(**asdict(decision), evidence=_evidence(name, manifest, video, logits))
+            for name, decision in decisions.items()
+        },
         timings_ms=dict(context.timings_ms),
     )
+
+
+def _evidence(
+    name: str, manifest: BundleManifest, video: DecodedVideo | None, logits: Mapping[str, NDArray[np.float32]]
+) -> tuple[Moment, ...]:
+    """What each moment of the clip added to the task's flag."""
+    shares_MK = logits.get(EVIDENCE_PREFIX + name)
+    if video is None or shares_MK is None:
+        return ()
+    task = next(task for task in manifest.tasks if task.name == name)
+    scores = moment_scores(shares_MK, task, manifest.policy.tasks[name].temperature)
+    pictures = len(video.times_ms) // len(scores)
+    times_ms = video.times_ms[pictures // 2 :: pictures]
+    found = [Moment(time_ms=time_ms, score=float(score)) for time_ms, score in zip(times_ms, scores, strict=True)]
+    return tuple(sorted(found, key=lambda moment: moment.time_ms))
 
 
 def _video_read(video: DecodedVideo | None) -> VideoRead | None:
