@@ -15,16 +15,17 @@ import signal
 import sys
 from pathlib import Path
 
-from loadtest.corpus import Corpus, CorpusError, Recipe, build_corpus, load_corpus
-from loadtest.mix import DEFAULT_WEIGHTS, Kind
 from loadtest.objectives import ObjectivesError, read_objectives
-from loadtest.probe import ProbeError, closed_loop_rate, find_ids, wait_until_ready
-from loadtest.results import JUNIT, REPORT, RESULTS, Results
+from loadtest.report.files import JUNIT, REPORT, RESULTS
 from loadtest.run import RunFailed, is_loopback, run_and_judge, run_locust
 from loadtest.run_file import RunFile
-from loadtest.service_process import ServiceFailed, running_service
 from loadtest.shapes import SHAPES, Plan, make_plan
-from loadtest.verdict import ExitCode
+from loadtest.target.probe import ProbeError, closed_loop_rate, find_ids, wait_until_ready
+from loadtest.target.service_process import ServiceFailed, running_service
+from loadtest.traffic.corpus import Corpus, CorpusError, Recipe, build_corpus, load_corpus
+from loadtest.traffic.mix import DEFAULT_WEIGHTS, Kind
+from loadtest.verdict.judge import ExitCode
+from loadtest.verdict.results import Results
 
 CACHE = Path(".cache/loadtest")
 _PROBE_S = 4.0
@@ -106,7 +107,7 @@ def _test(options: argparse.Namespace, hosts: list[str], *, role: list[str], qui
     run = RunFile(
         hosts=tuple(hosts),
         corpus=corpus.directory.resolve(),
-        plan=plan.to_json(),
+        plan=plan,
         record=(options.out / "record.json").resolve(),
         weights=dict(DEFAULT_WEIGHTS) | options.mix,
         ids_by_arm=find_ids(hosts, options.arm) if options.arm else {},

@@ -15,8 +15,9 @@ from locust.argument_parser import LocustArgumentParser
 from locust.env import Environment
 from locust.runners import MasterRunner, WorkerRunner
 
+from loadtest.generator.collector import Collector, Shape
+from loadtest.generator.users import Session, Source, report_of
 from loadtest.run_file import RunFile
-from loadtest.users import Collector, Session, Shape, Source, report_of
 
 __all__ = ["Shape", "Source"]
 

@@ -15,10 +15,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from loadtest.measurement.samples import Record
 from loadtest.objectives import Objectives
-from loadtest.results import Results, make_results, write_results
-from loadtest.run_file import Record, RunFile
+from loadtest.report.files import write_results
+from loadtest.run_file import RunFile
 from loadtest.shapes import Plan
+from loadtest.verdict.results import Results, make_results
 
 LOCUSTFILE = Path(__file__).with_name("locustfile.py")
 
@@ -85,7 +87,7 @@ def run_and_judge(
         RunFailed: Locust ended without a record.
         ObjectivesError: the objectives judge nothing of the plan.
     """
-    objectives.judges(run.the_plan)
+    objectives.judges(run.plan)
     run.record.unlink(missing_ok=True)
     began = datetime.datetime.now(datetime.UTC)
     code = run_locust(run, out, extra)
@@ -93,7 +95,7 @@ def run_and_judge(
         log = (out / "locust.log").read_text(encoding="utf-8", errors="replace").splitlines()
         raise RunFailed(f"Locust ended with {code} and left no record: {log[-1] if log else 'it said nothing'}")
     record = Record.model_validate_json(run.record.read_text(encoding="utf-8"))
-    results = make_results(run.the_plan, objectives, record, _about(run.the_plan, began) | about)
+    results = make_results(run.plan, objectives, record, _about(run.plan, began) | about)
     write_results(results, out)
     return results
 

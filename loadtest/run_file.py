@@ -3,26 +3,23 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-from loadtest.mix import DEFAULT_WEIGHTS, Kind
-from loadtest.samples import Beat, Sample
+from loadtest.frozen import Frozen
 from loadtest.shapes import Plan
+from loadtest.traffic.mix import DEFAULT_WEIGHTS, Kind
 
 
-class RunFile(BaseModel):
+class RunFile(Frozen):
     """Where to send, what, when, and where the record goes."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, arbitrary_types_allowed=True)
 
     hosts: tuple[str, ...] = Field(min_length=1)
     """Base URLs; more than one are taken in turn."""
     corpus: Path
     """Directory of the clips."""
-    plan: dict[str, Any]
-    """``Plan.to_json``."""
+    plan: Plan
+    """How much is sent when."""
     record: Path
     """Where the samples are written, by the master or the only process."""
     weights: dict[Kind, float] = Field(default_factory=lambda: dict(DEFAULT_WEIGHTS))
@@ -37,28 +34,3 @@ class RunFile(BaseModel):
     """Locust users: equal Poisson processes that add up to the plan's rate. At least one for each worker."""
     seed: int | None = None
     """Of the mix and of the arrivals; None: another one each time. Each worker draws streams of its own from it."""
-
-    @property
-    def the_plan(self) -> Plan:
-        """``plan``, read."""
-        return Plan.from_json(self.plan)
-
-
-class Record(BaseModel):
-    """What a run left behind."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    processes: int
-    ended_s: float
-    """How far the plan got: less than all of it if someone stopped it."""
-    samples: list[list[Any]]
-    beats: list[list[Any]]
-
-    def read_samples(self) -> list[Sample]:
-        """In order of their due time."""
-        return sorted((Sample.from_row(row) for row in self.samples), key=lambda sample: sample.at_s)
-
-    def read_beats(self) -> list[Beat]:
-        """In order of time."""
-        return sorted((Beat.from_row(row) for row in self.beats), key=lambda beat: beat.at_s)

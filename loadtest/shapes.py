@@ -10,8 +10,7 @@ The reference rate is what the service is thought to manage (``--rate``), or wha
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 SHAPES = ("steps", "spike", "soak", "ramp-arm")
 MAX_TOTAL_S = 12 * 3600.0
@@ -80,15 +79,6 @@ class Plan:
             if at_s < begun:
                 return index
         return len(self.stages) - 1
-
-    def to_json(self) -> dict[str, Any]:
-        """As ``from_json`` reads it."""
-        return asdict(self)
-
-    @classmethod
-    def from_json(cls, found: dict[str, Any]) -> Plan:
-        """The inverse of ``to_json``."""
-        return cls(found["shape"], tuple(Stage(**stage) for stage in found["stages"]), found["arm"])
 
 
 def make_plan(shape: str, *, per_s: float, seconds: float, arm: str | None = None) -> Plan:

@@ -17,8 +17,8 @@ from xml.etree import ElementTree
 
 import pytest
 
-from loadtest.corpus import Recipe, build_corpus
 from loadtest.run import free_port
+from loadtest.traffic.corpus import Recipe, build_corpus
 from tests.integration.service.conftest import ROOT, Running, environment, launch, wait_until_ready
 from tests.stub_service import stub_service
 from tests.synthetic_bundle import write_synthetic_bundle

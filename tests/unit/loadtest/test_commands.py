@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from loadtest.__main__ import main
-from loadtest.corpus import Corpus, load_corpus
-from loadtest.probe import ProbeError, closed_loop_rate, find_ids, wait_until_ready
 from loadtest.run import free_port, is_loopback
+from loadtest.target.probe import ProbeError, closed_loop_rate, find_ids, wait_until_ready
+from loadtest.traffic.corpus import Corpus, load_corpus
 from tests.stub_service import stub_service
 
 

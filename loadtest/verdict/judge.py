@@ -1,0 +1,89 @@
+"""All checks, the capacity and the generator's share in a failure -> a verdict and its exit code."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from enum import IntEnum
+
+from loadtest.measurement.figures import StageSummary, by_arm
+from loadtest.measurement.headroom import headroom
+from loadtest.measurement.samples import UNSENT, Beat, Sample
+from loadtest.objectives import Limits, Objectives
+from loadtest.verdict.checks import EVERYONE, Check, bounds, checks_of, medians_of
+
+
+class ExitCode(IntEnum):
+    """What ``python -m loadtest`` ends with; 2 is bad usage, as everywhere."""
+
+    PASSED = 0
+    FAILED = 1
+    INCONCLUSIVE = 3
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The answer of the whole test.
+
+    Attributes:
+        checks: one for each objective and group.
+        capacity_per_s: the highest planned rate up to which the limits held at every stage; 0: at none.
+        generator_reasons: why the generator was at its limit in the judged stages; empty: it was not.
+        stands: whether a failure stays one after all that the generator may have added is taken off.
+    """
+
+    checks: tuple[Check, ...]
+    capacity_per_s: float
+    generator_reasons: tuple[str, ...]
+    stands: bool = True
+
+    @property
+    def exit_code(self) -> ExitCode:
+        """The generator only ever makes figures worse: what passes has passed, what fails may be its doing."""
+        if all(check.passed for check in self.checks):
+            return ExitCode.PASSED
+        return ExitCode.FAILED if self.stands or not self.generator_reasons else ExitCode.INCONCLUSIVE
+
+
+def judge(
+    objectives: Objectives,
+    stages: Sequence[StageSummary],
+    samples: Sequence[Sample],
+    beats: Sequence[Beat],
+    ended_s: float,
+) -> Verdict:
+    """The verdict over the judged stages taken together. A plan that was cut short has not passed."""
+    indices = {index for index, stage in enumerate(stages) if stage.judged}
+    here = [sample for sample in samples if sample.stage in indices]
+    pulse = [beat for beat in beats if beat.stage in indices]
+    seconds = sum(stages[index].stage.seconds for index in indices)
+    reasons = headroom(pulse, here, objectives.generator).reasons
+    planned_s = round(sum(stage.stage.seconds for stage in stages), 1)
+    checks = [Check(EVERYONE, "planned_seconds", round(ended_s, 1), planned_s, True)]
+    checks += checks_of(objectives, here, seconds)
+    capacity = _capacity(objectives.limits, stages)
+    if objectives.min_capacity_per_s is not None:
+        checks.append(Check(EVERYONE, "capacity_per_s", capacity, objectives.min_capacity_per_s, True))
+    forgiven = _forgive(here, max((beat.lag_s for beat in pulse), default=0.0))
+    fastest = medians_of(by_arm(here, seconds=seconds, within_ms=objectives.within_ms), objectives.min_requests)
+    stands = not all(check.passed for check in (checks[0], *checks_of(objectives, forgiven, seconds, fastest)))
+    return Verdict(tuple(checks), capacity, reasons, stands)
+
+
+def _forgive(samples: Sequence[Sample], lag_s: float) -> list[Sample]:
+    """The samples as they would be at best: sent when due, read at once, and without those that were not sent."""
+    return [
+        replace(sample, latency_s=max(0.0, sample.latency_s - sample.late_s - lag_s))
+        for sample in samples
+        if sample.code != UNSENT
+    ]
+
+
+def _capacity(limits: Limits, stages: Sequence[StageSummary]) -> float:
+    """The highest planned rate such that the limits hold at it and at every lower one."""
+    held = 0.0
+    for stage in sorted(stages, key=lambda found: found.stage.per_s):
+        if not all(check.passed for check in bounds(EVERYONE, stage.overall, limits)):
+            break
+        held = stage.stage.per_s
+    return held
