@@ -35,6 +35,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m loadtest", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    in_flight, timeout_s = (RunFile.model_fields[name].default for name in ("max_in_flight", "timeout_s"))
     commands = parser.add_subparsers(dest="command", required=True)
     demo = commands.add_parser("demo", help="start a service, test it for a minute, stop it")
     run = commands.add_parser("run", help="test a service that is running")
@@ -47,8 +48,10 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("--corpus", type=Path, help="a directory of clips (default: a generated one)")
         command.add_argument("--mix", type=_mix, default={}, help="weights, such as form=1,hostile=0; the rest stay")
         command.add_argument("--seed", type=int, help="of the mix and of the arrivals")
-        command.add_argument("--max-in-flight", type=int, default=1000, help="for each process")
-        command.add_argument("--timeout", type=float, default=30.0, help="seconds of silence (default: %(default)g)")
+        command.add_argument("--max-in-flight", type=int, default=in_flight, help="for each process")
+        command.add_argument(
+            "--timeout", type=float, default=timeout_s, help="seconds of silence (default: %(default)g)"
+        )
         command.add_argument("--out", type=Path, default=CACHE / "latest", help="for the results")
     run.add_argument("--host", action="append", required=True, help="base URL; again for more, taken in turn")
     run.add_argument(

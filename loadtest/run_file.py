@@ -8,6 +8,7 @@ from pydantic import Field
 
 from loadtest.frozen import Frozen
 from loadtest.shapes import Plan
+from loadtest.target.exchange import TIMEOUT_S
 from loadtest.traffic.mix import DEFAULT_WEIGHTS, Kind
 
 
@@ -26,7 +27,7 @@ class RunFile(Frozen):
     """Of the kinds of message."""
     ids_by_arm: dict[str, list[str]] = Field(default_factory=dict)
     """Ids known to stick to each arm; needed where the plan steers shares."""
-    timeout_s: float = Field(default=30.0, gt=0)
+    timeout_s: float = Field(default=TIMEOUT_S, gt=0)
     """How long a socket may be silent; also how long the end waits for the last answers."""
     max_in_flight: int = Field(default=1000, ge=1)
     """For each process; what is due beyond it is not sent, and counted."""

@@ -23,7 +23,10 @@ from urllib.parse import urlsplit
 from loadtest.traffic.mix import Message
 
 ELSEWHERE = frozenset({"draining", "not_ready"})
+"""Codes of a 503 from a host that takes no work now: another one may."""
 REFUSED, LOST, TIMEOUT = "connection_refused", "connection_lost", "timeout"
+TIMEOUT_S = 30.0
+"""How long a socket may be silent, unless a run says otherwise."""
 _AVOID_S = 2.0
 _IDLE_LIMIT = 256
 
@@ -48,6 +51,11 @@ class Reply:
     left: bool = False
     retries: int = 0
 
+    @property
+    def arm(self) -> str | None:
+        """Who answered, as the service says; None: nobody did, or it does not say."""
+        return self.headers.get("x-arm")
+
     def document(self) -> dict[str, Any]:
         """The JSON object in the body; empty if it holds none."""
         try:
@@ -55,6 +63,13 @@ class Reply:
         except ValueError:
             return {}
         return found if isinstance(found, dict) else {}
+
+
+def connection_to(url: str, timeout_s: float) -> http.client.HTTPConnection:
+    """A connection to the URL's host, not yet made; no proxy of the environment comes between."""
+    parts = urlsplit(url)
+    kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
+    return kind(parts.hostname or "", parts.port, timeout=timeout_s)
 
 
 class Exchange:
@@ -67,7 +82,7 @@ class Exchange:
     """
 
     def __init__(
-        self, hosts: Sequence[str], *, timeout_s: float = 30.0, clock: Callable[[], float] = time.monotonic
+        self, hosts: Sequence[str], *, timeout_s: float = TIMEOUT_S, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._hosts = list(hosts)
         self._timeout_s = timeout_s
@@ -113,9 +128,7 @@ class Exchange:
             if connection.sock is not None and not _readable(connection.sock):
                 return connection
             connection.close()
-        parts = urlsplit(host)
-        kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
-        connection = kind(parts.hostname or "", parts.port, timeout=self._timeout_s)
+        connection = connection_to(host, self._timeout_s)
         connection.connect()
         return connection
 

@@ -6,13 +6,13 @@ from collections import OrderedDict
 from typing import NamedTuple
 
 from loadtest.measurement.samples import NO_ARM, Outcome
-from loadtest.target.exchange import Reply
+from loadtest.target.exchange import ELSEWHERE, Reply
 from loadtest.traffic.corpus import Expect
 from loadtest.traffic.mix import Message
 
 PROBLEM_TYPE = "application/problem+json"
 SHED_STATUSES = frozenset({429, 503})
-SHED_CODES = frozenset({"overloaded", "draining", "not_ready"})
+SHED_CODES = ELSEWHERE | {"overloaded"}
 _REMEMBERED = 10_000
 
 
@@ -41,7 +41,7 @@ class Judge:
         all else: wrong arm, untyped error, 5xx, broken connection  failed
         ========================================================  ========
         """
-        arm = reply.headers.get("x-arm") or self._arms.get(message.video_id or "", NO_ARM)
+        arm = reply.arm or self._arms.get(message.video_id or "", NO_ARM)
         if reply.left:
             return Judgement(Outcome.GONE, "left", arm)
         if reply.fault:
@@ -52,7 +52,7 @@ class Judge:
 
     def _verdict(self, message: Message, reply: Reply, arm: str) -> Judgement:
         document = reply.document()
-        if not document.get("tasks") or document.get("arm") != reply.headers.get("x-arm"):
+        if not document.get("tasks") or document.get("arm") != reply.arm:
             return Judgement(Outcome.FAILED, "malformed_verdict", arm)
         if message.expect is Expect.PROBLEM:
             return Judgement(Outcome.FAILED, "verdict_for_hostile", arm)

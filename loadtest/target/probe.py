@@ -5,17 +5,17 @@ from __future__ import annotations
 import http.client
 import random
 import time
-import urllib.request
 import uuid
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from http import HTTPStatus
+from urllib.parse import urlsplit
 
-from loadtest.target.exchange import Exchange
+from loadtest.target.exchange import Exchange, connection_to
 from loadtest.traffic.corpus import Corpus, Expect
-from loadtest.traffic.mix import PATH, Kind, Message, Mix, form
+from loadtest.traffic.mix import DEFAULT_WEIGHTS, PATH, Kind, Message, Mix, form
 
-_WELL_FORMED = {Kind.FORM: 60.0, Kind.RAW: 12.0, Kind.TEXT: 12.0}
+_WELL_FORMED = {kind: DEFAULT_WEIGHTS[kind] for kind in (Kind.FORM, Kind.RAW, Kind.TEXT)}
 
 
 class ProbeError(RuntimeError):
@@ -57,9 +57,7 @@ def find_ids(hosts: Sequence[str], arm: str, *, each: int = 32, tries: int = 100
     for _ in range(tries):
         video_id = f"load-{uuid.uuid4().hex[:16]}"
         body, content_type = form({"title": "which arm", "video_id": video_id}, None)
-        answering = exchange.send(Message(Kind.TEXT, PATH, body, content_type, video_id, Expect.VERDICT)).headers.get(
-            "x-arm"
-        )
+        answering = exchange.send(Message(Kind.TEXT, PATH, body, content_type, video_id, Expect.VERDICT)).arm
         if answering and len(found.setdefault(answering, [])) < each:
             found[answering].append(video_id)
         if len(found.get(arm, [])) >= each and sum(len(ids) for name, ids in found.items() if name != arm) >= each:
@@ -78,15 +76,19 @@ def wait_until_ready(urls: Sequence[str], seconds: float, *, every_s: float = 1.
     """
     end = time.monotonic() + seconds
     for url in urls:
-        while not _answers(url):
+        while not is_ready(url):
             if time.monotonic() >= end:
                 raise ProbeError(f"{url} was not ready within {seconds:g} s")
             time.sleep(every_s)
 
 
-def _answers(url: str) -> bool:
+def is_ready(url: str) -> bool:
+    """Whether the URL, such as ``http://.../readyz``, answers 200."""
+    connection, parts = connection_to(url, 5.0), urlsplit(url)
     try:
-        with urllib.request.urlopen(url, timeout=5) as reply:
-            return bool(reply.status == HTTPStatus.OK)
+        connection.request("GET", parts._replace(scheme="", netloc="", fragment="").geturl() or "/")
+        return connection.getresponse().status == HTTPStatus.OK
     except (OSError, http.client.HTTPException):
         return False
+    finally:
+        connection.close()

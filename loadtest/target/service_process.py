@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import http.client
 import json
 import os
 import subprocess
@@ -11,7 +10,8 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from urllib.parse import urlsplit
+
+from loadtest.target.probe import is_ready
 
 
 class ServiceFailed(RuntimeError):
@@ -49,26 +49,12 @@ def running_service(log: Path, *, patience_s: float = 120.0) -> Iterator[str]:
 def _wait_until_ready(process: subprocess.Popen[bytes], log: Path, end: float) -> str:
     while time.monotonic() < end:
         if process.poll() is not None:
-            raise ServiceFailed(f"the service ended with {process.returncode}: {_last_line(log)}")
+            raise ServiceFailed(f"the service ended with {process.returncode}: {last_line(log)}")
         url = _listening_at(log)
-        if url and is_ready(url):
+        if url and is_ready(f"{url}/readyz"):
             return url
         time.sleep(0.1)
-    raise ServiceFailed(f"the service did not become ready: {_last_line(log)}")
-
-
-def is_ready(url: str) -> bool:
-    """Whether ``/readyz`` answers 200."""
-    parts = urlsplit(url)
-    kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
-    connection = kind(parts.hostname or "", parts.port, timeout=5)
-    try:
-        connection.request("GET", f"{parts.path.rstrip('/')}/readyz")
-        return connection.getresponse().status == 200
-    except (OSError, http.client.HTTPException):
-        return False
-    finally:
-        connection.close()
+    raise ServiceFailed(f"the service did not become ready: {last_line(log)}")
 
 
 def _listening_at(log: Path) -> str | None:
@@ -79,6 +65,7 @@ def _listening_at(log: Path) -> str | None:
     return None
 
 
-def _last_line(log: Path) -> str:
+def last_line(log: Path) -> str:
+    """The last line of a log, for an error's message."""
     lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
     return lines[-1] if lines else "it said nothing"

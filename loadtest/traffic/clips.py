@@ -4,25 +4,36 @@ from __future__ import annotations
 
 from fractions import Fraction
 from pathlib import Path
+from typing import NamedTuple
 
 import av
 import numpy as np
 
-# name in the corpus -> (FFmpeg's encoder, container, its options)
-CODECS: dict[str, tuple[str, str, dict[str, str]]] = {
-    "h264": ("libx264", "mp4", {"preset": "veryfast", "g": "50"}),
-    "hevc": ("libx265", "mp4", {"preset": "ultrafast", "x265-params": "log-level=none:pools=1:frame-threads=1"}),
-    "vp9": ("libvpx-vp9", "webm", {"deadline": "realtime", "cpu-used": "8"}),
-    "mpeg4": ("mpeg4", "mp4", {}),
+
+class Codec(NamedTuple):
+    """FFmpeg's encoder, the container, the encoder's options, and how often such a clip is sent, relative to the others."""
+
+    encoder: str
+    container: str
+    options: dict[str, str]
+    weight: float
+
+
+_X265 = {"preset": "ultrafast", "x265-params": "log-level=none:pools=1:frame-threads=1"}
+CODECS = {
+    "h264": Codec("libx264", "mp4", {"preset": "veryfast", "g": "50"}, 4.0),
+    "hevc": Codec("libx265", "mp4", _X265, 1.0),
+    "vp9": Codec("libvpx-vp9", "webm", {"deadline": "realtime", "cpu-used": "8"}, 1.0),
+    "mpeg4": Codec("mpeg4", "mp4", {}, 0.5),
 }
 
 
 def available_codecs() -> list[str]:
     """Those of ``CODECS`` that this build of PyAV can encode."""
     found = []
-    for name, (encoder, _, _) in CODECS.items():
+    for name, codec in CODECS.items():
         try:
-            av.codec.Codec(encoder, "w")
+            av.codec.Codec(codec.encoder, "w")
         except av.FFmpegError:
             continue
         found.append(name)
@@ -42,7 +53,7 @@ def write_clip(
         fps: pictures a second.
         seed: other seeds, other pictures.
     """
-    encoder, container_format, options = CODECS[codec]
+    encoder, container_format, options, _ = CODECS[codec]
     rng = np.random.default_rng(seed)
     texture = rng.integers(0, 256, (height // 8 + 1, width // 4 + 1, 3), np.uint8).repeat(8, 0).repeat(8, 1)
     with av.open(str(path), "w", format=container_format) as container:

@@ -20,8 +20,9 @@ from pydantic import Field, ValidationError
 from loadtest.frozen import Frozen
 
 MANIFEST = "manifest.json"
+OCTETS = "application/octet-stream"
 SUFFIXES = {".mp4": "video/mp4", ".webm": "video/webm", ".mkv": "video/x-matroska", ".mov": "video/quicktime"}
-SUFFIXES |= {".avi": "video/x-msvideo", ".ts": "video/mp2t", ".bin": "application/octet-stream"}
+SUFFIXES |= {".avi": "video/x-msvideo", ".ts": "video/mp2t", ".bin": OCTETS}
 
 
 class CorpusError(ValueError):
@@ -100,7 +101,7 @@ class Corpus:
 
 def media_type(clip: Clip) -> str:
     """What a raw body of the clip is sent as."""
-    return SUFFIXES.get(Path(clip.file).suffix.lower(), "application/octet-stream")
+    return SUFFIXES.get(Path(clip.file).suffix.lower(), OCTETS)
 
 
 def load_corpus(directory: Path) -> Corpus:
@@ -159,16 +160,14 @@ def _write_good(directory: Path, recipe: Recipe) -> list[Clip]:
     from loadtest.traffic.clips import CODECS, available_codecs, write_clip
 
     found: list[Clip] = []
-    weights = {"h264": 4.0, "hevc": 1.0, "vp9": 1.0, "mpeg4": 0.5}
-    codecs = available_codecs()
-    for codec in codecs:
+    for codec in available_codecs():
         for width, height in recipe.sizes:
             for seconds in recipe.seconds:
                 for copy in range(recipe.copies):
-                    file = f"{codec}-{width}x{height}-{seconds:g}s-{copy}.{CODECS[codec][1]}"
+                    file = f"{codec}-{width}x{height}-{seconds:g}s-{copy}.{CODECS[codec].container}"
                     write_clip(directory / file, codec, seconds=seconds, width=width, height=height, seed=copy)
                     clip: dict[str, Any] = {"codec": codec, "seconds": seconds, "width": width, "height": height}
-                    found.append(Clip(file=file, expect=Expect.VERDICT, weight=weights[codec], **clip))
+                    found.append(Clip(file=file, expect=Expect.VERDICT, weight=CODECS[codec].weight, **clip))
     if not found:
         raise CorpusError("PyAV can encode none of the corpus's codecs here")
     return found

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from urllib.parse import urlencode
 
-from loadtest.traffic.corpus import Clip, Corpus, Expect, media_type
+from loadtest.traffic.corpus import OCTETS, Clip, Corpus, Expect, media_type
 
 PATH = "/classify"
 _REMEMBERED = 256
@@ -82,7 +82,7 @@ def form(fields: Mapping[str, str], video: bytes | None) -> tuple[bytes, str]:
     ]
     if video is not None:
         head = f'--{mark}\r\nContent-Disposition: form-data; name="video"; filename="clip"\r\n'
-        parts += [f"{head}Content-Type: application/octet-stream\r\n\r\n".encode(), video, b"\r\n"]
+        parts += [f"{head}Content-Type: {OCTETS}\r\n\r\n".encode(), video, b"\r\n"]
     return b"".join([*parts, f"--{mark}--\r\n".encode()]), f"multipart/form-data; boundary={mark}"
 
 

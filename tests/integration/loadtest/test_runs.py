@@ -17,8 +17,8 @@ from xml.etree import ElementTree
 
 import pytest
 
-from loadtest.run import free_port
 from loadtest.traffic.corpus import Recipe, build_corpus
+from tests.free_port import free_port
 from tests.integration.service.conftest import ROOT, Running, environment, launch, wait_until_ready
 from tests.stub_service import stub_service
 from tests.synthetic_bundle import write_synthetic_bundle

@@ -8,10 +8,10 @@ from dataclasses import replace
 
 import pytest
 
-from loadtest.run import free_port
 from loadtest.target.exchange import LOST, REFUSED, TIMEOUT, Exchange
 from loadtest.traffic.corpus import Expect
 from loadtest.traffic.mix import PATH, Kind, Message, form
+from tests.free_port import free_port
 from tests.stub_service import Stub, problem, stub_service
 
 BODY, TYPE = form({"title": "cat", "video_id": "one"}, None)
