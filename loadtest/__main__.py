@@ -41,7 +41,12 @@ def _parser() -> argparse.ArgumentParser:
     run = commands.add_parser("run", help="test a service that is running")
     for command, seconds in ((demo, 48.0), (run, 120.0)):
         command.add_argument("--shape", choices=SHAPES, default="steps")
-        command.add_argument("--seconds", type=float, default=seconds, help="of the whole plan (default: %(default)g)")
+        command.add_argument(
+            "--seconds",
+            type=float,
+            default=seconds,
+            help="of the whole plan; steps may take up to twice as long (default: %(default)g)",
+        )
         command.add_argument("--rate", default="auto", help="reference rate, requests/s; auto: what a closed loop gets")
         command.add_argument("--arm", help="of the shape ramp-arm")
         command.add_argument("--objectives", type=Path, default=Path("configs/objectives.yaml"))
@@ -116,11 +121,13 @@ def _test(options: argparse.Namespace, hosts: list[str], *, role: list[str], qui
         ids_by_arm=find_ids(hosts, options.arm) if options.arm else {},
         timeout_s=options.timeout,
         max_in_flight=options.max_in_flight,
+        extend_s=plan.may_extend_s,
         seed=options.seed,
     )
     if quiet:
         return run_locust(run, options.out, role)
-    _say(f"{plan.shape}: {len(plan.stages)} stages, {plan.total_s:g} s")
+    more = f", and up to {plan.may_extend_s:g} s more where a queue is not decided" if plan.may_extend_s else ""
+    _say(f"{plan.shape}: {len(plan.stages)} stages, {plan.total_s:g} s{more}")
     results = run_and_judge(run, objectives, options.out, about={"hosts": ", ".join(hosts)}, extra=role)
     _tell(results, options.out)
     return int(results.verdict.exit_code)
@@ -133,9 +140,11 @@ def _tell(results: Results, out: Path) -> None:
         _say(f"{'holds' if check.passed else 'DOES NOT HOLD'}: {check.sentence()}")
     for reason in verdict.generator_reasons:
         _say(f"the generator was at its limit: {reason}")
+    _say(verdict.capacity.sentence())
     found = {
         "outcome": verdict.exit_code.name.lower(),
-        "capacity_per_s": verdict.capacity_per_s,
+        "capacity_per_s": verdict.capacity.per_s,
+        "capacity_undecided_per_s": verdict.capacity.undecided_per_s,
         "failed": [check.sentence() for check in verdict.checks if not check.passed],
         "files": [str(out / name) for name in (RESULTS, JUNIT, REPORT)],
     }

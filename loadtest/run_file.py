@@ -33,5 +33,7 @@ class RunFile(Frozen):
     """For each process; what is due beyond it is not sent, and counted."""
     sources: int = Field(default=20, ge=1)
     """Locust users: equal Poisson processes that add up to the plan's rate. At least one for each worker."""
+    extend_s: float = Field(default=0.0, ge=0)
+    """How much longer the stages may take, all together, until it is decided whether their queue grows."""
     seed: int | None = None
     """Of the mix and of the arrivals; None: another one each time. Each worker draws streams of its own from it."""

@@ -10,11 +10,12 @@ The reference rate is what the service is thought to manage (``--rate``), or wha
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 SHAPES = ("steps", "spike", "soak", "ramp-arm")
 MAX_TOTAL_S = 12 * 3600.0
 MAX_PER_S = 10_000.0
+MAX_EXTENSION_S = 120.0
 
 # shape -> (relative length, multiple of the reference rate) of each stage
 _LOADS = {
@@ -70,6 +71,20 @@ class Plan:
             starts.append(begun)
             begun += stage.seconds
         return starts
+
+    @property
+    def may_extend_s(self) -> float:
+        """How much longer the stages may take, all together, to decide whether their queue grows: in steps alone."""
+        return min(self.total_s, MAX_EXTENSION_S) if self.shape == "steps" else 0.0
+
+    def ends_at(self, index: int) -> float:
+        """When a stage ends."""
+        return sum(stage.seconds for stage in self.stages[: index + 1])
+
+    def extended(self, index: int, seconds: float) -> Plan:
+        """The plan with one stage longer by ``seconds``."""
+        longer = replace(self.stages[index], seconds=self.stages[index].seconds + seconds)
+        return replace(self, stages=(*self.stages[:index], longer, *self.stages[index + 1 :]))
 
     def stage_at(self, at_s: float) -> int:
         """Index of the stage at ``at_s``; the last one's after the end."""

@@ -24,6 +24,8 @@ from loadtest.traffic.chance import Chance
 from loadtest.traffic.corpus import load_corpus
 from loadtest.traffic.mix import PATH, Message, Mix
 
+REPORT = "cpfd"
+"""The key of our part in the reports that Locust's workers send to their master."""
 _OVERDUE_S = 1.0
 
 
@@ -73,6 +75,11 @@ class Session:
         """Whether the plan is over and every answer is here."""
         return self.now_s() >= self.plan.total_s and self._flights.now == 0
 
+    @property
+    def in_flight_due_s(self) -> list[float]:
+        """When the requests without an answer were due."""
+        return list(self._flights.due_s)
+
     def take(self) -> tuple[list[Sample], list[Beat]]:
         """What was recorded since the last call."""
         taken = self._samples, self._beats
@@ -82,7 +89,8 @@ class Session:
     def emit(self) -> None:
         """One source: sends its share of the plan. One that begins late does not make up for what it missed."""
         self._sources += 1
-        due = arrivals(self.plan, self._chance.stream("source", self._sources), sources=self.run.sources)
+        chance, sources = self._chance.stream("source", self._sources), self.run.sources
+        due = arrivals(self.plan, chance, sources=sources, wait_for_end=self._wait_for_end)
         began_s = self.now_s()
         send_all(
             itertools.dropwhile(lambda arrival: arrival.at_s < began_s - _OVERDUE_S, due),
@@ -93,6 +101,14 @@ class Session:
             now_s=self.now_s,
             sleep=gevent.sleep,
         )
+
+    def extend(self, stage: int, seconds: float) -> None:
+        """A stage takes longer; it must not be over yet."""
+        self.plan = self.plan.extended(stage, seconds)
+
+    def _wait_for_end(self, stage: int) -> float:
+        gevent.sleep(max(0.0, self.plan.ends_at(stage) - self.now_s()))
+        return self.plan.ends_at(stage)
 
     def _send(self, arrival: Arrival) -> None:
         message = self._mix.draw(self.plan.arm, self.plan.stages[arrival.stage].arm_share)
@@ -153,6 +169,6 @@ class Source(User):
 
 def report_of(session: Session) -> dict[str, Any]:
     """What a process says of itself. ``done`` first: then nothing is missing from the samples."""
-    done = session.done
+    told = {"done": session.done, "at_s": session.now_s(), "in_flight": session.in_flight_due_s}
     samples, beats = session.take()
-    return {"done": done, "samples": [s.row() for s in samples], "beats": [b.row() for b in beats]}
+    return told | {"samples": [s.row() for s in samples], "beats": [b.row() for b in beats]}

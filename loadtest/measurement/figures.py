@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from loadtest.measurement.headroom import Headroom, headroom
+from loadtest.measurement.queue import Queue, queue_of
 from loadtest.measurement.samples import NO_ARM, Beat, Outcome, Sample, percentile
 from loadtest.objectives import GeneratorLimits
 from loadtest.shapes import Plan, Stage
@@ -60,6 +61,7 @@ class StageSummary:
         arms: figures of each arm.
         generator: how the generator fared.
         judged: whether the objectives are asked of it.
+        queue: whether the queue grew.
     """
 
     stage: Stage
@@ -69,6 +71,7 @@ class StageSummary:
     arms: dict[str, Figures]
     generator: Headroom
     judged: bool
+    queue: Queue
 
 
 def figures(samples: Sequence[Sample], *, seconds: float, within_ms: float) -> Figures:
@@ -127,7 +130,7 @@ def summarise(
     judged: Sequence[bool],
 ) -> list[StageSummary]:
     """Each stage's figures; ``judged`` says of which the objectives are asked."""
-    found = []
+    found, flights = [], [sample.flight for sample in samples]
     for index, (stage, begins_s) in enumerate(zip(plan.stages, plan.starts(), strict=True)):
         here = [sample for sample in samples if sample.stage == index]
         found.append(
@@ -139,6 +142,7 @@ def summarise(
                 arms=by_arm(here, seconds=stage.seconds, within_ms=within_ms),
                 generator=headroom([b for b in beats if b.stage == index], here, limits),
                 judged=judged[index],
+                queue=queue_of(flights, begins_s, begins_s + stage.seconds),
             )
         )
     return found

@@ -8,6 +8,8 @@ from dataclasses import astuple, dataclass
 from enum import StrEnum
 from typing import Any
 
+from pydantic import Field
+
 from loadtest.frozen import Frozen
 
 NO_ARM = "none"
@@ -58,6 +60,11 @@ class Sample:
     late_s: float
     retries: int = 0
 
+    @property
+    def flight(self) -> tuple[float, float]:
+        """When it was due, and when it was done."""
+        return self.at_s, self.at_s + self.latency_s
+
     def row(self) -> list[Any]:
         """The fields in order, for JSON and for Locust's messages."""
         return [value.value if isinstance(value, StrEnum) else value for value in astuple(self)]
@@ -105,6 +112,8 @@ class Record(Frozen):
     """How far the plan got: less than all of it if someone stopped it."""
     samples: list[list[Any]]
     beats: list[list[Any]]
+    extended_s: dict[int, float] = Field(default_factory=dict)
+    """Stage -> seconds that it took longer than was planned."""
 
     def read_samples(self) -> list[Sample]:
         """In order of their due time."""

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 
 from loadtest.measurement.figures import Figures, StageSummary
+from loadtest.measurement.queue import mean_in_flight
 from loadtest.measurement.samples import Outcome, Sample, percentile
 from loadtest.report.charts import Band, Line, chart
 from loadtest.verdict.results import Results
@@ -99,6 +100,9 @@ def _over_time(results: Results) -> list[str]:
         rate("shed", ORANGE, Outcome.SHED),
         rate("failed", RED, Outcome.FAILED),
     ]
+    edges = [index * width_s for index in range(len(windows) + 1)]
+    in_flight = mean_in_flight([sample.flight for sample in results.samples], edges)
+    queue = [Line("on average", list(zip(middles, in_flight, strict=True)), BLUE)]
     latency = [quantile("p50", BLUE, 0.5), quantile("p95", ORANGE, 0.95), quantile("slowest", RED, 1.0)]
     asked = results.objectives.generator
     lag = [
@@ -113,6 +117,7 @@ def _over_time(results: Results) -> list[str]:
     return [
         chart("Rates over time", x, "requests/s", rates, bands=bands, x_high=total_s),
         chart("Latency over time", x, "ms, log scale", latency, logarithmic=True, bands=bands, x_high=total_s),
+        chart("Requests in flight, from when they were due", x, "requests", queue, bands=bands, x_high=total_s),
         chart("The generator: how late its loop ran", x, "ms", lag, bands=bands, x_high=total_s),
         chart("The generator: CPU", x, "% of a core", cpu, bands=bands, x_high=total_s),
     ]

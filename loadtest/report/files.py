@@ -26,7 +26,9 @@ def to_json(results: Results) -> dict[str, Any]:
         "plan": asdict(results.plan),
         "objectives": results.objectives.model_dump(mode="json"),
         "checks": [asdict(check) | {"passed": check.passed} for check in verdict.checks],
-        "capacity_per_s": verdict.capacity_per_s,
+        "capacity_per_s": verdict.capacity.per_s,
+        "capacity_undecided_per_s": verdict.capacity.undecided_per_s,
+        "capacity_growing_per_s": verdict.capacity.growing_per_s,
         "generator_at_its_limit": list(verdict.generator_reasons),
         "judged": {
             "overall": asdict(results.overall),
@@ -55,7 +57,8 @@ def to_junit(results: Results) -> str:
     for check in verdict.checks:
         case = ElementTree.SubElement(suite, "testcase", classname=check.scope.replace(" ", "."), name=check.name)
         if not check.passed:
-            tag, suffix = ("error", "; the generator was the limit") if inconclusive else ("failure", "")
+            why = "not decided" if verdict.undecided(check) else "the generator was the limit"
+            tag, suffix = ("error", f"; {why}") if inconclusive else ("failure", "")
             ElementTree.SubElement(case, tag, message=check.sentence() + suffix)
     suites = ElementTree.Element("testsuites")
     suites.append(suite)

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from html import escape
 
 from loadtest.measurement.figures import Figures
+from loadtest.measurement.queue import QueueState
 from loadtest.report.curves import curves
 from loadtest.verdict.checks import number
 from loadtest.verdict.judge import ExitCode
@@ -49,6 +50,11 @@ _FIGURE_HEADS = (
     "shed",
     "goodput",
 )
+_QUEUES = {
+    QueueState.STATIONARY: "stationary",
+    QueueState.GROWING: "growing",
+    QueueState.UNDECIDED: "not decided",
+}
 _HEADLINES = {
     ExitCode.PASSED: "The objectives hold",
     ExitCode.FAILED: "The objectives do not hold",
@@ -95,16 +101,13 @@ def _verdict(results: Results) -> str:
     lines += [f"the generator was at its limit: {escape(reason)}" for reason in verdict.generator_reasons]
     if lines and verdict.generator_reasons and verdict.exit_code is ExitCode.FAILED:
         lines.append("the objectives do not hold even after all that the generator may have added is taken off")
-    held = verdict.capacity_per_s
-    capacity = (
-        f"The limits on all requests held up to {number(held)} requests/s, of the rates that were tried."
-        if held
-        else "The limits on all requests held at none of the rates that were tried."
-    )
+    headline = _HEADLINES[verdict.exit_code]
+    if verdict.exit_code is ExitCode.INCONCLUSIVE and not verdict.generator_reasons:
+        headline = "Inconclusive: whether the capacity is enough is not decided"
     items = f"<ul>{''.join(f'<li>{line}</li>' for line in lines)}</ul>" if lines else ""
     return (
-        f'<div class="verdict {verdict.exit_code.name.lower()}"><strong>{_HEADLINES[verdict.exit_code]}</strong>'
-        f"<p>{capacity}</p>{items}</div>"
+        f'<div class="verdict {verdict.exit_code.name.lower()}"><strong>{headline}</strong>'
+        f"<p>{escape(verdict.capacity.sentence())}</p>{items}</div>"
     )
 
 
@@ -127,8 +130,8 @@ def _stages(results: Results) -> str:
     for stage in results.stages:
         share = "" if stage.stage.arm_share is None else f", {stage.stage.arm_share:.0%} {results.plan.arm}"
         name = f"{number(stage.stage.per_s)}/s for {stage.stage.seconds:g} s{share}"
-        rows.append((name, *_figures(stage.overall)))
-    return _table(("planned", *_FIGURE_HEADS), rows, dim=[not stage.judged for stage in results.stages])
+        rows.append((name, *_figures(stage.overall), _QUEUES[stage.queue.state]))
+    return _table(("planned", *_FIGURE_HEADS, "queue"), rows, dim=[not stage.judged for stage in results.stages])
 
 
 def _generator(results: Results) -> str:

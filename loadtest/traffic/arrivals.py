@@ -24,19 +24,34 @@ class Arrival:
     stage: int
 
 
-def arrivals(plan: Plan, rng: random.Random, *, sources: int = 1) -> Iterator[Arrival]:
+def arrivals(
+    plan: Plan, rng: random.Random, *, sources: int = 1, wait_for_end: Callable[[int], float] | None = None
+) -> Iterator[Arrival]:
     """Due times of one of ``sources`` equal Poisson processes that together follow ``plan``.
 
     A stage begins afresh at its own start: the exponential gap has no memory, so that is the same process.
+
+    Args:
+        plan: how much is due when.
+        rng: where chance comes from.
+        sources: how many there are.
+        wait_for_end: returns when the stage as it is now planned is over, and says when it ends: later, if it was
+            extended meanwhile. None: nothing is extended.
     """
-    for index, (begun, stage) in enumerate(zip(plan.starts(), plan.stages, strict=True)):
-        at_s = begun
-        while (at_s := at_s + rng.expovariate(stage.per_s / sources)) < begun + stage.seconds:
+    end_s = 0.0
+    for index, stage in enumerate(plan.stages):
+        at_s, end_s = end_s, end_s + stage.seconds
+        while True:
+            at_s += rng.expovariate(stage.per_s / sources)
+            while wait_for_end is not None and at_s >= end_s and (later_s := wait_for_end(index)) > end_s:
+                end_s = later_s
+            if at_s >= end_s:
+                break
             yield Arrival(at_s, index)
 
 
 class Flights:
-    """How many requests are in flight in this process, and how many may be.
+    """The requests that are in flight in this process, and how many may be.
 
     Args:
         limit: an arrival beyond it is not sent: the generator cannot follow, and says so.
@@ -44,7 +59,12 @@ class Flights:
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
-        self.now = 0
+        self.due_s: list[float] = []
+
+    @property
+    def now(self) -> int:
+        """How many there are."""
+        return len(self.due_s)
 
     @property
     def full(self) -> bool:
@@ -84,7 +104,7 @@ def send_all(
         try:
             send(arrival)
         finally:
-            flights.now -= 1
+            flights.due_s.remove(arrival.at_s)
 
     for arrival in due:
         wait_s = arrival.at_s - now_s()
@@ -93,5 +113,5 @@ def send_all(
         if flights.full:
             unsent(arrival)
             continue
-        flights.now += 1
+        flights.due_s.append(arrival.at_s)
         spawn(fly, arrival)

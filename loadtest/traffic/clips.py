@@ -11,7 +11,7 @@ import numpy as np
 
 
 class Codec(NamedTuple):
-    """FFmpeg's encoder, the container, the encoder's options, and how often such a clip is sent, relative to the others."""
+    """FFmpeg's encoder, the container, the encoder's options, and the weight of such a clip among all that are sent."""
 
     encoder: str
     container: str

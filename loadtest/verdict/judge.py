@@ -9,8 +9,11 @@ from enum import IntEnum
 from loadtest.measurement.figures import StageSummary, by_arm
 from loadtest.measurement.headroom import headroom
 from loadtest.measurement.samples import UNSENT, Beat, Sample
-from loadtest.objectives import Limits, Objectives
-from loadtest.verdict.checks import EVERYONE, Check, bounds, checks_of, medians_of
+from loadtest.objectives import Objectives
+from loadtest.verdict.capacity import Capacity, capacity_of
+from loadtest.verdict.checks import EVERYONE, Check, checks_of, medians_of
+
+CAPACITY = "capacity_per_s"
 
 
 class ExitCode(IntEnum):
@@ -27,22 +30,28 @@ class Verdict:
 
     Attributes:
         checks: one for each objective and group.
-        capacity_per_s: the highest planned rate up to which the limits held at every stage; 0: at none.
+        capacity: up to which of the planned rates the service keeps up.
         generator_reasons: why the generator was at its limit in the judged stages; empty: it was not.
         stands: whether a failure stays one after all that the generator may have added is taken off.
     """
 
     checks: tuple[Check, ...]
-    capacity_per_s: float
+    capacity: Capacity
     generator_reasons: tuple[str, ...]
     stands: bool = True
 
     @property
     def exit_code(self) -> ExitCode:
         """The generator only ever makes figures worse: what passes has passed, what fails may be its doing."""
-        if all(check.passed for check in self.checks):
+        failed = [check for check in self.checks if not check.passed]
+        if not failed:
             return ExitCode.PASSED
-        return ExitCode.FAILED if self.stands or not self.generator_reasons else ExitCode.INCONCLUSIVE
+        open_ = bool(self.generator_reasons) or all(self.undecided(check) for check in failed)
+        return ExitCode.INCONCLUSIVE if open_ and not self.stands else ExitCode.FAILED
+
+    def undecided(self, check: Check) -> bool:
+        """Whether a check failed only because some queue is not decided."""
+        return check.name == CAPACITY and check.measured < check.limit <= self.capacity.at_most_per_s
 
 
 def judge(
@@ -61,9 +70,9 @@ def judge(
     planned_s = round(sum(stage.stage.seconds for stage in stages), 1)
     checks = [Check(EVERYONE, "planned_seconds", round(ended_s, 1), planned_s, True)]
     checks += checks_of(objectives, here, seconds)
-    capacity = _capacity(objectives.limits, stages)
+    capacity = capacity_of(objectives.limits, stages)
     if objectives.min_capacity_per_s is not None:
-        checks.append(Check(EVERYONE, "capacity_per_s", capacity, objectives.min_capacity_per_s, True))
+        checks.append(Check(EVERYONE, CAPACITY, capacity.per_s, objectives.min_capacity_per_s, True))
     forgiven = _forgive(here, max((beat.lag_s for beat in pulse), default=0.0))
     fastest = medians_of(by_arm(here, seconds=seconds, within_ms=objectives.within_ms), objectives.min_requests)
     stands = not all(check.passed for check in (checks[0], *checks_of(objectives, forgiven, seconds, fastest)))
@@ -77,13 +86,3 @@ def _forgive(samples: Sequence[Sample], lag_s: float) -> list[Sample]:
         for sample in samples
         if sample.code != UNSENT
     ]
-
-
-def _capacity(limits: Limits, stages: Sequence[StageSummary]) -> float:
-    """The highest planned rate such that the limits hold at it and at every lower one."""
-    held = 0.0
-    for stage in sorted(stages, key=lambda found: found.stage.per_s):
-        if not all(check.passed for check in bounds(EVERYONE, stage.overall, limits)):
-            break
-        held = stage.stage.per_s
-    return held

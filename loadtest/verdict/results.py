@@ -17,7 +17,7 @@ class Results:
     """All that a run came to.
 
     Attributes:
-        plan: what was to be sent.
+        plan: what was sent.
         objectives: what was asked.
         stages: figures of each stage.
         overall, arms, kinds: figures of the judged stages together.
@@ -41,9 +41,17 @@ class Results:
 def make_results(plan: Plan, objectives: Objectives, record: Record, about: dict[str, str]) -> Results:
     """The results of a record.
 
+    Args:
+        plan: as it was made; stages that were extended are taken as long as they became.
+        objectives: what is asked.
+        record: what was recorded.
+        about: shown as it is.
+
     Raises:
         ObjectivesError: the objectives judge no stage of the plan.
     """
+    for index, seconds in record.extended_s.items():
+        plan = plan.extended(index, seconds)
     samples, beats = record.read_samples(), record.read_beats()
     judged = objectives.judges(plan)
     stages = summarise(plan, samples, beats, within_ms=objectives.within_ms, limits=objectives.generator, judged=judged)

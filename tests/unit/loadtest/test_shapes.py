@@ -53,3 +53,17 @@ def test_stages_follow_each_other() -> None:
     made = make_plan("spike", per_s=10, seconds=50)
     assert made.starts() == [0, 20, 30]
     assert [made.stage_at(at) for at in (19.9, 20, 29.9, 30)] == [0, 1, 1, 2]
+
+
+def test_a_longer_stage_moves_those_after_it() -> None:
+    made = make_plan("spike", per_s=10, seconds=50)
+    longer = made.extended(1, 5)
+    assert longer.starts() == [0, 20, 35]
+    assert [longer.ends_at(index) for index in range(3)] == [20, 35, 55]
+    assert (made.total_s, longer.total_s) == (50, 55)
+
+
+def test_only_the_search_for_the_capacity_is_extended_and_within_bounds() -> None:
+    more = [make_plan(s, per_s=8, seconds=60, arm="a" if s == "ramp-arm" else None).may_extend_s for s in SHAPES]
+    assert dict(zip(SHAPES, more, strict=True)) == {"steps": pytest.approx(60), "spike": 0, "soak": 0, "ramp-arm": 0}
+    assert make_plan("steps", per_s=8, seconds=3600).may_extend_s == 120

@@ -14,9 +14,10 @@ import pytest
 from loadtest.measurement.samples import Record, Sample
 from loadtest.objectives import Objectives
 from loadtest.report.files import JUNIT, REPORT, RESULTS, write_results
-from loadtest.shapes import SHAPES, make_plan
+from loadtest.shapes import SHAPES, Plan, Stage, make_plan
 from loadtest.verdict.results import make_results
 from tests.unit.loadtest.made_records import STEPS, make_record
+from tests.unit.loadtest.synthetic_queues import deterministic, record_of
 
 ASKED = Objectives.model_validate({"limits": {"p95_ms": 100}, "arms": {"student": {"p95_ms": 50}}})
 VOID = {"meta"}
@@ -69,6 +70,19 @@ def test_an_inconclusive_failure_is_an_error_in_junit(tmp_path: Path) -> None:
     assert json.loads((tmp_path / RESULTS).read_text())["exit_code"] == 3
 
 
+def test_what_is_not_decided_is_told_in_every_file(tmp_path: Path) -> None:
+    plan = Plan("steps", (Stage(6, 29, 0.5), Stage(6, 58, 1.0)))
+    asked = Objectives.model_validate({"limits": {"error_rate": 0}, "min_capacity_per_s": 50})
+    write_results(make_results(plan, asked, record_of(plan, deterministic(1 / 51), seed=3), {}), tmp_path)
+    document = json.loads((tmp_path / RESULTS).read_text())
+    assert (document["exit_code"], document["capacity_per_s"], document["capacity_undecided_per_s"]) == (3, 29, [58])
+    assert [stage["queue"]["state"] for stage in document["stages"]] == ["stationary", "undecided"]
+    assert "asked: at least 50; not decided" in (tmp_path / JUNIT).read_text()
+    page = (tmp_path / REPORT).read_text()
+    assert "whether the capacity is enough is not decided" in page
+    assert "<td>not decided</td>" in page
+
+
 @pytest.mark.parametrize("shape", SHAPES)
 def test_the_page_stands_alone(tmp_path: Path, shape: str) -> None:
     plan = make_plan(shape, per_s=20, seconds=20, arm="student" if shape == "ramp-arm" else None)
@@ -79,7 +93,7 @@ def test_the_page_stands_alone(tmp_path: Path, shape: str) -> None:
     assert parser.open == []
     assert parser.fetched == []
     assert not re.search(r"https?://|url\(|@import|<script", page)
-    assert page.count("<svg") == (8 if shape == "steps" else 4)
+    assert page.count("<svg") == (9 if shape == "steps" else 5)
     assert "nan" not in page
 
 

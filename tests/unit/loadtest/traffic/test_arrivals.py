@@ -29,6 +29,26 @@ def test_sources_add_up_to_the_planned_rates() -> None:
     assert max(a.at_s for a in due) < 200
 
 
+def test_a_stage_that_is_extended_goes_on_at_its_rate() -> None:
+    """The first stage is found longer when its end comes, twice; the next one begins when it is over."""
+    ends_s = {0: [20.0, 35.0, 35.0], 1: [45.0]}
+
+    def wait_for_end(stage: int) -> float:
+        return ends_s[stage].pop(0) if len(ends_s[stage]) > 1 else ends_s[stage][0]
+
+    due = list(arrivals(plan((10, 20), (10, 40)), random.Random(5), wait_for_end=wait_for_end))
+    first, second = ([a.at_s for a in due if a.stage == stage] for stage in (0, 1))
+    assert 700 - 4 * 700**0.5 < len(first) < 700 + 4 * 700**0.5
+    assert (max(first) < 35, min(second) >= 35, max(second) < 45) == (True, True, True)
+    assert max(b - a for a, b in itertools.pairwise(first)) < 1.0
+
+
+def test_waiting_for_the_end_of_a_stage_that_is_not_extended_changes_nothing() -> None:
+    planned = plan((10, 20), (10, 40))
+    waited = arrivals(planned, random.Random(5), wait_for_end=planned.ends_at)
+    assert list(waited) == list(arrivals(planned, random.Random(5)))
+
+
 def test_gaps_are_those_of_a_poisson_process() -> None:
     due = [a.at_s for a in arrivals(plan((1000, 5)), random.Random(2))]
     gaps = [after - before for before, after in itertools.pairwise(due)]

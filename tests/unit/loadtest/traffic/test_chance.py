@@ -23,7 +23,7 @@ import json, sys
 from loadtest.generator import users
 run = users.RunFile.model_validate_json(sys.argv[1])
 session = users.Session(run, None)
-users.gevent.spawn = lambda *_: None
+users.gevent.spawn = users.gevent.sleep = lambda *_: None
 users.send_all = lambda due, **_: found.append([arrival.at_s for arrival in due])
 found = []
 session.begin(json.loads(sys.argv[2]))

@@ -39,7 +39,7 @@ def test_a_calm_run_passes_every_check() -> None:
     found = results()
     assert found.verdict.exit_code is ExitCode.PASSED
     assert failed(found) == set()
-    assert found.verdict.capacity_per_s == STEPS.stages[-1].per_s
+    assert found.verdict.capacity.per_s == STEPS.stages[-1].per_s
 
 
 def test_a_slow_arm_is_named() -> None:
@@ -91,7 +91,7 @@ def test_only_the_judged_stages_are_asked() -> None:
 
     found = results(late_when_high, objectives(judged={"up_to_load": 0.75}, min_capacity_per_s=30))
     assert found.verdict.exit_code is ExitCode.PASSED
-    assert found.verdict.capacity_per_s == 30
+    assert found.verdict.capacity.per_s == 30
     assert [stage.judged for stage in found.stages] == [True] * 3 + [False] * 3
     assert failed(results(late_when_high, objectives(judged={"up_to_per_s": 30}, min_capacity_per_s=31))) == {
         ("all requests", "capacity_per_s")
@@ -109,6 +109,14 @@ def test_a_miss_that_the_generator_may_have_made_is_inconclusive() -> None:
 def test_a_miss_beyond_what_the_generator_can_have_made_stands() -> None:
     found = results(lambda s: replace(s, latency_s=s.latency_s + 5, late_s=0.3), lag_s=0.3)
     assert found.verdict.generator_reasons
+    assert found.verdict.exit_code is ExitCode.FAILED
+
+
+def test_a_miss_while_the_generator_kept_its_own_limits_is_the_services() -> None:
+    asked = objectives(limits={}, arms={"student": {"goodput_share": 1.0}}, within_ms=100)
+    found = results(lambda s: replace(s, latency_s=s.latency_s + 0.06, late_s=0.05), asked)
+    assert found.verdict.generator_reasons == ()
+    assert failed(found) == {("arm student", "goodput_share")}
     assert found.verdict.exit_code is ExitCode.FAILED
 
 
