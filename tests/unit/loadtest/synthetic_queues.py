@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import heapq
 import random
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 
@@ -85,11 +86,8 @@ def main(runs: int = 100, per_s: float = 58.0) -> None:
                     ours[queue_of(flights, 0, seconds).state] += 1
                     ranks[by_ranks(flights, seconds, per_s)] += 1
                 shares = [f"{100 * c[s] / runs:3.0f}" for c in (ours, ranks) for s in ("stationary", "growing")]
-                out(
-                    "{} at {:.2f}, {:2.0f} s: stationary {} growing {}; ranks: {} {}\n".format(
-                        name, load, seconds, *shares
-                    )
-                )
+                shown = "stationary {} growing {}; by ranks {} {}".format(*shares)
+                sys.stdout.write(f"{name} at {load:.2f}, {seconds:2.0f} s: {shown}\n")
 
 
 if __name__ == "__main__":
