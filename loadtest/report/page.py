@@ -6,7 +6,6 @@ from collections.abc import Iterable, Sequence
 from html import escape
 
 from loadtest.measurement.figures import Figures
-from loadtest.measurement.queue import QueueState
 from loadtest.report.curves import curves
 from loadtest.verdict.checks import number
 from loadtest.verdict.judge import ExitCode
@@ -50,11 +49,6 @@ _FIGURE_HEADS = (
     "shed",
     "goodput",
 )
-_QUEUES = {
-    QueueState.STATIONARY: "stationary",
-    QueueState.GROWING: "growing",
-    QueueState.UNDECIDED: "not decided",
-}
 _HEADLINES = {
     ExitCode.PASSED: "The objectives hold",
     ExitCode.FAILED: "The objectives do not hold",
@@ -130,7 +124,7 @@ def _stages(results: Results) -> str:
     for stage in results.stages:
         share = "" if stage.stage.arm_share is None else f", {stage.stage.arm_share:.0%} {results.plan.arm}"
         name = f"{number(stage.stage.per_s)}/s for {stage.stage.seconds:g} s{share}"
-        rows.append((name, *_figures(stage.overall), _QUEUES[stage.queue.state]))
+        rows.append((name, *_figures(stage.overall), stage.queue.state.value))
     return _table(("planned", *_FIGURE_HEADS, "queue"), rows, dim=[not stage.judged for stage in results.stages])
 
 

@@ -61,20 +61,24 @@ def judge(
     beats: Sequence[Beat],
     ended_s: float,
 ) -> Verdict:
-    """The verdict over the judged stages taken together. A plan that was cut short has not passed."""
-    indices = {index for index, stage in enumerate(stages) if stage.judged}
-    here = [sample for sample in samples if sample.stage in indices]
-    pulse = [beat for beat in beats if beat.stage in indices]
-    seconds = sum(stages[index].stage.seconds for index in indices)
-    reasons = headroom(pulse, here, objectives.generator).reasons
+    """The verdict over the judged stages taken together. A plan that was cut short has not passed.
+
+    Args:
+        objectives: what is asked.
+        stages: all of them.
+        samples, beats: of the judged ones.
+        ended_s: how far the plan got.
+    """
+    seconds = sum(stage.stage.seconds for stage in stages if stage.judged)
+    reasons = headroom(beats, samples, objectives.generator).reasons
     planned_s = round(sum(stage.stage.seconds for stage in stages), 1)
     checks = [Check(EVERYONE, "planned_seconds", round(ended_s, 1), planned_s, True)]
-    checks += checks_of(objectives, here, seconds)
+    checks += checks_of(objectives, samples, seconds)
     capacity = capacity_of(objectives.limits, stages)
     if objectives.min_capacity_per_s is not None:
         checks.append(Check(EVERYONE, CAPACITY, capacity.per_s, objectives.min_capacity_per_s, True))
-    forgiven = _forgive(here, max((beat.lag_s for beat in pulse), default=0.0))
-    fastest = medians_of(by_arm(here, seconds=seconds, within_ms=objectives.within_ms), objectives.min_requests)
+    forgiven = _forgive(samples, max((beat.lag_s for beat in beats), default=0.0))
+    fastest = medians_of(by_arm(samples, seconds=seconds, within_ms=objectives.within_ms), objectives.min_requests)
     stands = not all(check.passed for check in (checks[0], *checks_of(objectives, forgiven, seconds, fastest)))
     return Verdict(tuple(checks), capacity, reasons, stands)
 

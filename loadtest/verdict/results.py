@@ -52,6 +52,7 @@ def make_results(plan: Plan, objectives: Objectives, record: Record, about: dict
     """
     for index, seconds in record.extended_s.items():
         plan = plan.extended(index, seconds)
+    longer = {"extended by": f"{sum(record.extended_s.values()):g} s"} if record.extended_s else {}
     samples, beats = record.read_samples(), record.read_beats()
     judged = objectives.judges(plan)
     stages = summarise(plan, samples, beats, within_ms=objectives.within_ms, limits=objectives.generator, judged=judged)
@@ -67,8 +68,8 @@ def make_results(plan: Plan, objectives: Objectives, record: Record, about: dict
         figures(here, **span),
         by_arm(here, **span),
         by_kind(here, **span),
-        judge(objectives, stages, samples, beats, record.ended_s),
-        about | {"generator processes": str(record.processes)},
+        judge(objectives, stages, here, [beat for beat in beats if judged[beat.stage]], record.ended_s),
+        about | longer | {"generator processes": str(record.processes)},
         samples,
         beats,
     )

@@ -80,7 +80,7 @@ def test_what_is_not_decided_is_told_in_every_file(tmp_path: Path) -> None:
     assert "asked: at least 50; not decided" in (tmp_path / JUNIT).read_text()
     page = (tmp_path / REPORT).read_text()
     assert "whether the capacity is enough is not decided" in page
-    assert "<td>not decided</td>" in page
+    assert "<td>undecided</td>" in page
 
 
 @pytest.mark.parametrize("shape", SHAPES)
