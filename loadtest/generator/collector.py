@@ -16,6 +16,8 @@ from loadtest.measurement.queue import QueueState, queue_of
 from loadtest.measurement.samples import Record, Sample
 from loadtest.run_file import RunFile
 
+_LEAD_S, _LEAD_TO_WORKERS_S = 0.2, 1.0
+
 
 class Collector:
     """Gathers what each process recorded; lives in the master, or in the only process.
@@ -52,6 +54,7 @@ class Collector:
             extend_stages,
             self.plan,
             self.run.extend_s,
+            lead_s=_LEAD_TO_WORKERS_S if self._session is None else _LEAD_S,
             wait_until=lambda at_s: gevent.sleep(max(0.0, at_s - self._now_s())),
             queue_state=self._queue_state,
             extend=extend,

@@ -7,8 +7,6 @@ from collections.abc import Callable
 from loadtest.measurement.queue import QueueState
 from loadtest.shapes import Plan
 
-LEAD_S = 0.5
-"""How long before a stage's end it is looked at: by its end every process knows whether it goes on."""
 MOST = 4
 """A stage becomes at most so many times as long as it was planned."""
 
@@ -17,6 +15,7 @@ def extend_stages(
     plan: Plan,
     left_s: float,
     *,
+    lead_s: float,
     wait_until: Callable[[float], object],
     queue_state: Callable[[float, float], QueueState],
     extend: Callable[[int, float], object],
@@ -28,6 +27,7 @@ def extend_stages(
     Args:
         plan: the run's.
         left_s: how much longer all stages together may take.
+        lead_s: how long before a stage's end it is looked at: by its end every process must know whether it goes on.
         wait_until: so many seconds since the plan began.
         queue_state: of the stage that began and will end then, by what is known of it now.
         extend: tells all processes that a stage takes so many seconds longer.
@@ -35,7 +35,7 @@ def extend_stages(
     for index, planned in enumerate(plan.stages):
         while left_s > 0:
             begins_s, ends_s = plan.starts()[index], plan.ends_at(index)
-            wait_until(ends_s - LEAD_S)
+            wait_until(ends_s - lead_s)
             state = queue_state(begins_s, ends_s)
             if state is QueueState.GROWING:
                 return

@@ -7,7 +7,7 @@ import random
 
 import pytest
 
-from loadtest.generator.extension import LEAD_S, MOST, extend_stages
+from loadtest.generator.extension import MOST, extend_stages
 from loadtest.measurement.queue import QueueState, queue_of
 from loadtest.shapes import Plan, Stage
 from loadtest.traffic.arrivals import arrivals
@@ -23,6 +23,7 @@ def extended(plan: Plan, left_s: float, *states: QueueState) -> list[tuple[int, 
     extend_stages(
         plan,
         left_s,
+        lead_s=0.5,
         wait_until=clock.append,
         queue_state=lambda *_: looks.pop(0) if looks else STATIONARY,
         extend=lambda stage, seconds: told.append((stage, seconds)),
@@ -66,7 +67,7 @@ def test_a_synthetic_queue_is_decided(load: float, state: QueueState) -> None:
 
     def look(begins_s: float, ends_s: float) -> QueueState:
         now_s = clock[0]
-        assert now_s == ends_s - LEAD_S
+        assert now_s == ends_s - 0.5
         known = [(due.at_s, done if done <= now_s else math.inf) for due, done in served if due.at_s <= now_s]
         found.append(queue_of(known, begins_s, now_s).state)
         return found[-1]
@@ -74,5 +75,5 @@ def test_a_synthetic_queue_is_decided(load: float, state: QueueState) -> None:
     def wait_until(at_s: float) -> None:
         clock[0] = at_s
 
-    extend_stages(plan, 100, wait_until=wait_until, queue_state=look, extend=lambda *_: None)
+    extend_stages(plan, 100, lead_s=0.5, wait_until=wait_until, queue_state=look, extend=lambda *_: None)
     assert found[-1] is state
