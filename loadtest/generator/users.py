@@ -89,8 +89,13 @@ class Session:
     def emit(self) -> None:
         """One source: sends its share of the plan. One that begins late does not make up for what it missed."""
         self._sources += 1
-        chance, sources = self._chance.stream("source", self._sources), self.run.sources
-        due = arrivals(self.plan, chance, sources=sources, wait_for_end=self._wait_for_end)
+        due = arrivals(
+            self.plan,
+            self._chance.stream("source", self._sources),
+            sources=self.run.sources,
+            ends_at=lambda stage: self.plan.ends_at(stage),
+            wait_until=lambda at_s: gevent.sleep(max(0.0, at_s - self.now_s())),
+        )
         began_s = self.now_s()
         send_all(
             itertools.dropwhile(lambda arrival: arrival.at_s < began_s - _OVERDUE_S, due),
@@ -105,10 +110,6 @@ class Session:
     def extend(self, stage: int, seconds: float) -> None:
         """A stage takes longer; it must not be over yet."""
         self.plan = self.plan.extended(stage, seconds)
-
-    def _wait_for_end(self, stage: int) -> float:
-        gevent.sleep(max(0.0, self.plan.ends_at(stage) - self.now_s()))
-        return self.plan.ends_at(stage)
 
     def _send(self, arrival: Arrival) -> None:
         message = self._mix.draw(self.plan.arm, self.plan.stages[arrival.stage].arm_share)

@@ -25,7 +25,12 @@ class Arrival:
 
 
 def arrivals(
-    plan: Plan, rng: random.Random, *, sources: int = 1, wait_for_end: Callable[[int], float] | None = None
+    plan: Plan,
+    rng: random.Random,
+    *,
+    sources: int = 1,
+    ends_at: Callable[[int], float] | None = None,
+    wait_until: Callable[[float], object] = lambda _: None,
 ) -> Iterator[Arrival]:
     """Due times of one of ``sources`` equal Poisson processes that together follow ``plan``.
 
@@ -35,15 +40,18 @@ def arrivals(
         plan: how much is due when.
         rng: where chance comes from.
         sources: how many there are.
-        wait_for_end: returns when the stage as it is now planned is over, and says when it ends: later, if it was
-            extended meanwhile. None: nothing is extended.
+        ends_at: when a stage ends, as far as is known: it may be extended until it is over. None: nothing is extended.
+        wait_until: so many seconds since the plan began.
     """
     end_s = 0.0
     for index, stage in enumerate(plan.stages):
         at_s, end_s = end_s, end_s + stage.seconds
         while True:
             at_s += rng.expovariate(stage.per_s / sources)
-            while wait_for_end is not None and at_s >= end_s and (later_s := wait_for_end(index)) > end_s:
+            while ends_at is not None and at_s >= end_s:
+                wait_until(end_s)  # and no further, even if the stage is longer by now: something may be due just after
+                if (later_s := ends_at(index)) <= end_s:
+                    break
                 end_s = later_s
             if at_s >= end_s:
                 break

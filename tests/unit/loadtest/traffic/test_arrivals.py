@@ -30,22 +30,42 @@ def test_sources_add_up_to_the_planned_rates() -> None:
 
 
 def test_a_stage_that_is_extended_goes_on_at_its_rate() -> None:
-    """The first stage is found longer when its end comes, twice; the next one begins when it is over."""
-    ends_s = {0: [20.0, 35.0, 35.0], 1: [45.0]}
+    """Time is simulated. The first stage is extended twice, each time shortly before its end; nothing is sent late."""
+    now, planned = [0.0], [plan((10, 20), (10, 40))]
+    longer_at = {9.5: 10.0, 19.5: 15.0}
+    begun: list[tuple[Arrival, float]] = []
 
-    def wait_for_end(stage: int) -> float:
-        return ends_s[stage].pop(0) if len(ends_s[stage]) > 1 else ends_s[stage][0]
+    def sleep(seconds: float) -> None:
+        now[0] += seconds
+        for at_s in [at_s for at_s in longer_at if now[0] >= at_s]:
+            planned[0] = planned[0].extended(0, longer_at.pop(at_s))
 
-    due = list(arrivals(plan((10, 20), (10, 40)), random.Random(5), wait_for_end=wait_for_end))
-    first, second = ([a.at_s for a in due if a.stage == stage] for stage in (0, 1))
+    due = arrivals(
+        planned[0],
+        random.Random(5),
+        ends_at=lambda stage: planned[0].ends_at(stage),
+        wait_until=lambda at_s: sleep(max(0.0, at_s - now[0])),
+    )
+    send_all(
+        due,
+        send=lambda _: None,
+        spawn=lambda _, arrival: begun.append((arrival, now[0])),
+        flights=Flights(10_000),
+        unsent=pytest.fail,
+        now_s=lambda: now[0],
+        sleep=sleep,
+    )
+    first, second = ([arrival.at_s for arrival, _ in begun if arrival.stage == stage] for stage in (0, 1))
     assert 700 - 4 * 700**0.5 < len(first) < 700 + 4 * 700**0.5
+    assert 400 - 4 * 400**0.5 < len(second) < 400 + 4 * 400**0.5
     assert (max(first) < 35, min(second) >= 35, max(second) < 45) == (True, True, True)
-    assert max(b - a for a, b in itertools.pairwise(first)) < 1.0
+    assert max(later - earlier for earlier, later in itertools.pairwise(first)) < 1.0
+    assert all(started == pytest.approx(arrival.at_s) for arrival, started in begun)
 
 
 def test_waiting_for_the_end_of_a_stage_that_is_not_extended_changes_nothing() -> None:
     planned = plan((10, 20), (10, 40))
-    waited = arrivals(planned, random.Random(5), wait_for_end=planned.ends_at)
+    waited = arrivals(planned, random.Random(5), ends_at=planned.ends_at)
     assert list(waited) == list(arrivals(planned, random.Random(5)))
 
 
