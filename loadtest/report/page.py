@@ -29,7 +29,7 @@ polyline{fill:none;stroke-width:2;stroke-linejoin:round}.grid{stroke:#e5e7eb}.ti
 .legend b{display:inline-block;width:14px;height:12px;background:#dbeafe;vertical-align:-1px;margin-right:6px}
 .scroll{overflow-x:auto;background:#fff;border:1px solid #e5e7eb;border-radius:10px}
 table{border-collapse:collapse;width:100%;font-size:14px;font-variant-numeric:tabular-nums}
-th,td{padding:6px 12px;text-align:right;border-bottom:1px solid #eef2f7;white-space:nowrap}
+th,td{padding:6px 9px;text-align:right;border-bottom:1px solid #eef2f7;white-space:nowrap}
 tr:last-child td{border-bottom:0}th{color:#6b7280;font-weight:600;background:#f9fafb}
 td:first-child,th:first-child,td.words,th.words{text-align:left}td.words{white-space:normal}
 tr.unjudged td{color:#6b7280}.bad{color:#b91c1c;font-weight:600}.good{color:#15803d;font-weight:600}
@@ -125,7 +125,7 @@ def _stages(results: Results) -> str:
         share = "" if stage.stage.arm_share is None else f", {stage.stage.arm_share:.0%} {results.plan.arm}"
         name = f"{number(stage.stage.per_s)}/s for {stage.stage.seconds:g} s{share}"
         rows.append((name, *_figures(stage.overall), stage.queue.state.value))
-    return _table(("planned", *_FIGURE_HEADS, "queue"), rows, dim=[not stage.judged for stage in results.stages])
+    return _table(("stage", *_FIGURE_HEADS, "queue"), rows, dim=[not stage.judged for stage in results.stages])
 
 
 def _generator(results: Results) -> str:

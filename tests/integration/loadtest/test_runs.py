@@ -92,7 +92,7 @@ def test_a_service_that_it_starts_meets_patient_objectives(tmp_path: Path, corpu
     assert set(found["judged"]["arms"]) == {"baseline", "student"}
     assert total(found, "answered") >= 25
     assert (total(found, "failed"), total(found, "shed")) == (0, 0)
-    assert max(found["capacity_per_s"], *found["capacity_undecided_per_s"]) == 18
+    assert max([found["capacity_per_s"], *found["capacity_undecided_per_s"]]) == 18
     assert '"message": "draining"' in (tmp_path / "out" / "service.log").read_text()
     assert json.loads(ran.stdout)["outcome"] == "passed"
 
