@@ -57,7 +57,7 @@ class TaskVerdict(Reply):
     unsupported_because: str | None
     """Why ``supported`` is false; null where it is true."""
     evidence: tuple[Moment, ...]
-    """Which moments drove the score, in order of time; empty where the task reads no clip, or the model does not say."""
+    """Which moments drove the score, in order of time; empty where the task reads no clip or the model does not say."""
 
 
 class Verdict(Reply):
