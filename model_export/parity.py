@@ -56,8 +56,8 @@ def measure_parity(
     for seed, (batch, length) in enumerate(product(BATCH_SIZES, lengths)):
         inputs = random_inputs(spec, batch, length, vocab_size, seed)
         expected = model(**{name: torch.from_numpy(array) for name, array in inputs.items()})
-        found = session.run([task.output_name for task in tasks], inputs)
-        for task, values in zip(tasks, found, strict=True):
+        outputs = session.run([task.output_name for task in tasks], inputs)
+        for task, values in zip(tasks, outputs, strict=True):
             difference = float(np.abs(expected[task.name].numpy() - values).max())
             largest = max(largest, difference)
             if not difference <= MAX_ABS_DIFFERENCE:

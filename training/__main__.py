@@ -127,14 +127,14 @@ def leakage(
     """
     if (drop_top > 0) != (out is not None):
         raise typer.BadParameter("--drop-top and --out go together")
-    found = read_manifest(manifest)
-    report = leakage_report(found, 0 if fold is None and found.folds else fold, threshold=threshold)
+    dataset = read_manifest(manifest)
+    report = leakage_report(dataset, 0 if fold is None and dataset.folds else fold, threshold=threshold)
     typer.echo(render_leakage(report), err=True)
     for warning in leakage_warnings(report):
         logging.getLogger("training").warning("%s", warning)
     dropped = most_telling(report, drop_top)
     if out is not None:
-        write_manifest(drop_features(found, dropped), out)
+        write_manifest(drop_features(dataset, dropped), out)
     _print(report.model_dump(mode="json") | {"dropped": [f"{group}.{feature}" for group, feature in dropped]})
 
 
@@ -156,12 +156,12 @@ def pack(
     """
     if out.startswith("memory://"):
         raise typer.BadParameter("memory:// ends with this process: name a place that stays", param_hint="--out")
-    found = read_manifest(manifest)
-    require_sound(found)
+    dataset = read_manifest(manifest)
+    require_sound(dataset)
     spec = read_config(config).input_spec
-    clips = [row for row in found.rows if row.video is not None]
-    frames = FrameCache.build(clips, found.video_path, spec, DecodeLimits(), cache, workers=workers)
-    index = pack_shards(found, frames, out, rows_per_shard=rows_per_shard)
+    clips = [row for row in dataset.rows if row.video is not None]
+    frames = FrameCache.build(clips, dataset.video_path, spec, DecodeLimits(), cache, workers=workers)
+    index = pack_shards(dataset, frames, out, rows_per_shard=rows_per_shard)
     totals = {"clips": sum(s.clips for s in index.shards), "bytes": sum(s.bytes for s in index.shards)}
     _print(
         {"shards": out, "format": format, "index": index.digest(), "count": len(index.shards), "rows": index.rows}
@@ -221,19 +221,19 @@ def run(
         track=None if track is None else track.value,
         log_dir=log_dir,
     )
-    found = read_packed_manifest(shards or "", cache=cache) if manifest is None else read_manifest(manifest)
-    require_sound(found, clips_at_hand=shards is None)
-    trials = plan_trials(found, seeds) if seed is None else (plan_trials(found, seed + 1)[seed],)
-    require_classes(found, [trial.test_fold for trial in trials])
+    dataset = read_packed_manifest(shards or "", cache=cache) if manifest is None else read_manifest(manifest)
+    require_sound(dataset, clips_at_hand=shards is None)
+    trials = plan_trials(dataset, seeds) if seed is None else (plan_trials(dataset, seed + 1)[seed],)
+    require_classes(dataset, [trial.test_fold for trial in trials])
     plan = ExperimentPlan(
         trials=trials,
         methods=tuple(name.strip() for name in methods.split(",")),
         config=_without_top(read_config(config), drop_top_privileged),
-        manifest_digest=found.digest(),
+        manifest_digest=dataset.digest(),
     )
     if not world().is_main_process:
         logging.getLogger().setLevel(logging.WARNING)
-    run_experiment(found, plan, Workplace(out, cache, vocabulary, shards, workers), jobs=jobs, operation=operation)
+    run_experiment(dataset, plan, Workplace(out, cache, vocabulary, shards, workers), jobs=jobs, operation=operation)
     if world().is_main_process:
         _print({"out": str(out), "trials": [trial.name for trial in trials]})
 
@@ -251,13 +251,13 @@ def fusion(
 
     `python -m training fusion --manifest data/default --out runs/fusion --seeds 2`
     """
-    found = read_manifest(manifest)
-    require_sound(found)
+    dataset = read_manifest(manifest)
+    require_sound(dataset)
     settings = read_config(config)
     require_usable(settings, vocabulary)
-    plan = ExperimentPlan(trials=plan_trials(found, seeds), config=settings, manifest_digest=found.digest())
-    require_classes(found, [trial.test_fold for trial in plan.trials])
-    document = compare_fusions(found, plan, Workplace(out, cache, vocabulary))
+    plan = ExperimentPlan(trials=plan_trials(dataset, seeds), config=settings, manifest_digest=dataset.digest())
+    require_classes(dataset, [trial.test_fold for trial in plan.trials])
+    document = compare_fusions(dataset, plan, Workplace(out, cache, vocabulary))
     write_json(out / "fusion.json", document)
     _print(document)
 
@@ -271,12 +271,12 @@ def report(
     """Writes report.json, report.md and report.html: all methods beside their controls, with intervals."""
     from training.report.page import render_page  # Matplotlib takes long to import, and other commands need none
 
-    found = read_manifest(manifest)
-    document = build_report(runs, found, replicates=replicates)
+    dataset = read_manifest(manifest)
+    document = build_report(runs, dataset, replicates=replicates)
     write_json(runs / "report.json", document)
     (runs / "report.md").write_text(render(document))
     page = runs / "report.html"
-    page.write_text(render_page(document, found, runs, written_on=date.today()), encoding="utf-8")
+    page.write_text(render_page(document, dataset, runs, written_on=date.today()), encoding="utf-8")
     _print({"report": str(runs / "report.json"), "table": str(runs / "report.md"), "page": str(page)})
 
 

@@ -1,4 +1,4 @@
-"""Controls that cost nothing: how far one gets without looking at what the task is about.
+"""Controls: models that see only what should not decide (the container, the background) or simple text statistics.
 
     container_features    T1: what the file's container tells, without one picture
     background_features   T2: what the background tells, without the object
@@ -45,10 +45,19 @@ def container_features(rows: Sequence[Row], manifest: Manifest) -> NDArray[np.fl
         path = manifest.video_path(row)
         if path is None:
             raise ValueError(f"row {row.id} has no video")
-        found = probe(path, limits)
+        container = probe(path, limits)
         size = path.stat().st_size
-        duration_s = max(found.end_s, 1e-3)
-        features.append((found.end_s, found.packets / duration_s, found.width, found.height, size, size / duration_s))
+        duration_s = max(container.end_s, 1e-3)
+        features.append(
+            (
+                container.end_s,
+                container.packets / duration_s,
+                container.width,
+                container.height,
+                size,
+                size / duration_s,
+            )
+        )
     return np.asarray(features, np.float64).reshape(len(rows), len(CONTAINER_FEATURES))
 
 

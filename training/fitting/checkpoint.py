@@ -26,7 +26,7 @@ class CheckpointError(Exception):
 
 
 class CheckpointCard(GrowingDocument):
-    """What a checkpoint is and where it came from."""
+    """``checkpoint.json``: a checkpoint's role, configuration, digests and decision policy."""
 
     first_fields: ClassVar = frozenset(
         {"role", "method", "config", "tasks", "policy", "privileged", "seed", "test_fold", "manifest_digest"}

@@ -1,4 +1,4 @@
-"""The frozen teacher's logits of every training row, computed once and read by every student."""
+"""The frozen teacher's logits of every training row, computed and stored once for all students."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ def read_soft_targets(path: Path, teacher: TeacherRecord, train: RowSet) -> dict
 
 
 def stored_order(path: Path, arrays: Any, teacher: TeacherRecord, train: RowSet, what: str) -> list[int]:
-    """Where in a file of this teacher's each of ``train``'s rows stands; ``arrays`` are the opened ``path``'s.
+    """Position of each of ``train``'s rows in this teacher's file; ``arrays`` are the opened ``path``'s.
 
     Raises:
         SoftTargetsError: the file is another teacher's or lacks a row.

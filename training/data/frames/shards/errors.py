@@ -1,4 +1,4 @@
-"""What may be wrong with shards.
+"""The errors of shards.
 
 ShardError             they cannot be had: no index, no such store, nothing written
 ├── OtherShards        whole, but made from another manifest or for another input spec: pack anew
