@@ -11,9 +11,10 @@ from pydantic import Field, ValidationError, model_validator
 from contract.decision import OperatingPoint
 from contract.frozen import FrozenDocument, GrowingDocument
 from contract.input_spec import InputSpec
+from training.errors import TrainingError
 
 
-class ConfigError(Exception):
+class ConfigError(TrainingError):
     """A configuration file that cannot be used. The message names the file and the field."""
 
 

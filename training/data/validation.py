@@ -14,6 +14,7 @@ from contract.errors import MediaError
 from contract.video import DecodeLimits, probe
 from training.data.connected_rows import text_of
 from training.data.manifest import SPLITS, TEXT_FIELDS, Manifest, Row
+from training.errors import TrainingError
 
 Severity = Literal["error", "warning"]
 _SHOWN = 20
@@ -44,7 +45,7 @@ class Fault:
         return f"{self.severity}: {place}: {self.column + ': ' if self.column else ''}{self.message}"
 
 
-class ManifestError(Exception):
+class ManifestError(TrainingError):
     """A manifest that cannot be trained on. ``faults`` holds every fault found, warnings too."""
 
     def __init__(self, faults: Iterable[Fault]) -> None:

@@ -15,13 +15,14 @@ from contract.frozen import GrowingDocument
 from training.atomic_write import replacing, write_json
 from training.config import RunConfig, faults_in
 from training.data.privileged import PrivilegedStatistics
+from training.errors import TrainingError
 from training.models.build import Role, build_model
 
 WEIGHTS_FILE = "weights.pt"
 CARD_FILE = "checkpoint.json"
 
 
-class CheckpointError(Exception):
+class CheckpointError(TrainingError):
     """A checkpoint that cannot be used. The message names the file."""
 
 

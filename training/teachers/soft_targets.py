@@ -16,6 +16,7 @@ from training.atomic_write import write_arrays
 from training.data.loading.row_set import RowSet, with_privileged
 from training.distillation.confidence import teacher_confidence
 from training.distillation.method import TeacherRecord
+from training.errors import TrainingError
 from training.fitting.checkpoint import CheckpointCard, read_checkpoint
 from training.fitting.predict import predict
 from training.teachers.cross_fitting import CrossFitCard, Parts, cross_fit_card, out_of_fold_logits, parts_digest
@@ -27,7 +28,7 @@ DEGENERATE_SPREAD = 0.02
 """Standard deviation of the confidence on training rows below which weighing by it is hardly weighing."""
 
 
-class SoftTargetsError(Exception):
+class SoftTargetsError(TrainingError):
     """Stored soft targets that belong to another teacher or other rows. The message names the file."""
 
 

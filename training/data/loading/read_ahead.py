@@ -19,13 +19,14 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from training.data.loading.batch_inputs import InputPlan, InputReader, RowError
+from training.errors import TrainingError
 
 AHEAD = 2
 """Batches under way for each worker."""
 _SHOWN_ROWS = 8
 
 
-class WorkerDied(RuntimeError):
+class WorkerDied(TrainingError):
     """A worker process died. The message names the rows it may have been reading."""
 
 

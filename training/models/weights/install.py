@@ -14,6 +14,7 @@ from scipy.interpolate import RectBivariateSpline
 from scipy.optimize import brentq
 from torch import Tensor
 
+from training.errors import TrainingError
 from training.models.weights.official_keys import Translation
 from training.models.xvlm import XVLM
 
@@ -30,7 +31,7 @@ FRESH_BY_DESIGN = (
 _TABLE_SUFFIX = ".relative_position_bias_table"
 
 
-class PretrainedError(Exception):
+class PretrainedError(TrainingError):
     """Weights that do not fit. The message names the source and every tensor that is at fault."""
 
 

@@ -7,8 +7,10 @@ ShardError             they cannot be had: no index, no such store, nothing writ
 
 from __future__ import annotations
 
+from training.errors import TrainingError
 
-class ShardError(Exception):
+
+class ShardError(TrainingError):
     """Shards that cannot be used. The message names the URL or the shard."""
 
 
