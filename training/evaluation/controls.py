@@ -1,9 +1,9 @@
 """Controls: models that see only what should not decide (the container, the background) or simple text statistics.
 
-    container_features    T1: what the file's container tells, without one picture
-    background_features   T2: what the background tells, without the object
+    container_features    of clips: duration, rate, size and bytes, without one picture
+    background_features   of clips: the background, without what moves before it
     fit_control           a plain model on either
-    fit_text_control      T3, T4 and T5's titles: what a linear model of words tells
+    fit_text_control      of titles: a linear model of words
 
 A model that does not beat its control has learnt the control.
 """
@@ -29,7 +29,7 @@ CONTAINER_FEATURES = ("duration_s", "fps", "width", "height", "bytes", "bytes_pe
 THUMBNAIL_SIDE = 12
 ControlModel = Literal["logistic", "forest", "extra_trees"]
 """Logistic regression on standardised features; a random forest, for the few features of a container; extra
-trees, for the many of a thumbnail (on T2's backgrounds they find far more than the other two)."""
+trees, for the many of a thumbnail (on backgrounds of restricted_object they find far more than the other two)."""
 
 
 def container_features(rows: Sequence[Row], manifest: Manifest) -> NDArray[np.float64]:
