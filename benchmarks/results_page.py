@@ -82,15 +82,17 @@ def _verdict(report: Mapping[str, Any]) -> str:
 
 
 def _errors(report: Mapping[str, Any]) -> str:
-    """What a moderator would see of the student: harmless rows flagged and positives missed, at its thresholds."""
+    """What a moderator would see of the student, the most false alarms first."""
     subject = subject_of(report)
     assert subject is not None
     shares = {name: task["methods"][subject] for name, task in report["tasks"].items()}
+    worst_first = sorted(shares, key=lambda name: -float(shares[name]["overkill"]["mean"]))
     words = [
-        f"{name} {100 * own['overkill']['mean']:.0f} % and {100 * own['miss_rate']['mean']:.0f} %"
-        for name, own in shares.items()
+        f"{100 * shares[name]['overkill']['mean']:.0f} % and {100 * shares[name]['miss_rate']['mean']:.0f} % on {name}"
+        for name in worst_first
     ]
-    return f"Of harmless rows {short(subject)} flags, and of positive ones it misses: {'; '.join(words)}."
+    first = f"At its thresholds {short(subject)} flags and misses, of harmless and of positive rows,"
+    return f"{first} {', '.join(words)}."
 
 
 def _claims(benchmark: Mapping[str, Any]) -> str:
@@ -98,7 +100,7 @@ def _claims(benchmark: Mapping[str, Any]) -> str:
     for name, claim in benchmark["claims"].items():
         by_verdict.setdefault(claim["verdict"], []).append(name)
     words = [f"{', '.join(names)}: {verdict}" for verdict, names in by_verdict.items()]
-    return f"The published claims on mean F1 over five tasks ({'; '.join(words)})."
+    return f"On mean F1 over five tasks. {'; '.join(words)[:1].upper()}{'; '.join(words)[1:]}."
 
 
 def _ratios(speed: Mapping[str, Any]) -> str:
