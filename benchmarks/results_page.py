@@ -87,12 +87,11 @@ def _errors(report: Mapping[str, Any]) -> str:
     assert subject is not None
     shares = {name: task["methods"][subject] for name, task in report["tasks"].items()}
     worst_first = sorted(shares, key=lambda name: -float(shares[name]["overkill"]["mean"]))
-    words = [
-        f"{100 * shares[name]['overkill']['mean']:.0f} % and {100 * shares[name]['miss_rate']['mean']:.0f} % on {name}"
-        for name in worst_first
-    ]
-    first = f"At its thresholds {short(subject)} flags and misses, of harmless and of positive rows,"
-    return f"{first} {', '.join(words)}."
+    share = {name: (shares[name]["overkill"]["mean"], shares[name]["miss_rate"]["mean"]) for name in worst_first}
+    flagged, missed = (f"{100 * value:.0f} %" for value in share[worst_first[0]])
+    others = [f"{100 * flags:.0f} % and {100 * misses:.0f} % on {name}" for name, (flags, misses) in share.items()]
+    first = f"{flagged} of harmless rows and misses {missed} of positive ones on {worst_first[0]}"
+    return f"At its thresholds {short(subject)} flags {'; '.join([first, *others[1:]])}."
 
 
 def _claims(benchmark: Mapping[str, Any]) -> str:
