@@ -61,8 +61,8 @@ class LazyCommands(TyperGroup):
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         """What the list of commands shows."""
-        found = COMMANDS.get(cmd_name)
-        return None if found is None else typer.core.TyperCommand(cmd_name, help=f"{found.summary}.")
+        command = COMMANDS.get(cmd_name)
+        return None if command is None else typer.core.TyperCommand(cmd_name, help=f"{command.summary}.")
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """The command that was called, imported."""
