@@ -30,7 +30,7 @@ def outside_of(model: bytes) -> list[str]:
     Raises:
         ValueError: the bytes are no ONNX graph.
     """
-    found: list[str] = []
+    outside: list[str] = []
     graphs = 0
     waiting: list[tuple[str, memoryview]] = [("model", memoryview(model))]
     while waiting:
@@ -48,10 +48,10 @@ def outside_of(model: bytes) -> list[str]:
                 name = bytes(value)
                 outside = name == _COMPILED_ELSEWHERE
         if outside:
-            found.append(name.decode("utf-8", "replace") or "unnamed")
+            outside.append(name.decode("utf-8", "replace") or "unnamed")
     if not graphs:
         raise ValueError("not an ONNX graph")
-    return sorted(found)
+    return sorted(outside)
 
 
 def _fields(message: memoryview) -> Iterator[tuple[int, int | memoryview]]:
