@@ -30,7 +30,7 @@ def outside_of(model: bytes) -> list[str]:
     Raises:
         ValueError: the bytes are no ONNX graph.
     """
-    outside: list[str] = []
+    found: list[str] = []
     graphs = 0
     waiting: list[tuple[str, memoryview]] = [("model", memoryview(model))]
     while waiting:
@@ -48,10 +48,10 @@ def outside_of(model: bytes) -> list[str]:
                 name = bytes(value)
                 outside = name == _COMPILED_ELSEWHERE
         if outside:
-            outside.append(name.decode("utf-8", "replace") or "unnamed")
+            found.append(name.decode("utf-8", "replace") or "unnamed")
     if not graphs:
         raise ValueError("not an ONNX graph")
-    return sorted(outside)
+    return sorted(found)
 
 
 def _fields(message: memoryview) -> Iterator[tuple[int, int | memoryview]]:

@@ -36,6 +36,11 @@ def test_every_linked_file_exists(page: Path) -> None:
     assert [link for link in links if not (page.parent / link).exists()] == []
 
 
+def test_no_two_decisions_have_one_number() -> None:
+    numbers = [path.name.partition("-")[0] for path in (ROOT / "docs" / "adr").glob("*.md")]
+    assert sorted(numbers) == sorted(set(numbers))
+
+
 def test_the_reply_shown_is_a_reply() -> None:
     block = re.search(r"```json\n(.*?)```", README, re.DOTALL)
     assert block is not None
