@@ -56,9 +56,10 @@ bench-serve: $(DEV)/.done ## Closed loop at 1, 8 and 32 callers beside a plain i
 bench-input: $(DEV)/.done ## The input pipeline alone and with a model in the loop: samples a second
 	$(DEV)/bin/python -m benchmarks.input_pipeline --out docs/benchmarks
 
-docs: $(DEV)/.done ## Regenerate docs/configuration.md, docs/metrics.md and the chart's generated files
+docs: $(DEV)/.done ## Regenerate docs/configuration.md, docs/metrics.md, the results and the chart's generated files
 	$(DEV)/bin/python -m service.settings --markdown > docs/configuration.md
 	$(DEV)/bin/python -m service.metrics --markdown > docs/metrics.md
+	$(DEV)/bin/python -m benchmarks.results_page
 	$(DEV)/bin/python helm/generate.py
 
 clean: ## Remove environments and caches, not data or runs

@@ -167,10 +167,10 @@ def _verified(path: Path, expected: str) -> bytes:
         data = path.read_bytes()
     except OSError as error:
         raise BundleError(f"{path}: cannot be read: {error.strerror}") from error
-    found = hashlib.sha256(data).hexdigest()
-    if found != expected:
+    actual = hashlib.sha256(data).hexdigest()
+    if actual != expected:
         raise BundleError(
-            f"{path}: its SHA-256 is {found[:12]}..., {MANIFEST_FILE} says {expected[:12]}...: "
+            f"{path}: its SHA-256 is {actual[:12]}..., {MANIFEST_FILE} says {expected[:12]}...: "
             "the file was altered or belongs to another bundle"
         )
     return data

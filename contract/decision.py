@@ -36,7 +36,7 @@ class TaskSpec(FrozenDocument):
     kind: TaskKind
     labels: tuple[str, ...] = Field(min_length=1)
     flag_labels: tuple[str, ...] = ()
-    """What a moderator wants to see. Empty: the positive of a binary task, every label of a multilabel one."""
+    """The labels that raise the flag. Empty: the positive of a binary task, every label of a multilabel one."""
     modalities: tuple[Modality, ...] = (Modality.VIDEO, Modality.TEXT)
     """What the task's training examples held. A request with none of these is answered, but marked unsupported."""
 

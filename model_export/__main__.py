@@ -63,8 +63,8 @@ def export(
     rows = None if manifest is None else read_manifest(manifest)
     if rows is not None and rows.digest() != card.manifest_digest:
         raise ExportError(f"{manifest}: not the manifest that the checkpoint was trained on")
-    found = None if report is None else _read_report(report)
-    request = BundleRequest(name, version, read_notes(notes), found, max_overkill, all_tasks)
+    document = None if report is None else _read_report(report)
+    request = BundleRequest(name, version, read_notes(notes), document, max_overkill, all_tasks)
     bundle = write_bundle(checkpoint, tokenizer, out, request)
     if rows is not None:
         held_out = HeldOut("val", card.test_fold, workers)
@@ -95,22 +95,22 @@ def reference(
 
 def _read_report(path: Path) -> dict[str, Any]:
     try:
-        found = json.loads(path.read_text())
+        document = json.loads(path.read_text())
     except OSError as error:
         raise ExportError(f"{path}: cannot be read: {error.strerror}") from error
     except ValueError as error:
         raise ExportError(f"{path}: not JSON: {error}") from error
-    if not isinstance(found, dict) or not {"manifest", "config_digest", "trials", "tasks"} <= set(found):
+    if not isinstance(document, dict) or not {"manifest", "config_digest", "trials", "tasks"} <= set(document):
         raise ExportError(f"{path}: not a report that `python -m training report` wrote")
-    return found
+    return document
 
 
 def _print(bundle: Bundle, more: dict[str, Any]) -> None:
-    found: dict[str, Any] = {"bundle": str(bundle.directory), "digest": bundle.digest}
-    found["bytes"] = sum(file.stat().st_size for file in bundle.directory.iterdir())
+    answer: dict[str, Any] = {"bundle": str(bundle.directory), "digest": bundle.digest}
+    answer["bytes"] = sum(file.stat().st_size for file in bundle.directory.iterdir())
     if bundle.reference is not None:
-        found["reference_rows"] = {task: histogram.rows for task, histogram in bundle.reference.tasks.items()}
-    typer.echo(json.dumps(found | more, indent=1))
+        answer["reference_rows"] = {task: histogram.rows for task, histogram in bundle.reference.tasks.items()}
+    typer.echo(json.dumps(answer | more, indent=1))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -130,7 +130,7 @@ def _scores(card: CheckpointCard, report: Mapping[str, Any], trial: int) -> list
         methods = report["tasks"][task.name]["methods"]
         if card.method not in methods:
             raise ExportError(f"the report says nothing of {card.method}: write it anew (`python -m training report`)")
-        controls = {name: found for name, found in methods.items() if name not in report["methods"]}
+        controls = {name: metrics for name, metrics in methods.items() if name not in report["methods"]}
         for metric, title in _METRICS.items():
             own = methods[card.method].get(metric)
             if own is None:
@@ -146,10 +146,11 @@ def _scores(card: CheckpointCard, report: Mapping[str, Any], trial: int) -> list
 
 
 def _in_words(task: str, method: str, report: Mapping[str, Any]) -> list[str]:
-    """How many rows stand behind the figures, and what the paired comparison with the baseline allows one to say."""
-    found = report["tasks"][task]
-    tested = f"- **{task}**: {found['rows_tested']} held-out rows in {found['groups_tested']} groups over all trials"
-    compared = found["comparisons"].get(f"{method} - ce")
+    """The number of rows behind the figures, and the paired comparison with the baseline in words."""
+    task_report = report["tasks"][task]
+    rows, groups = task_report["rows_tested"], task_report["groups_tested"]
+    tested = f"- **{task}**: {rows} held-out rows in {groups} groups over all trials"
+    compared = task_report["comparisons"].get(f"{method} - ce")
     if compared is None:
         return [tested + "."]
     words = ", ".join(f"{_METRICS[metric]} {verdict_on(value)}" for metric, value in compared.items())

@@ -56,9 +56,9 @@ def measure_parity(
     for seed, (batch, length) in enumerate(product(BATCH_SIZES, lengths)):
         inputs = random_inputs(spec, batch, length, vocab_size, seed)
         expected = model(**{name: torch.from_numpy(array) for name, array in inputs.items()})
-        found = graphs.run(inputs)
+        outputs = graphs.run(inputs)
         for task in tasks:
-            difference = float(np.abs(expected[task.name].numpy() - found[task.name]).max())
+            difference = float(np.abs(expected[task.name].numpy() - outputs[task.name]).max())
             largest = max(largest, difference)
             if not difference <= MAX_ABS_DIFFERENCE:
                 raise ParityError(

@@ -80,7 +80,7 @@ def measure_reference(bundle: Bundle, manifest: Manifest, cache: Path, held_out:
         test_fold=held_out.test_fold,
         rows=len(readable),
         failed=len(frames.failed),
-        tasks={name: count_scores(found) for name, found in scores.items() if found},
+        tasks={name: count_scores(flag_scores) for name, flag_scores in scores.items() if flag_scores},
     )
 
 
@@ -99,7 +99,7 @@ def _scores(rows: Sequence[Row], bundle: Bundle, frames: FrameCache, *, progress
     """Task -> the flag scores of the rows that support it."""
     manifest = bundle.manifest
     graphs = graphs_of(bundle)
-    found: dict[str, list[float]] = {task.name: [] for task in manifest.tasks}
+    flag_scores: dict[str, list[float]] = {task.name: [] for task in manifest.tasks}
     shown = progress and sys.stderr.isatty()
     for batch in tqdm(list(_batches(rows)), desc="scoring", unit="batch", disable=not shown):
         examples = [_inputs(row, bundle, frames) for row in batch]
@@ -111,8 +111,8 @@ def _scores(rows: Sequence[Row], bundle: Bundle, frames: FrameCache, *, progress
             )
             for name, decision in decide(own, manifest.tasks, manifest.policy, modalities).items():
                 if decision.supported:
-                    found[name].append(decision.flag_score)
-    return found
+                    flag_scores[name].append(decision.flag_score)
+    return flag_scores
 
 
 def _batches(rows: Sequence[Row]) -> Iterator[list[Row]]:

@@ -60,7 +60,7 @@ _FILES = (TOKENIZER_FILE, GOLDEN_FILE, CLIP_FILE, MODEL_CARD_FILE)
 
 @dataclass(frozen=True)
 class BundleRequest:
-    """What to call the bundle and what to say of it."""
+    """Name, version and model-card notes of a bundle."""
 
     name: str
     version: str
@@ -205,10 +205,10 @@ def _manifest(work: Path, card: CheckpointCard, request: BundleRequest, measured
     metrics: dict[str, dict[str, float]] = {}
     if request.report is not None:
         for task in card.tasks:
-            found = request.report["tasks"][task.name]["methods"][card.method]
+            by_metric = request.report["tasks"][task.name]["methods"][card.method]
             metrics[task.name] = {
                 metric: values["trials"][measured.trial]
-                for metric, values in found.items()
+                for metric, values in by_metric.items()
                 if values["trials"][measured.trial] is not None
             }
     return BundleManifest(

@@ -11,9 +11,10 @@ from pydantic import Field, ValidationError, model_validator
 from contract.decision import OperatingPoint
 from contract.frozen import FrozenDocument, GrowingDocument
 from contract.input_spec import InputSpec
+from training.errors import TrainingError
 
 
-class ConfigError(Exception):
+class ConfigError(TrainingError):
     """A configuration file that cannot be used. The message names the file and the field."""
 
 
@@ -184,8 +185,8 @@ class TeacherConfig(GrowingDocument):
     cross_fit_folds: int = Field(default=2, ge=2)
     """Into how many parts the training rows are split for the cross-fitted teacher: as many more teachers."""
     drop_top: int = Field(default=0, ge=0)
-    """How many of the privileged features that tell each flag best alone, on training rows, nobody reads: a teacher
-    that reads the label in disguise teaches nothing else."""
+    """How many privileged features are dropped: those that alone predict each flag best on training rows, because a
+    feature that is the label in disguise leaves nothing to distil."""
 
 
 class AugmentationConfig(FrozenDocument):
@@ -229,8 +230,8 @@ class OptimiserConfig(GrowingDocument):
     soft targets: served requests hold both, training rows seldom do. The draw knows no label."""
     task_weights: dict[str, float] = Field(default_factory=dict)
     accumulation_steps: int = Field(default=1, ge=1)
-    """In how many parts a process goes through its share of a batch before the optimiser steps. The batch, its loss and
-    the number of steps stay what they are; memory falls, and each part draws its own dropout."""
+    """Into how many parts a process splits its share of a batch, to accumulate gradients before the optimiser steps.
+    Batch, loss and number of steps stay the same; memory falls, and each part draws its own dropout."""
     schedule: Literal["linear", "cosine"] = "linear"
     """How the rate falls to zero after the warm-up."""
     encoder_lr: float | None = Field(default=None, gt=0)
@@ -265,7 +266,7 @@ class DistillationConfig(GrowingDocument):
     temperature: float = Field(default=2.0, gt=0)
     """T: both logits are divided by it in the distillation term, which is multiplied by T^2."""
     confidence: ConfidenceName = "true_prob"
-    """c_i: what the teacher's certainty in a row is taken to be."""
+    """c_i: how the teacher's confidence in a row is computed."""
     weighting: WeightingName = "scale"
     """How c_i enters: on the distillation term alone, as the row's own lambda, or with the batch's mean kept at 1."""
     gamma: float = Field(default=1.0, ge=0)
@@ -276,7 +277,7 @@ class DistillationConfig(GrowingDocument):
     """Divides the weights by their mean over the training rows of the same class, so that rare positives, which a
     teacher is less sure of, are not distilled less. Weights can then exceed 1."""
     swap_share: float = Field(default=0.25, ge=0, le=1)
-    """``pfd_joint``: lambda is 0 for this share of the steps, while the teacher is no good yet."""
+    """``pfd_joint``: lambda is 0 for this share of the steps, while the teacher is hardly trained."""
     preview_delta: float = Field(default=1.0, ge=0)
     """``pckd_preview`` and ``pckd``: delta, the weight of the distillation term. The authors' command leaves it 0."""
     pckd_beta: float = Field(default=0.05, ge=0)
@@ -292,9 +293,9 @@ class DistillationConfig(GrowingDocument):
     ea_temperature: float = Field(default=3.0, gt=0)
     """``ea_kd``: T' of the entropies."""
     tpd_beta: float = Field(default=0.5, ge=0)
-    """``tpd``: how much it is worth to differ from a teacher that is wrong."""
+    """``tpd``: weight of the term that moves the student away from a teacher that is wrong."""
     tpd_clip: float = Field(default=2.0, gt=0)
-    """``tpd``: nats beyond which differing more is worth no more."""
+    """``tpd``: nats at which that term is clipped."""
     mtl_beta: float = Field(default=0.5, ge=0)
     """``mtl``: weight of predicting the privileged features."""
 
@@ -371,7 +372,7 @@ class PretrainedConfig(GrowingDocument):
 
 
 class RunConfig(GrowingDocument):
-    """Everything that decides what a run will predict, the data apart."""
+    """Everything, except the data, that decides what a run will predict."""
 
     first_fields: ClassVar = frozenset({"input_spec", "model", "teacher", "optimiser", "distillation"})
 
@@ -427,8 +428,8 @@ def field_faults(error: ValidationError) -> list[tuple[str, str]]:
 
     What our own validators say stands as they say it, without the "Value error," that pydantic puts before.
     """
-    found = error.errors(include_url=False, include_input=False, include_context=False)
-    return [(".".join(map(str, e["loc"])), e["msg"].removeprefix("Value error, ")) for e in found]
+    errors = error.errors(include_url=False, include_input=False, include_context=False)
+    return [(".".join(map(str, e["loc"])), e["msg"].removeprefix("Value error, ")) for e in errors]
 
 
 def faults_in(error: ValidationError) -> str:

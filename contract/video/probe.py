@@ -46,7 +46,7 @@ that names the same bytes again and again would fill the memory from a small fil
 
 @dataclass(frozen=True)
 class VideoProbe:
-    """What the container says of its video stream.
+    """The container's facts about its video stream.
 
     Attributes:
         container: the demuxer's name.
@@ -165,7 +165,7 @@ def index_packets(source: Source, container: Any, limits: DecodeLimits) -> Packe
         raise _too_long(limits)
     if not whole or _fell_short(len(packets), stream, container, end_s) or missing_share(source) > 1 - _PROMISE_KEPT:
         raise TruncatedMedia("the file ends before the end that it declares: send the whole file")
-    found = VideoProbe(
+    summary = VideoProbe(
         container.format.name,
         context.codec.canonical_name,
         width,
@@ -175,7 +175,7 @@ def index_packets(source: Source, container: Any, limits: DecodeLimits) -> Packe
         len(packets),
         indexed,
     )
-    return PacketIndex(found, packets, tuple(pts), Fraction(stream.time_base))
+    return PacketIndex(summary, packets, tuple(pts), Fraction(stream.time_base))
 
 
 def _demux(container: Any, stream: Any, limits: DecodeLimits) -> tuple[list[Any], bool]:

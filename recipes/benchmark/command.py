@@ -81,12 +81,12 @@ def build_benchmark(out: Path, manifest: Manifest, size_name: str, *, replicates
     results = measure_all(out, manifest, replicates=replicates, seed=seed)
     report = build_report(out, manifest, replicates=replicates, seed=seed, results=results)
     mean = mean_over_tasks(results, plan.methods)
-    found = claims(mean)
+    judged = claims(mean)
     return report | {
         "size": size_name,
         "mean_over_tasks": mean,
-        "claims": found,
-        "verdict": verdict_paragraph(mean, found),
+        "claims": judged,
+        "verdict": verdict_paragraph(mean, judged),
         "provenance": provenance(out),
     }
 
@@ -141,23 +141,23 @@ def benchmark(
     if name not in given:
         raise typer.BadParameter(f"{sizes} has no size {name}")
     chosen = _overridden(given[name], methods, trials, replicates)
-    found = build_five_tasks(data) if data is not None else read_manifest(manifest or Path())
+    dataset = build_five_tasks(data) if data is not None else read_manifest(manifest or Path())
     if manifest is not None:
-        require_sound(found)
-    tasks = [task.name for task in found.tasks] if tuning_tasks is None else _names(tuning_tasks)
-    unknown = sorted(set(tasks) - {task.name for task in found.tasks})
+        require_sound(dataset)
+    tasks = [task.name for task in dataset.tasks] if tuning_tasks is None else _names(tuning_tasks)
+    unknown = sorted(set(tasks) - {task.name for task in dataset.tasks})
     if unknown or not tasks:
         raise typer.BadParameter(f"--tuning-tasks: {', '.join(unknown) or 'nothing'} is no task of the manifest")
     vocabulary = vocabulary or _vocabulary_under(data)
     settings = read_config(config or sizes.parent / chosen.config)
     request = Request(name, chosen, settings, Workplace(out, cache, vocabulary), jobs)
-    found = train(found, request)
+    dataset = train(dataset, request)
     if select_on_validation:
-        ranking = rank_on_validation(out, found, tasks, replicates=chosen.replicates)
+        ranking = rank_on_validation(out, dataset, tasks, replicates=chosen.replicates)
         typer.echo(json.dumps({"tuning_tasks": tasks, "ranking": ranking}, indent=1))
         return
-    document = build_benchmark(out, found, name, replicates=chosen.replicates)
-    written = write_benchmark(out, document, found)
+    document = build_benchmark(out, dataset, name, replicates=chosen.replicates)
+    written = write_benchmark(out, document, dataset)
     typer.echo(json.dumps({"verdict": document["verdict"], "written": [str(path) for path in written]}, indent=1))
 
 

@@ -1,4 +1,4 @@
-"""From tasks to one statement: means over tasks, comparisons of them, and the published claims held against them."""
+"""Means over tasks, their comparisons, and the published claims checked against them."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def mean_over_tasks(results: Sequence[TaskResult], methods: Sequence[str]) -> di
     means = _means(results, methods)
     return {
         "tasks": [result.task.name for result in results],
-        "methods": {m: {metric: _summary(v) for metric, v in found.items()} for m, found in means.items()},
+        "methods": {m: {metric: _summary(v) for metric, v in by_metric.items()} for m, by_metric in means.items()},
         "comparisons": compare(means, methods),
         "relative_gains": {
             f"{one} - {other}": {metric: relative_gain(means, one, other, metric) for metric in COMPARED}
@@ -55,19 +55,19 @@ def claims(mean: Mapping[str, Any]) -> dict[str, Any]:
     0 and holds the published value. refuted: it lies wholly below the published value. Else it cannot be decided. A
     share of the gap that is undefined decides nothing.
     """
-    found = {}
+    judged = {}
     for name, pair in (("gain over X-VLM", f"{SUBJECT} - {BASELINE}"), ("gain over PFD", f"{SUBJECT} - {RIVAL}")):
         gain = mean["relative_gains"].get(pair, {}).get("f1")
         if gain is not None:
-            found[name] = _claim(name, gain["gain"], gain["interval"])
+            judged[name] = _claim(name, gain["gain"], gain["interval"])
     closed = mean["gap_closed"].get(SUBJECT, {}).get("f1")
     if closed is not None:
-        found["gap closed"] = _claim("gap closed", closed["share"], closed["interval"], closed["why"])
-    return found
+        judged["gap closed"] = _claim("gap closed", closed["share"], closed["interval"], closed["why"])
+    return judged
 
 
 def judge(low: float | None, high: float | None, published: float) -> tuple[str, str]:
-    """(verdict, what the interval allows one to say) of a claim, from the interval of what it is about."""
+    """(verdict, reason in words) of a claim, from the interval of its quantity."""
     if low is None or high is None:
         return UNDECIDED, "it is not defined on these data"
     if high < 0:
@@ -82,11 +82,11 @@ def judge(low: float | None, high: float | None, published: float) -> tuple[str,
     return UNDECIDED, "neither no gain nor the published one is excluded"
 
 
-def verdict_paragraph(mean: Mapping[str, Any], found: Mapping[str, Any]) -> str:
-    """What the numbers allow one to say of the published claim, in sentences made from them alone."""
+def verdict_paragraph(mean: Mapping[str, Any], judged: Mapping[str, Any]) -> str:
+    """A paragraph on the published claims, made from the numbers alone."""
     tasks = len(mean["tasks"])
     sentences = [f"Mean F1 over {tasks} task{'s' if tasks != 1 else ''}, 95 % intervals."]
-    for name, claim in found.items():
+    for name, claim in judged.items():
         sentences.append(
             f"Published {name} {_percent(claim['published'], name)}: {claim['verdict']} "
             f"(found {_found(claim, name)}; {claim['why']})."
@@ -103,9 +103,9 @@ def _means(results: Sequence[TaskResult], methods: Sequence[str]) -> dict[str, d
     by_task = [result.means for result in results]
     return {
         method: {
-            metric: np.mean([found[method][metric] for found in by_task], axis=0)
+            metric: np.mean([means[method][metric] for means in by_task], axis=0)
             for metric in _AVERAGED
-            if all(metric in found[method] for found in by_task)
+            if all(metric in means[method] for means in by_task)
         }
         for method in (TEACHER, *methods)
     }

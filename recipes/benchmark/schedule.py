@@ -35,7 +35,7 @@ _NOT_AHEAD = ("privileged", "none", "joint")
 
 @dataclass(frozen=True)
 class Step:
-    """What one process trains at a time: a method of a trial, or, under the name ``teacher``, what comes before all."""
+    """One unit of work for a process: a method of a trial, or the trial's teacher (``teacher``), which comes first."""
 
     trial: Trial
     name: str
@@ -48,7 +48,7 @@ class Step:
         return self.trial.name, self.name
 
     def waits_for(self, unfinished: set[tuple[str, str]]) -> bool:
-        """Whether a step that it leans on, the teacher's first of all, is among the keys."""
+        """Whether a step that it depends on, such as the teacher's, is among the keys."""
         needed = {(self.trial.name, name) for name in (TEACHER, self.after) if name is not None and name != self.name}
         return bool(needed & unfinished)
 

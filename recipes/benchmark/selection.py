@@ -1,4 +1,4 @@
-"""Methods ranked on validation rows alone: how to choose a formulation without a look at test rows."""
+"""Methods ranked on validation rows alone, so that a formulation is chosen without test rows."""
 
 from __future__ import annotations
 
@@ -40,12 +40,12 @@ def rank_on_validation(
     """
     plan = read_plan(out, manifest)
     rows = {row.id: row for row in manifest.rows}
-    found = [
+    by_task = [
         measure(out, plan, manifest.task(name), rows, replicates=replicates, seed=seed, held_out="val").means
         for name in tasks
     ]
     means = {
-        method: {metric: np.mean([task[method][metric] for task in found], axis=0) for metric in _JUDGED}
+        method: {metric: np.mean([task[method][metric] for task in by_task], axis=0) for metric in _JUDGED}
         for method in plan.methods
     }
     ranking = []

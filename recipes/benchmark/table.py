@@ -83,24 +83,24 @@ def _summary(document: Mapping[str, Any], methods: Sequence[str]) -> list[str]:
 
 
 def _word(mean: Mapping[str, Any], pair: str) -> str:
-    found = mean["comparisons"].get(pair)
-    return "-" if found is None else str(found["f1"]["adjusted_verdict"])
+    comparison = mean["comparisons"].get(pair)
+    return "-" if comparison is None else str(comparison["f1"]["adjusted_verdict"])
 
 
 def _gaps(document: Mapping[str, Any]) -> list[str]:
     tasks, mean = document["tasks"], document["mean_over_tasks"]
     body = [
-        [f"`{m}`", *(gap(t["gap_closed"][m]["f1"]) for t in tasks.values()), gap(found["f1"])]
-        for m, found in mean["gap_closed"].items()
+        [f"`{m}`", *(gap(t["gap_closed"][m]["f1"]) for t in tasks.values()), gap(gaps_of_mean["f1"])]
+        for m, gaps_of_mean in mean["gap_closed"].items()
     ]
     return table(["method", *tasks, "mean"], body)
 
 
 def _mean_differences(document: Mapping[str, Any]) -> list[str]:
-    found = document["mean_over_tasks"]["comparisons"]
+    comparisons_of_means = document["mean_over_tasks"]["comparisons"]
     body = [
         [entry["f1"]["family"], f"`{pair}`", difference(entry["f1"]), difference(entry["pr_auc"])]
-        for pair, entry in found.items()
+        for pair, entry in comparisons_of_means.items()
     ]
     return table(["family", "difference", "F1", "PR-AUC"], body)
 

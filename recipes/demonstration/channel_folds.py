@@ -44,14 +44,14 @@ def in_channel_folds(
         if key in barred or (key and seen.setdefault(key, row.group) != row.group):
             continue
         channels[row.group].append(row)
-    kept = {name: found[:max_per_channel] for name, found in channels.items()}
+    kept = {name: titles[:max_per_channel] for name, titles in channels.items()}
     loads = [[0, 0] for _ in range(folds)]
     dealt: list[Row] = []
-    positives = {name: sum(map(positive, found)) for name, found in kept.items()}
+    positives = {name: sum(map(positive, titles)) for name, titles in kept.items()}
     for name in sorted(kept, key=lambda n: (-positives[n], -len(kept[n]), rank(seed, n))):
-        found = positives[name], len(kept[name]) - positives[name]
-        counted = 0 if found[0] else 1
+        counts = positives[name], len(kept[name]) - positives[name]
+        counted = 0 if counts[0] else 1
         fold = min(range(folds), key=lambda f: (loads[f][counted], f))
-        loads[fold] = [load + more for load, more in zip(loads[fold], found, strict=True)]
+        loads[fold] = [load + more for load, more in zip(loads[fold], counts, strict=True)]
         dealt += [row.model_copy(update={"split": None, "fold": fold}) for row in kept[name]]
     return sorted(dealt, key=lambda row: row.id)

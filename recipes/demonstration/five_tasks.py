@@ -1,7 +1,7 @@
 """T1 to T5 -> the manifest of the five-task benchmark, cross-validated throughout.
 
 Every row is tested once: clips by source video or background, titles by channel, in as many folds. The default
-manifest (``builders.tasks``) keeps the fixed splits of T3 and T4, whose test part holds 16 channels only; intervals
+manifest (``four_tasks``) keeps the fixed splits of T3 and T4, whose test part holds 16 channels only; intervals
 count channels, so here all of them are dealt to folds.
 """
 

@@ -67,16 +67,18 @@ def run_study(study: Study, seeds: range, stream: int) -> tuple[dict[str, Scores
 def _table(study: Study, scores: Mapping[str, Scores], teachers: Mapping[TeacherRole, Soft]) -> dict[str, Any]:
     comparisons = len(scores) - 1
     rows: dict[str, dict[str, Any]] = {}
-    for name, found in scores.items():
+    for name, method_scores in scores.items():
         rows[name] = {
-            "accuracy": _rounded(mean_interval(found.accuracy)),
-            "log_loss": _rounded(mean_interval(found.log_loss)),
+            "accuracy": _rounded(mean_interval(method_scores.accuracy)),
+            "log_loss": _rounded(mean_interval(method_scores.log_loss)),
         }
         if name != study.reference:
             base = scores[study.reference]
-            rows[name]["accuracy_difference"] = difference(found.accuracy, base.accuracy, comparisons).model_dump()
+            rows[name]["accuracy_difference"] = difference(
+                method_scores.accuracy, base.accuracy, comparisons
+            ).model_dump()
             rows[name]["log_loss_difference"] = difference(
-                found.log_loss, base.log_loss, comparisons, higher_is_better=False
+                method_scores.log_loss, base.log_loss, comparisons, higher_is_better=False
             ).model_dump()
     return {
         "about": study.about,
@@ -88,9 +90,9 @@ def _table(study: Study, scores: Mapping[str, Scores], teachers: Mapping[Teacher
 
 
 def _outcome(expected: Expectation, scores: Mapping[str, Scores], comparisons: int) -> dict[str, Any]:
-    found = difference(scores[expected.one].accuracy, scores[expected.other].accuracy, comparisons)
-    held = found.verdict != "better" if expected.verdict == "not better" else found.verdict == expected.verdict
-    return {**vars(expected), "found": found.model_dump(), "held": held}
+    outcome = difference(scores[expected.one].accuracy, scores[expected.other].accuracy, comparisons)
+    held = outcome.verdict != "better" if expected.verdict == "not better" else outcome.verdict == expected.verdict
+    return {**vars(expected), "found": outcome.model_dump(), "held": held}
 
 
 def curve(points: Mapping[float, tuple[dict[str, Scores], dict[TeacherRole, Soft]]]) -> dict[str, Any]:

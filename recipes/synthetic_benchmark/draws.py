@@ -83,7 +83,7 @@ def _case_rows(case: Case, rng: np.random.Generator, direction: Array, chosen: N
 
 
 def predictive(knob: float) -> Callable[[np.random.Generator], Draw]:
-    """Rows whose one privileged feature tells the more of the label the higher the knob in [0, 1].
+    """Rows whose privileged feature is the more predictive of the label the higher the knob in [0, 1].
 
     y = 1[s + e > 0] with s a function of x and e noise that nothing in x tells of. The feature is
     x* = s + rho e + tau n. Turning the knob up first takes the measurement noise away (tau: 4 -> 0), which teaches the

@@ -41,7 +41,7 @@ class Contender:
 
 @dataclass(frozen=True)
 class Soft:
-    """A trained teacher's say: logits (S, N, 1) of the training rows, temperatures (S,), held-out scores."""
+    """A trained teacher's outputs: logits (S, N, 1) of the training rows, temperatures (S,), held-out scores."""
 
     logits: Tensor
     temperatures: Tensor

@@ -1,4 +1,4 @@
-"""What is compared on which rows, and what is expected to come of it, written down before the run."""
+"""What is compared on which rows, and which outcome is expected; written before the run."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Expectation:
 
 @dataclass(frozen=True)
 class Study:
-    """One table: rows, contenders, and who is the reference the others are compared with."""
+    """One table: rows, contenders, and the reference that the others are compared with."""
 
     name: str
     about: str

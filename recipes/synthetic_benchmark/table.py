@@ -59,7 +59,7 @@ def _curve(curve: Mapping[str, Any]) -> list[str]:
 
 
 def _study(name: str, study: Mapping[str, Any]) -> list[str]:
-    teachers = ", ".join(f"{role} {_value(found, 100)}" for role, found in study["teachers"].items())
+    teachers = ", ".join(f"{role} {_value(accuracy, 100)}" for role, accuracy in study["teachers"].items())
     lines = [
         f"## {name}",
         "",
@@ -68,20 +68,20 @@ def _study(name: str, study: Mapping[str, Any]) -> list[str]:
         f"| method | accuracy | against `{study['reference']}` | log-loss | against `{study['reference']}` |",
         "|---|---|---|---|---|",
     ]
-    for method, found in study["methods"].items():
+    for method, scores in study["methods"].items():
         cells = [f"`{method}`"]
         for key, by in (("accuracy", 100), ("log_loss", 1)):
-            apart = found.get(f"{key}_difference")
-            cells += [_value(found[key], by), "-" if apart is None else _difference(apart, by)]
+            apart = scores.get(f"{key}_difference")
+            cells += [_value(scores[key], by), "-" if apart is None else _difference(apart, by)]
         lines.append("| " + " | ".join(cells) + " |")
     return lines
 
 
-def _value(found: Sequence[float], by: float, *, sign: bool = False) -> str:
+def _value(estimate: Sequence[float], by: float, *, sign: bool = False) -> str:
     digits = 1 if by == 100 else 3
-    mean, low, high = (f"{by * value:{'+' if sign else ''}.{digits}f}" for value in found)
+    mean, low, high = (f"{by * value:{'+' if sign else ''}.{digits}f}" for value in estimate)
     return f"{mean} [{low}, {high}]"
 
 
-def _difference(found: Mapping[str, Any], by: float) -> str:
-    return f"{_value((found['mean'], *found['interval']), by, sign=True)}: {found['verdict']}"
+def _difference(difference: Mapping[str, Any], by: float) -> str:
+    return f"{_value((difference['mean'], *difference['interval']), by, sign=True)}: {difference['verdict']}"

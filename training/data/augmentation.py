@@ -1,8 +1,7 @@
 """Changes of a training clip, the same for all its frames so that motion survives.
 
-What is drawn stands apart from what is done, so that one stream of random numbers decides an epoch whichever
-process changes the clips. Which changes leave a label what it is, the preset says: a flip destroys a task in which
-direction matters.
+Drawing a change is apart from applying it, so that one random stream decides an epoch, whichever process applies
+the changes. Which changes leave a label what it is, the preset says: a flip destroys a task in which direction matters.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Rows that share something: what is known of one row is known of those connected to it."""
+"""Connects rows that share a group, a clip or a text: a teacher of one has seen a part of the other."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def connected_groups(rows: Sequence[Row]) -> list[str]:
     """For each row the name of the connected groups it stands in: the first of their names.
 
     Groups are connected where they share a clip, or a text that is all of some row: a composed row shows the clip of
-    one row under the title of another, and a teacher that was told the label of either has seen a part of it. A title
+    one row under the title of another, and a teacher trained on either has seen a part of it. A title
     that only clips have may repeat ("untitled") and connects nothing.
     """
     whole_texts = {text_of(row) for row in rows if row.video is None}

@@ -1,6 +1,6 @@
-"""How well each privileged feature alone tells a task's flag: what tells it perfectly may be the label itself.
+"""How well each privileged feature alone predicts a task's flag: a perfect predictor may be the label itself.
 
-A teacher that reads the label in disguise teaches nothing but the label. HA-PFD (method.md 2.3) drops the most
+A teacher that reads such a feature can teach nothing beyond the label. HA-PFD (method.md 2.3) drops the most
 predictive features for that reason. Only training rows are read.
 """
 
@@ -95,11 +95,11 @@ def leakage_report(
 
 def most_telling(report: LeakageReport, top: int) -> tuple[tuple[str, str], ...]:
     """(group, feature) of the ``top`` first features of every flag, each once; presence is not a feature."""
-    found: dict[tuple[str, str], None] = {}
+    ranked: dict[tuple[str, str], None] = {}
     for flag in report.flags:
         features = [one for one in flag.features if one.feature != PRESENCE]
-        found |= dict.fromkeys((one.group, one.feature) for one in features[:top])
-    return tuple(found)
+        ranked |= dict.fromkeys((one.group, one.feature) for one in features[:top])
+    return tuple(ranked)
 
 
 def drop_features(manifest: Manifest, dropped: Sequence[tuple[str, str]]) -> Manifest:

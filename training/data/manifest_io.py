@@ -191,7 +191,7 @@ def row_fields(record: dict[str, Any], single_label_tasks: set[str]) -> dict[str
 
 
 def _mapping(value: Any, keep_null: bool = False) -> Any:
-    """A dictionary of what a map, a struct or a null column holds. In a struct null means absent."""
+    """A dictionary of the entries of a map, a struct or a null column. In a struct null means absent."""
     if value is None:
         return {}
     pairs = value.items() if isinstance(value, dict) else value

@@ -1,5 +1,8 @@
 """Privileged features as the teacher reads them: standardised on train, with a presence mask.
 
+Not scikit-learn's SimpleImputer and StandardScaler: their moments differ from these in the last bits, and checkpoint
+cards hold them; what is constant is decided here relative to the mean.
+
 N rows, F features of a group
 """
 
@@ -37,7 +40,7 @@ class GroupStatistics(FrozenDocument):
 
 
 class PrivilegedStatistics(FrozenDocument):
-    """What a teacher must know of the privileged features it was trained on; saved as JSON beside it."""
+    """The standardisation of the privileged features a teacher was trained on; saved in its checkpoint's card."""
 
     groups: tuple[GroupStatistics, ...] = Field(default=())
 

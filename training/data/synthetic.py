@@ -77,9 +77,9 @@ def generate(directory: Path, *, clips: int = 48, titles: int = 96, seed: int = 
         raise ValueError(f"needs at least {MIN_CLIPS} clips and {MIN_TITLES} titles")
     (directory / "clips").mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(seed)
-    told = _unique_titles(rng)
-    rows = [_clip_row(i, directory, rng, told) for i in range(clips)]
-    rows += [_title_row(i, rng, told) for i in range(titles)]
+    titled_topics = _unique_titles(rng)
+    rows = [_clip_row(i, directory, rng, titled_topics) for i in range(clips)]
+    rows += [_title_row(i, rng, titled_topics) for i in range(titles)]
     manifest = Manifest(
         name="synthetic",
         tasks=(DIRECTION, SHAPE, TOPICS),
@@ -92,7 +92,7 @@ def generate(directory: Path, *, clips: int = 48, titles: int = 96, seed: int = 
     return manifest
 
 
-def _clip_row(i: int, directory: Path, rng: np.random.Generator, told: Iterator[tuple[str, list[str]]]) -> Row:
+def _clip_row(i: int, directory: Path, rng: np.random.Generator, titled_topics: Iterator[tuple[str, list[str]]]) -> Row:
     scene, direction = divmod(i, 2)
     shape = (i // (2 * FOLDS) + direction) % len(SHAPE.labels)
     velocity = _SPEED if direction else -_SPEED
@@ -109,7 +109,7 @@ def _clip_row(i: int, directory: Path, rng: np.random.Generator, told: Iterator[
     privileged = _observed(TRACK, track, rng)
     views = float(np.round(np.exp(rng.normal(8, 2))))
     if scene % 2:
-        texts["title"], topics = next(told)
+        texts["title"], topics = next(titled_topics)
         labels[TOPICS.name] = list(topics)
         privileged |= _observed(RECEPTION, _reception(topics, views, rng), rng)
     return Row(
@@ -125,10 +125,10 @@ def _clip_row(i: int, directory: Path, rng: np.random.Generator, told: Iterator[
     )
 
 
-def _title_row(i: int, rng: np.random.Generator, told: Iterator[tuple[str, list[str]]]) -> Row:
+def _title_row(i: int, rng: np.random.Generator, titled_topics: Iterator[tuple[str, list[str]]]) -> Row:
     channel = i // 2
     splits: tuple[Split, ...] = ("test", "val", "train", "train", "train", "train")
-    title, topics = next(told)
+    title, topics = next(titled_topics)
     texts = {"title": title}
     if i % 4 == 3:
         words = title.split()

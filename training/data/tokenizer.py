@@ -1,4 +1,7 @@
-"""The ``tokenizer.json`` that a run encodes with and a bundle carries: WordPiece, lower-cased as bert-base-uncased."""
+"""The ``tokenizer.json`` that a run encodes with and a bundle carries: WordPiece, lower-cased as bert-base-uncased.
+
+Not ``BertWordPieceTokenizer``: its file has a post-processor that adds [CLS] and [SEP]; here ``contract.text`` does.
+"""
 
 from __future__ import annotations
 

@@ -14,6 +14,7 @@ from contract.errors import MediaError
 from contract.video import DecodeLimits, probe
 from training.data.connected_rows import text_of
 from training.data.manifest import SPLITS, TEXT_FIELDS, Manifest, Row
+from training.errors import TrainingError
 
 Severity = Literal["error", "warning"]
 _SHOWN = 20
@@ -44,7 +45,7 @@ class Fault:
         return f"{self.severity}: {place}: {self.column + ': ' if self.column else ''}{self.message}"
 
 
-class ManifestError(Exception):
+class ManifestError(TrainingError):
     """A manifest that cannot be trained on. ``faults`` holds every fault found, warnings too."""
 
     def __init__(self, faults: Iterable[Fault]) -> None:
@@ -81,7 +82,7 @@ def validate(manifest: Manifest, *, check_media: bool) -> list[Fault]:
     ]
     if check_media:
         checks.append(_media)
-    return [Fault(manifest.rows_file, *found) for check in checks for found in check(manifest, numbered)]
+    return [Fault(manifest.rows_file, *finding) for check in checks for finding in check(manifest, numbered)]
 
 
 def check(manifest: Manifest, *, check_media: bool) -> list[Fault]:
@@ -107,7 +108,7 @@ def require_sound(manifest: Manifest, *, clips_at_hand: bool = True) -> None:
         ManifestError: there is an error.
     """
     faults = check(manifest, check_media=False)
-    missing = [Fault(manifest.rows_file, *found) for found in _missing_clips(manifest)] if clips_at_hand else []
+    missing = [Fault(manifest.rows_file, *finding) for finding in _missing_clips(manifest)] if clips_at_hand else []
     if missing:
         raise ManifestError(missing)
     for fault in faults:
@@ -115,7 +116,7 @@ def require_sound(manifest: Manifest, *, clips_at_hand: bool = True) -> None:
 
 
 def require_rows_left(manifest: Manifest, failed: Collection[str], test_folds: Iterable[int | None]) -> None:
-    """Names the tasks for which too few rows are left without those that failed to decode.
+    """Raises where, without the rows that failed to decode, a task has too few rows left.
 
     Args:
         manifest: sound before.
@@ -128,7 +129,7 @@ def require_rows_left(manifest: Manifest, failed: Collection[str], test_folds: I
     left = manifest.model_copy(update={"rows": tuple(row for row in manifest.rows if row.id not in failed)})
     numbered = list(enumerate(left.rows, start=1))
     place = f"{manifest.name} without the {len(failed)} rows whose clip cannot be decoded"
-    faults = [Fault(place, *found) for check in (_parts, _classes) for found in check(left, numbered)]
+    faults = [Fault(place, *finding) for check in (_parts, _classes) for finding in check(left, numbered)]
     errors = [fault for fault in faults if fault.severity == "error"]
     if errors:
         raise ManifestError(errors)
@@ -136,7 +137,7 @@ def require_rows_left(manifest: Manifest, failed: Collection[str], test_folds: I
 
 
 def require_classes(manifest: Manifest, test_folds: Iterable[int | None]) -> None:
-    """Names, before anything is trained, the tasks of which some trial sees one class only.
+    """Raises, before anything is trained, where some trial's training rows of a task hold one class only.
 
     A fold of one class is what ``validate`` warns of; here folds count as the trials put them together. Without both
     classes in val the threshold stays 0.5, without both in test the scores are undefined: that is logged.
@@ -156,8 +157,8 @@ def require_classes(manifest: Manifest, test_folds: Iterable[int | None]) -> Non
                 labels = [row.labels[task.name] for row in rows if task.name in row.labels]
                 if task.kind is TaskKind.MULTILABEL or len({label in task.flagged_by for label in labels}) != 1:
                     continue
-                found = ", ".join(sorted({str(label) for label in labels}))
-                message = f"the {len(labels)} {held} hold one class of the flag only: {found}"
+                labels_held = ", ".join(sorted({str(label) for label in labels}))
+                message = f"the {len(labels)} {held} hold one class of the flag only: {labels_held}"
                 severity: Severity = "error" if split == "train" else "warning"
                 faults.append(Fault(manifest.name, None, f"labels.{task.name}", message, severity))
     if any(fault.severity == "error" for fault in faults):
@@ -282,17 +283,17 @@ def _constant_features(manifest: Manifest, rows: _Numbered) -> _Found:
 
 def _straddling_groups(manifest: Manifest, rows: _Numbered) -> _Found:
     first: dict[str, tuple[int, object]] = {}
-    told: set[str] = set()
+    reported: set[str] = set()
     for number, row in rows:
         place = (row.split, row.fold)
         before, where = first.setdefault(row.group, (number, place))
-        if where != place and row.group not in told:
-            told.add(row.group)
+        if where != place and row.group not in reported:
+            reported.add(row.group)
             yield number, "group", f"its group also stands in another split or fold, in row {before}", "error"
 
 
 def _straddling_content(manifest: Manifest, rows: _Numbered) -> _Found:
-    # A clip's title may repeat; only where it is all of some row is it an example again, alone or under another clip.
+    # Titles of clips may repeat ("untitled"): a repeated title counts as a duplicate only if some row is title-only.
     whole_texts = {text_of(row) for _, row in rows if row.video is None}
     for column in ("texts", "video"):
         first: dict[object, tuple[int, object]] = {}

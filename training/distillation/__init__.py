@@ -1,7 +1,7 @@
-"""How a student learns from labels and from a teacher that saw more than it does.
+"""The losses by which a student learns from labels and from a teacher that reads privileged features.
 
     task_losses   per-row cross-entropy and distillation terms of binary, multiclass and multilabel heads
-    task_batch    what a method reads: rows, targets, soft targets, and where in the training they stand
+    task_batch    what a method reads: logits, targets, soft targets, and the step of the training
     confidence    teacher logits (and labels) -> confidence c_i of each row, in [0, 1]
     row_weights   confidence -> weight: power, floor, the same mean for every class
     teacher_advantage  teacher logits and labels -> how much of a task's uncertainty the teacher removes

@@ -1,4 +1,4 @@
-"""The loss of a batch: the method's loss of each task, with everything that a method may read of its rows."""
+"""The loss of a batch: the mean over tasks of the method's loss on the task's labelled rows."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from training.models.companions import (
 
 @dataclass(frozen=True)
 class LossPlan:
-    """What the losses of a whole training have in common.
+    """Everything that the loss of every step of one training reads.
 
     Attributes:
         method: of the registry.
@@ -103,15 +103,17 @@ def plan_loss(
         total_steps: of the whole training.
 
     Raises:
-        ValueError: batches are gone through in parts, and the method's rows depend on each other.
+        ValueError: gradients are accumulated over parts of a batch, and the method couples the rows of a batch.
     """
     if METHODS[method].couples_rows and config.optimiser.accumulation_steps > 1:
         raise ValueError(f"method {method} looks at a batch as a whole: it needs optimiser.accumulation_steps 1")
     temperatures = {} if teacher is None else dict(teacher.temperatures)
     options = METHODS[method].configured(config.distillation)
-    labelled = {name: (*_labelled(name, train), temperatures.get(name, 1.0)) for name in train.soft_targets}
-    means = {name: class_means(*rows, options) for name, rows in labelled.items()} if options.per_class_norm else {}
-    advantages = {name: teacher_advantage(*rows) for name, rows in labelled.items() if len(rows[0])}
+    labelled_by_task = {name: (*_labelled(name, train), temperatures.get(name, 1.0)) for name in train.soft_targets}
+    means: dict[str, Tensor] = {}
+    if options.per_class_norm:
+        means = {name: class_means(*arguments, options) for name, arguments in labelled_by_task.items()}
+    advantages = {name: teacher_advantage(*rows) for name, rows in labelled_by_task.items() if len(rows[0])}
     context = TrainingContext(seed=seed, total_steps=total_steps)
     weights = _label_weights(train) if config.optimiser.balance == "class" else {}
     return LossPlan(METHODS[method], config, temperatures, means, advantages, context, weights)

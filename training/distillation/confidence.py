@@ -1,8 +1,8 @@
 """Confidence of a frozen teacher in each row, c_i in [0, 1] (method.md 1.5).
 
-The teacher's logits are divided by its own calibration temperature, not by the distillation temperature T: an
-over-confident teacher would otherwise weigh every row alike. In a multilabel task every label has its own confidence,
-that of a binary task.
+The teacher's logits are divided by its own calibration temperature, not by the distillation temperature T: with an
+over-confident teacher all weights would otherwise be nearly equal. In a multilabel task every label has its own
+confidence, that of a binary task.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ ConfidenceFunction = Callable[[Tensor, Tensor, TaskKind], Tensor]
 
 
 def true_prob(calibrated_NK: Tensor, targets: Tensor, kind: TaskKind) -> Tensor:
-    """c_i = p_t[y_i] (method.md 1.5): what the teacher gives the true label. A wrong teacher silences itself."""
+    """c_i = p_t[y_i] (method.md 1.5): the teacher's probability of the true label; low where it is wrong."""
     if kind is TaskKind.MULTICLASS:
         return torch.softmax(calibrated_NK, dim=1).gather(1, targets[:, None])[:, 0]
     logits = calibrated_NK[:, 0] if kind is TaskKind.BINARY else calibrated_NK
@@ -29,7 +29,7 @@ def true_prob(calibrated_NK: Tensor, targets: Tensor, kind: TaskKind) -> Tensor:
 
 
 def max_prob(calibrated_NK: Tensor, targets: Tensor, kind: TaskKind) -> Tensor:
-    """c_i = max_k p_t[k] (method.md 1.5; CWTM, arXiv:1805.04770). Knows no label: trusts confident mistakes."""
+    """c_i = max_k p_t[k] (method.md 1.5; CWTM, arXiv:1805.04770). Reads no label: a confident mistake counts fully."""
     return log_probabilities(calibrated_NK, kind).amax(dim=-1).exp()
 
 
@@ -41,7 +41,7 @@ def max_prob_norm(calibrated_NK: Tensor, targets: Tensor, kind: TaskKind) -> Ten
 
 
 def entropy_confidence(calibrated_NK: Tensor, targets: Tensor, kind: TaskKind) -> Tensor:
-    """c_i = 1 - H(p_t) / log K (method.md 1.5). Knows no label."""
+    """c_i = 1 - H(p_t) / log K (method.md 1.5). Reads no label."""
     log_p = log_probabilities(calibrated_NK, kind)
     return (1 - entropy(log_p) / math.log(log_p.shape[-1])).clamp(0, 1)
 
@@ -61,7 +61,7 @@ def margin(calibrated_NK: Tensor, targets: Tensor, kind: TaskKind) -> Tensor:
 
 
 def uniform(calibrated_NK: Tensor, targets: Tensor, kind: TaskKind) -> Tensor:
-    """c_i = 1: every row alike, which is PFD. The control of every other confidence."""
+    """c_i = 1: the same weight for every row, which is PFD. The control for every other confidence."""
     return torch.ones_like(true_prob(calibrated_NK, targets, kind))
 
 

@@ -1,4 +1,4 @@
-"""The table of training methods: what each one's loss is, whose teaching it reads, and which settings it fixes.
+"""The table of training methods: the loss of each, the teacher it needs, and the settings it fixes.
 
 A new method is one row here and, where its loss is new, one function in ``methods``.
 """
@@ -77,7 +77,7 @@ METHODS: Final[dict[str, Method]] = {method.name: method for method in _ALL}
 
 
 def require_known(names: Iterable[str]) -> None:
-    """Does nothing where every name is in the table.
+    """Raises unless every name is in the table.
 
     Raises:
         ValueError: one is not; the message names it and lists those there are.

@@ -13,7 +13,7 @@ from training.distillation.task_losses import class_index
 
 
 def confidence_weights(batch: TaskBatch, config: DistillationConfig) -> Tensor:
-    """The shaped confidence of each row, detached, of the shape of ``cross_entropy``'s result.
+    """The weight of each row: its shaped confidence, detached, of the shape of ``cross_entropy``'s result.
 
     It lies in [0, 1]; with ``per_class_norm`` it is at least 0 and has mean 1 over each class's training rows.
 

@@ -1,4 +1,4 @@
-"""What a method reads: one task's rows of a batch, and where in the training they stand."""
+"""What a method reads: one task's labelled rows of a batch, and the step of the training."""
 
 from __future__ import annotations
 
@@ -37,13 +37,13 @@ class TrainingContext:
     label_weights: Tensor | None = None
 
     def generator(self) -> torch.Generator:
-        """A fresh generator of this seed and step: what it draws leaves the global generator where it was."""
+        """A fresh generator for this seed and step; the global generator is not used."""
         return torch.Generator().manual_seed(self.seed * 1_000_003 + self.step)
 
 
 @dataclass(frozen=True, eq=False)
 class PrivilegedPrediction:
-    """What the student's auxiliary outputs say of the privileged features, and what those are.
+    """The student's predictions of the privileged features, and their true values.
 
     Attributes:
         predicted_NF: by the student, in standard deviations.
@@ -58,7 +58,7 @@ class PrivilegedPrediction:
 
 @dataclass(frozen=True, eq=False)
 class FeaturePair:
-    """What student and teacher represent of the same rows, and what the last layers of their heads make of it.
+    """Features of student and teacher on the same rows, and the outputs of their classifiers on them.
 
     Attributes:
         student_anchor_NK: (N, K), W_s^T n(E1 f_s): the student's last layer on its projected, normalised feature.

@@ -1,4 +1,4 @@
-"""How much of a task's uncertainty a teacher removes: what says whether it is worth being distilled at all."""
+"""How much of a task's uncertainty the teacher removes, compared with knowing only the class shares."""
 
 from __future__ import annotations
 

@@ -22,7 +22,8 @@ def scale(hard_N: Tensor, soft_N: Tensor, weight_N: Tensor, lam: float) -> Tenso
 
 
 def mix(hard_N: Tensor, soft_N: Tensor, weight_N: Tensor, lam: float) -> Tensor:
-    """mean[(1 - lambda c_i) CE_i + lambda c_i KD_i] (method.md 1.5, `mix`): what the teacher loses, the label gains.
+    """mean[(1 - lambda c_i) CE_i + lambda c_i KD_i] (method.md 1.5, `mix`): weight taken from
+    distillation goes to the label loss.
 
     Written as `scale` plus lambda mean((1 - c_i) CE_i), so that c_i = 1 is PFD bit for bit. Weights above 1 / lambda
     (possible with ``per_class_norm``) count as 1 / lambda: the label's share is never negative.
@@ -32,12 +33,12 @@ def mix(hard_N: Tensor, soft_N: Tensor, weight_N: Tensor, lam: float) -> Tensor:
 
 
 def norm(hard_N: Tensor, soft_N: Tensor, weight_N: Tensor, lam: float) -> Tensor:
-    """`scale` with c_i / mean_batch(c) (method.md 1.5, `norm`): as much distillation as PFD, dealt out otherwise."""
+    """`scale` with c_i / mean_batch(c) (method.md 1.5, `norm`): the same total as PFD, distributed differently."""
     return scale(hard_N, soft_N, mean_one(weight_N), lam)
 
 
 def mean_one(weight_N: Tensor, dim: int | None = None) -> Tensor:
-    """The weights divided by their mean, over all of them or along ``dim``; zeros stay zeros where all are."""
+    """The weights divided by their mean, over all of them or along ``dim``; weights that are all 0 stay 0."""
     mean = weight_N.mean() if dim is None else weight_N.mean(dim=dim)
     return weight_N / mean.clamp(min=_SMALLEST_MEAN)
 

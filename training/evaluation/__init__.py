@@ -1,4 +1,4 @@
-"""Scores and labels -> numbers that can be believed. Knows no checkpoint and no file of a run.
+"""Scores and labels -> metrics with intervals. Reads no checkpoint and no file of a run.
 
 calibration   temperatures and thresholds, from validation rows alone
 metrics       F1, PR-AUC and their kin under row weights

@@ -33,7 +33,7 @@ def fit_temperature(logits_NK: NDArray[np.float32], targets: TaskTargets) -> flo
 
 
 def at_bound(temperature: float) -> bool:
-    """Whether the search ended where it may not go further: the logits are of no use, or too few rows tell."""
+    """Whether the fitted temperature lies at a bound of the search: uninformative logits, or too few rows."""
     low, high = TEMPERATURE_BOUNDS
     return not low * 1.01 < temperature < high / 1.01
 

@@ -13,7 +13,7 @@ from training.evaluation.metrics import Array
 
 BASELINE, TEACHER, RIVAL, SUBJECT = "ce", "teacher", "pfd", "cpfd"
 TAMPERED: Final = ("cpfd_constant", "cpfd_shuffled", "cpfd_inverted")
-"""CPFD with its weights tampered with: a gain that they share is not owed to confidence."""
+"""CPFD with manipulated weights: a gain that they share is not due to confidence."""
 COMPARED: Final = ("f1", "pr_auc")
 Means = Mapping[str, Mapping[str, Array]]
 """Method -> metric -> (1 + R,): the estimate, then each replicate's."""
@@ -28,7 +28,7 @@ def families(methods: Iterable[str], controls: Iterable[str] = ()) -> dict[str, 
     """
     students = list(methods)
     rivals = [m for m in students if m not in (BASELINE, RIVAL, SUBJECT, *TAMPERED)]
-    found = {
+    by_family = {
         "teacher": [(TEACHER, BASELINE)],
         "against the baseline": [(m, BASELINE) for m in students if m != BASELINE],
         "against PFD": [(m, RIVAL) for m in students if m not in (BASELINE, RIVAL)],
@@ -38,12 +38,12 @@ def families(methods: Iterable[str], controls: Iterable[str] = ()) -> dict[str, 
         "against the controls": [(m, control) for m in (BASELINE, SUBJECT) for control in controls],
     }
     known = {TEACHER, *students, *controls}
-    kept = {name: [pair for pair in pairs if set(pair) <= known] for name, pairs in found.items()}
+    kept = {name: [pair for pair in pairs if set(pair) <= known] for name, pairs in by_family.items()}
     return {name: pairs for name, pairs in kept.items() if pairs}
 
 
 def _without_privileged(method: str) -> str:
-    """The control that differs in what the teacher reads, and in the weights where there are any; "" without one."""
+    """The same distillation from a teacher without privileged features, as a control; "" where there is none."""
     known = METHODS.get(method)
     if known is None or not (known.reads_soft_targets and known.reads_privileged):
         return ""
@@ -62,9 +62,9 @@ def compare(means: Means, methods: Iterable[str], controls: Iterable[str] = ()) 
             for one, other in pairs
         }
         for metric in COMPARED:
-            adjusted = holm({pair: p_value(found[metric][1:]) for pair, found in differences.items()})
-            for pair, found in differences.items():
-                entry = _difference(found[metric], adjusted[pair]) | {"family": family}
+            adjusted = holm({pair: p_value(difference[metric][1:]) for pair, difference in differences.items()})
+            for pair, difference in differences.items():
+                entry = _difference(difference[metric], adjusted[pair]) | {"family": family}
                 report.setdefault(pair, {})[metric] = entry
     return report
 

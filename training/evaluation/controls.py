@@ -1,9 +1,9 @@
-"""Controls that cost nothing: how far one gets without looking at what the task is about.
+"""Controls: models that see only what should not decide (the container, the background) or simple text statistics.
 
-    container_features    T1: what the file's container tells, without one picture
-    background_features   T2: what the background tells, without the object
+    container_features    of clips: duration, rate, size and bytes, without one picture
+    background_features   of clips: the background, without what moves before it
     fit_control           a plain model on either
-    fit_text_control      T3, T4 and T5's titles: what a linear model of words tells
+    fit_text_control      of titles: a linear model of words
 
 A model that does not beat its control has learnt the control.
 """
@@ -29,7 +29,7 @@ CONTAINER_FEATURES = ("duration_s", "fps", "width", "height", "bytes", "bytes_pe
 THUMBNAIL_SIDE = 12
 ControlModel = Literal["logistic", "forest", "extra_trees"]
 """Logistic regression on standardised features; a random forest, for the few features of a container; extra
-trees, for the many of a thumbnail (on T2's backgrounds they find far more than the other two)."""
+trees, for the many of a thumbnail (on backgrounds of restricted_object they find far more than the other two)."""
 
 
 def container_features(rows: Sequence[Row], manifest: Manifest) -> NDArray[np.float64]:
@@ -45,10 +45,19 @@ def container_features(rows: Sequence[Row], manifest: Manifest) -> NDArray[np.fl
         path = manifest.video_path(row)
         if path is None:
             raise ValueError(f"row {row.id} has no video")
-        found = probe(path, limits)
+        container = probe(path, limits)
         size = path.stat().st_size
-        duration_s = max(found.end_s, 1e-3)
-        features.append((found.end_s, found.packets / duration_s, found.width, found.height, size, size / duration_s))
+        duration_s = max(container.end_s, 1e-3)
+        features.append(
+            (
+                container.end_s,
+                container.packets / duration_s,
+                container.width,
+                container.height,
+                size,
+                size / duration_s,
+            )
+        )
     return np.asarray(features, np.float64).reshape(len(rows), len(CONTAINER_FEATURES))
 
 

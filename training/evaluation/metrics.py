@@ -8,7 +8,7 @@ metric itself.
     at a validation precision       recall_at_p80, precision_at_p80, recall_at_p90, precision_at_p90
     of the probability              ece, brier
 
-``max_*`` choose their threshold on the scored rows themselves: what no operator can do, an upper end.
+``max_*`` choose their threshold on the scored rows themselves, which no operator can: an upper bound.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ def operating_points(rows: Scored, weights_RN: Array) -> OperatingPoints:
 
 
 def f1(rows: Scored, weights_RN: Array) -> Array:
-    """(R,) F1 of the flag; NaN without positives, as recall and PR-AUC: a draw without any says nothing of a method."""
+    """(R,) F1 of the flag; NaN without positives, as are recall and PR-AUC."""
     hits = weights_RN @ (rows.flagged & rows.positive)
     called, there = weights_RN @ rows.flagged, weights_RN @ rows.positive
     return np.where(there > 0, _share(2 * hits, called + there, 0.0), np.nan)
@@ -109,7 +109,7 @@ def recall_at(rows: Scored, weights_RN: Array, precision: str) -> Array:
 
 
 def precision_at(rows: Scored, weights_RN: Array, precision: str) -> Array:
-    """(R,) the precision that ``recall_at`` truly had on these rows; NaN where nothing is flagged."""
+    """(R,) the precision on these rows at ``recall_at``'s threshold; NaN where nothing is flagged."""
     if precision not in rows.flagged_at:
         return np.full(len(weights_RN), np.nan)
     flagged = rows.flagged_at[precision]
@@ -185,14 +185,14 @@ _DIRECT: Final[dict[str, Metric]] = {
 def evaluate(rows: Scored, weights_RN: Array) -> dict[str, Array]:
     """Metric -> (R,): every metric that the rows allow. Views and validation thresholds may be missing."""
     points = operating_points(rows, weights_RN)
-    found = {name: metric(rows, weights_RN) for name, metric in _DIRECT.items()}
-    found |= {name: metric(points) for name, metric in _RANKED.items()}
+    values = {name: metric(rows, weights_RN) for name, metric in _DIRECT.items()}
+    values |= {name: metric(points) for name, metric in _RANKED.items()}
     if rows.views is not None:
-        found["vv_leakage"] = vv_leakage(rows, weights_RN)
+        values["vv_leakage"] = vv_leakage(rows, weights_RN)
     for name in rows.flagged_at:
-        found[f"recall_at_{name}"] = recall_at(rows, weights_RN, name)
-        found[f"precision_at_{name}"] = precision_at(rows, weights_RN, name)
-    return found
+        values[f"recall_at_{name}"] = recall_at(rows, weights_RN, name)
+        values[f"precision_at_{name}"] = precision_at(rows, weights_RN, name)
+    return values
 
 
 def pr_auc(rows: Scored, weights_RN: Array) -> Array:
@@ -208,7 +208,7 @@ METRICS: Final[dict[str, Metric]] = _DIRECT | {
 
 
 def point(rows: Scored) -> dict[str, float]:
-    """Every metric on the rows as they are."""
+    """Every metric on the rows, each with weight 1."""
     ones_1N = np.ones((1, len(rows.scores)))
     return {name: float(values[0]) for name, values in evaluate(rows, ones_1N).items()}
 

@@ -1,4 +1,4 @@
-"""Scores of the controls that cost nothing, stored beside the methods' predictions of the same trial.
+"""Scores of the controls, stored beside the methods' predictions of the same trial.
 
 container_only, background_only   tasks that clips alone are labelled for: what the file or the place tells
 tfidf_logistic                    tasks whose rows hold text: what the words alone tell a linear model

@@ -47,7 +47,7 @@ def compare_fusions(manifest: Manifest, plan: ExperimentPlan, place: Workplace) 
     if not manifest.privileged_groups:
         raise ValueError("the manifest has no privileged features: there is nothing to fuse")
     prepare(manifest, plan, place, workers=1)
-    found: dict[str, list[dict[str, dict[str, float | None]]]] = {name: [] for name in FUSIONS}
+    scores: dict[str, list[dict[str, dict[str, float | None]]]] = {name: [] for name in FUSIONS}
     for trial in tqdm(plan.trials, desc="trials", disable=None):
         data, parts, statistics = trial_data(manifest, plan, trial, place)
         val = with_privileged(parts["val"], statistics)
@@ -56,11 +56,11 @@ def compare_fusions(manifest: Manifest, plan: ExperimentPlan, place: Workplace) 
             config = plan.config.model_copy(update={"teacher": teacher})
             home = place.out / trial.name / f"teacher_{name}"
             fit(home, data, config, method="ce", seed=trial.seed, statistics=statistics, role="teacher")
-            found[name].append(_scores(home, val))
+            scores[name].append(_scores(home, val))
     return {
         "split": "val",
         "trials": [trial.name for trial in plan.trials],
-        "fusions": {name: _over_trials(trials) for name, trials in found.items()},
+        "fusions": {name: _over_trials(trials) for name, trials in scores.items()},
     }
 
 

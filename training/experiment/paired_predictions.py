@@ -1,8 +1,8 @@
-"""How the methods do when a request holds both modalities, as served requests do.
+"""Predictions for requests that hold both modalities, as served requests do.
 
 No row in reach holds a clip, its own title and labels of both. So clips without text get the title of an unrelated
-test row, and the pair is scored on the labels of both: a model that lets the one spoil its answer about the other
-shows it here. The pairing is drawn without looking at a label.
+test row, and the pair is scored on the labels of both: a model whose answer about one modality is spoiled by the
+other shows it here. The pairing is drawn without looking at a label.
 """
 
 from __future__ import annotations
@@ -47,8 +47,8 @@ def write_paired_predictions(directory: Path, test: RowSet) -> None:
     model, card = read_checkpoint(directory)
     model.to(world().device)
     chunks = [pairs[i : i + _BATCH] for i in range(0, len(pairs), _BATCH)]
-    found = [forward(model, test.build(chunk)) for chunk in chunks]
-    logits: dict[str, Any] = {t.name: torch.cat([part[t.name] for part in found]).cpu().numpy() for t in card.tasks}
+    outputs = [forward(model, test.build(chunk)) for chunk in chunks]
+    logits: dict[str, Any] = {t.name: torch.cat([part[t.name] for part in outputs]).cpu().numpy() for t in card.tasks}
     arrays = {
         "clip_ids": np.asarray([test.rows[clip].id for clip, _ in pairs]),
         "text_ids": np.asarray([test.rows[text].id for _, text in pairs if text is not None]),

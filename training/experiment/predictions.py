@@ -1,4 +1,4 @@
-"""What a checkpoint says of held-out rows, stored beside it: named after the checkpoint, so that no other's is read."""
+"""A checkpoint's logits of held-out rows, stored beside it under its digest, so that no other's are read."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def store(path: Path, card: CheckpointCard, arrays: Mapping[str, Any]) -> None:
 
 
 def is_stored(path: Path, card: CheckpointCard) -> bool:
-    """Whether the file is there and of this checkpoint, or does not say whose it is."""
+    """Whether the file exists and is of this checkpoint, or names none."""
     if not path.exists():
         return False
     with np.load(path, allow_pickle=False) as arrays:
@@ -41,7 +41,7 @@ def is_stored(path: Path, card: CheckpointCard) -> bool:
 
 
 def require_stored(path: Path) -> None:
-    """Does nothing where the file is of the checkpoint it lies beside.
+    """Raises unless the file is of the checkpoint it lies beside.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -101,7 +101,7 @@ def labelled_logits(
         head: the task whose logits are read.
     """
     with np.load(path, allow_pickle=False) as arrays:
-        found = [rows[str(i)] for i in arrays["row_ids"]]
-        labelled = np.asarray([task.name in row.labels for row in found], np.bool_)
+        stored = [rows[str(i)] for i in arrays["row_ids"]]
+        labelled = np.asarray([task.name in row.labels for row in stored], np.bool_)
         logits_NK = arrays[(head or task).output_name][labelled]
-    return [row for row, use in zip(found, labelled, strict=True) if use], logits_NK
+    return [row for row, use in zip(stored, labelled, strict=True) if use], logits_NK

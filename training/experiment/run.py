@@ -137,7 +137,7 @@ def prepare(manifest: Manifest, plan: ExperimentPlan, place: Workplace, *, worke
         ValueError: a row has no clip, and no text in a field that the preset reads.
         ManifestError: the rows whose clips can be decoded no longer suffice: a task lacks a split, fold or class.
     """
-    _tell_unread_texts(manifest, plan.config)
+    _warn_of_unread_texts(manifest, plan.config)
     place.out.mkdir(parents=True, exist_ok=True)
     _write_tokenizer(manifest, plan, place)
     frames = _frames(manifest, plan, place, workers=workers, progress=True)
@@ -170,7 +170,7 @@ def _keep_trunk_features(manifest: Manifest, plan: ExperimentPlan, place: Workpl
     write_record(path, clips, texts)
 
 
-def _tell_unread_texts(manifest: Manifest, config: RunConfig) -> None:
+def _warn_of_unread_texts(manifest: Manifest, config: RunConfig) -> None:
     """Logs which text fields of the rows the preset does not read; raises where a row holds nothing else."""
     known = {field.name for field in config.input_spec.text_fields}
     unread = Counter(name for row in manifest.rows for name, text in row.texts.items() if text.strip())
@@ -373,10 +373,10 @@ def _write_tokenizer(manifest: Manifest, plan: ExperimentPlan, place: Workplace)
         train_tokenizer(_training_texts(manifest, plan), size, path)
     if plan.config.model.text.trim_vocabulary:
         trim_vocabulary(path, _training_texts(manifest, plan), size)
-    found = TextTokenizer(path, plan.config.input_spec).vocab_size
-    if found > size or (found < size and given is not None and given.reads_text):
+    pieces = TextTokenizer(path, plan.config.input_spec).vocab_size
+    if pieces > size or (pieces < size and given is not None and given.reads_text):
         path.unlink()
-        raise ValueError(f"the vocabulary has {found} pieces, the model's text.vocab_size is {size}")
+        raise ValueError(f"the vocabulary has {pieces} pieces, the model's text.vocab_size is {size}")
 
 
 def _training_texts(manifest: Manifest, plan: ExperimentPlan) -> Iterator[str]:

@@ -78,8 +78,8 @@ def score_table(
     if held_out == "val":
         return table
     for control in CONTROLS:
-        found = [read_control(out / trial.name / "controls", control, task.name) for trial in plan.trials]
-        stored = [entry for entry in found if entry is not None]
+        entries = [read_control(out / trial.name / "controls", control, task.name) for trial in plan.trials]
+        stored = [entry for entry in entries if entry is not None]
         if len(stored) == len(plan.trials):
             table[control] = [_of_control(task, rows, entry) for entry in stored]
     table |= _half_controls(out, plan, task, rows)
@@ -94,10 +94,10 @@ def paired_scores(
     trials = []
     for trial in plan.trials:
         directory = out / trial.name / method
-        found = read_paired(directory, task.output_name, labelled)
-        if found is None:
+        paired = read_paired(directory, task.output_name, labelled)
+        if paired is None:
             return []
-        trials.append(_decided(directory, task, [rows[i] for i in found[0]], found[1], {}))
+        trials.append(_decided(directory, task, [rows[i] for i in paired[0]], paired[1], {}))
     return trials
 
 
@@ -140,13 +140,13 @@ def _cuts(validation: Scored) -> dict[str, float]:
     return {n: precision_threshold(validation.scores, validation.positive, p) for n, p in PRECISIONS.items()}
 
 
-def _of_control(task: TaskSpec, rows: Mapping[str, Row], found: ControlScores) -> TrialScores:
+def _of_control(task: TaskSpec, rows: Mapping[str, Row], control: ControlScores) -> TrialScores:
     cuts = {}
-    if found.validation_row_ids:
-        validation = [rows[i] for i in found.validation_row_ids]
-        cuts = _cuts(scored(task, validation, found.validation_scores, found.validation_scores > 0, {}).scored)
-    test = [rows[i] for i in found.row_ids]
-    return scored(task, test, found.scores, found.scores >= found.threshold, cuts)
+    if control.validation_row_ids:
+        validation = [rows[i] for i in control.validation_row_ids]
+        cuts = _cuts(scored(task, validation, control.validation_scores, control.validation_scores > 0, {}).scored)
+    test = [rows[i] for i in control.row_ids]
+    return scored(task, test, control.scores, control.scores >= control.threshold, cuts)
 
 
 def _half_controls(out: Path, plan: ExperimentPlan, task: TaskSpec, rows: Mapping[str, Row]) -> Table:
@@ -155,8 +155,8 @@ def _half_controls(out: Path, plan: ExperimentPlan, task: TaskSpec, rows: Mappin
         return {}
     table: Table = {}
     for control, name in HALVES.get(task.name, {}).items():
-        found = [_of_half(out / trial.name / _HALVES_FROM, task, name, rows) for trial in plan.trials]
-        stored = [entry for entry in found if entry is not None]
+        entries = [_of_half(out / trial.name / _HALVES_FROM, task, name, rows) for trial in plan.trials]
+        stored = [entry for entry in entries if entry is not None]
         if len(stored) == len(plan.trials):
             table[control] = stored
     return table

@@ -15,18 +15,19 @@ from contract.frozen import GrowingDocument
 from training.atomic_write import replacing, write_json
 from training.config import RunConfig, faults_in
 from training.data.privileged import PrivilegedStatistics
+from training.errors import TrainingError
 from training.models.build import Role, build_model
 
 WEIGHTS_FILE = "weights.pt"
 CARD_FILE = "checkpoint.json"
 
 
-class CheckpointError(Exception):
+class CheckpointError(TrainingError):
     """A checkpoint that cannot be used. The message names the file."""
 
 
 class CheckpointCard(GrowingDocument):
-    """What a checkpoint is and where it came from."""
+    """``checkpoint.json``: a checkpoint's role, configuration, digests and decision policy."""
 
     first_fields: ClassVar = frozenset(
         {"role", "method", "config", "tasks", "policy", "privileged", "seed", "test_fold", "manifest_digest"}

@@ -153,7 +153,7 @@ def fit(
 
 
 def _identity(card: Mapping[str, object]) -> str:
-    """SHA-256 of all that decides the weights: a state of other inputs is not gone on with."""
+    """SHA-256 of everything that decides the weights: a state saved under other inputs is not resumed."""
 
     card = {key: value for key, value in card.items() if key != "selection_digest" or value is not None}
 
@@ -173,7 +173,7 @@ def _start_from_pretrained(directory: Path | None, model: nn.Module, config: Run
 
 
 def _rows_digest(data: FitData) -> str:
-    """The manifest may hold rows that a fit does not read: those whose clip cannot be decoded, other parts' ones."""
+    """SHA-256 of the ids that this fit reads: the manifest may hold more (clips that fail to decode, other parts)."""
     ids = {"train": [row.id for row in data.train.rows], "val": [row.id for row in data.val.rows]}
     return hashlib.sha256(json.dumps(ids, sort_keys=True).encode()).hexdigest()
 
@@ -197,7 +197,7 @@ def _with_companion(
     train: RowSet,
     tokenizer: Path,
 ) -> nn.Module:
-    """The student together with what its method trains beside it: it was made first, so its first weights are alike."""
+    """The student with the modules its method trains beside it; built first, so that its initial weights are equal."""
     needs, features = METHODS[method], train.teacher_features
     if needs.needs_features:
         if features is None:

@@ -1,4 +1,4 @@
-"""What became of the loss: every step's, every epoch's, and the validation rows' PR-AUC where it was asked for.
+"""Records the loss per step and per epoch, and the validation PR-AUC per epoch where it was asked for.
 
 learning_curve.json
   steps    columns epoch (from 0), step (from 1, over all epochs), loss, lr
@@ -46,7 +46,7 @@ class EpochColumns:
 
 @dataclass
 class LearningCurve:
-    """Of one training so far."""
+    """Losses and validation scores of one training so far."""
 
     steps: StepColumns = field(default_factory=StepColumns)
     epochs: EpochColumns = field(default_factory=EpochColumns)
@@ -105,15 +105,15 @@ def validation_pr_auc(
     for name, one in targets.items():
         if not one.labelled.any():
             continue
-        found = flag_scores(logits[name][one.labelled], one.task, 1.0)
+        flag_score = flag_scores(logits[name][one.labelled], one.task, 1.0)
         positive = flag_targets(one)
         if one.task.kind is TaskKind.MULTILABEL:
             columns = [k for k, label in enumerate(one.task.labels) if label in one.task.flagged_by]
-            areas = [_area(found[:, k], positive[:, k]) for k in columns]
+            areas = [_area(flag_score[:, k], positive[:, k]) for k in columns]
             known = [area for area in areas if np.isfinite(area)]
             scores[name] = float(np.mean(known)) if known else float("nan")
         else:
-            scores[name] = _area(found, positive)
+            scores[name] = _area(flag_score, positive)
     return scores
 
 

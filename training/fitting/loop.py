@@ -1,4 +1,4 @@
-"""All epochs of one training: on any number of processes, recorded, and resumed where it was stopped."""
+"""The training loop: all epochs of one training, on any number of processes, recorded and resumable."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _NOT_DECAYED = re.compile(r"(^|\.)(no_video|no_text|frame_position)$|relative_po
 
 @dataclass(frozen=True)
 class Assignment:
-    """What is trained, on what, and where the state is kept.
+    """What one training needs: model, rows, loss, and where its state is kept.
 
     Attributes:
         directory: of the checkpoint.
@@ -68,7 +68,7 @@ class Trainer:
     """One training on this process."""
 
     def __init__(self, assignment: Assignment, operation: Operation, accelerator: Accelerator) -> None:
-        """Puts the model on the device, in place, and takes up the state of an earlier run that was stopped.
+        """Moves the model to the device, in place, and loads the state of an earlier run that was stopped.
 
         Raises:
             CheckpointError: such a state is there and is not this training's.
@@ -138,7 +138,7 @@ class Trainer:
         self._end_epoch(label)
 
     def _update(self, loss: float, rows: int, label: str) -> None:
-        """The optimiser's step, unless the loss says that there is nothing left to save."""
+        """One optimiser step; refuses a loss that is not finite."""
         if loss != loss or loss in (float("inf"), float("-inf")):
             raise FloatingPointError(f"{label}: the loss is {loss}: lower the learning rate or the batch's lambda")
         optimiser, schedule = self._trainable.optimiser, self._trainable.schedule

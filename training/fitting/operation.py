@@ -1,4 +1,4 @@
-"""How a training is run: what changes memory, time and records, and never what comes out. Part of no digest."""
+"""How a training is run: options that change memory, time and records, but not the weights. Part of no digest."""
 
 from __future__ import annotations
 

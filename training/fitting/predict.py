@@ -1,4 +1,4 @@
-"""Logits of rows, in evaluation mode. Knows no configuration file and no artefact."""
+"""Logits of rows, in evaluation mode. Reads no configuration file and no artefact."""
 
 from __future__ import annotations
 
@@ -51,8 +51,8 @@ def predict(
     share = (0, 1) if accelerator is None else (accelerator.process_index, accelerator.num_processes)
     logits = {t.name: np.zeros((len(rows.rows), t.logits_width), np.float32) for t in tasks}
     for positions, batch in evaluation_batches(rows, batch_size, share):
-        found = forward(model, batch)
-        for name, values in found.items():
+        outputs = forward(model, batch)
+        for name, values in outputs.items():
             logits[name][positions] = values.cpu().numpy()
     if accelerator is None or accelerator.num_processes == 1:
         return logits

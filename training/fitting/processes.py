@@ -1,4 +1,4 @@
-"""The processes of one training: one where nothing says otherwise, more under torchrun or ``accelerate launch``.
+"""The processes of one training: one by default, several under torchrun or ``accelerate launch``.
 
 The process of rank 0 writes; the others wait for it and then read. All of them see one file system.
 """
@@ -35,7 +35,7 @@ def world() -> PartialState:
 
 @contextmanager
 def main_first() -> Iterator[None]:
-    """Rank 0 goes through the block first, then all others."""
+    """Runs the block on rank 0 first, then on all other ranks."""
     with world().main_process_first():
         yield
 

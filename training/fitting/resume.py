@@ -1,4 +1,4 @@
-"""The state that a killed training goes on from, and the wish of the system that it end.
+"""The state from which a killed training is resumed, and the handling of SIGTERM.
 
 One file, written whole and then put in the place of the old one: weights, optimiser, schedule, the learning curve,
 how far the epoch is, and the random generators of every process. Which batch comes next needs no state: the plan of an
@@ -35,7 +35,7 @@ EXIT_ON_SIGTERM = 128 + signal.SIGTERM
 
 @dataclass
 class Progress:
-    """How far a training is.
+    """Epoch and step that a training has reached.
 
     Attributes:
         epoch: the one under way, from 0.
@@ -50,7 +50,7 @@ class Progress:
 
 @dataclass(frozen=True)
 class Trainable:
-    """What changes from step to step, the generators apart."""
+    """What changes from step to step, except random generators."""
 
     model: nn.Module
     optimiser: torch.optim.Optimizer
@@ -118,7 +118,7 @@ def load_state(directory: Path, identity: str, trainable: Trainable, seed: int, 
 
 
 def separate_dropout(seed: int, accelerator: Accelerator) -> None:
-    """Gives every process but the first a stream of its own, after all have made the same model from the same seed."""
+    """Gives every process but the first its own dropout seed, after all have built the same model."""
     if accelerator.process_index > 0:
         torch.manual_seed(seed + _RANK_STRIDE * accelerator.process_index)
 
@@ -149,7 +149,7 @@ def _restore_generators(saved: Sequence[Mapping[str, Any]], step: int, seed: int
 
 
 class StopRequest:
-    """Within the block SIGTERM ends no step half done: the loop asks ``made`` when it is between two."""
+    """Delays SIGTERM inside the block: the loop asks ``made`` between two steps, so that no step is half done."""
 
     def __init__(self, accelerator: Accelerator) -> None:
         self._accelerator = accelerator
@@ -166,7 +166,7 @@ class StopRequest:
             signal.signal(signal.SIGTERM, self._previous)
 
     def made(self) -> bool:
-        """Whether any process was told to end. All processes must ask."""
+        """Whether any process received SIGTERM. All processes must ask."""
         if self._accelerator.num_processes == 1:
             return self._received
         if self._received:

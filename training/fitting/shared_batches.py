@@ -1,8 +1,8 @@
-"""A batch divided among processes, and a process's share into parts that are gone through one after the other.
+"""One training batch, split over processes and, within a process, into parts for gradient accumulation.
 
 What a batch is does not depend on how many share it: the plan of an epoch and every clip's augmentation are drawn for
 all rows, on every process, and each then reads the frames of its own rows alone. Labels, soft targets and privileged
-features of all rows are at hand everywhere, so the loss can be that of the whole batch (``whole_batch``).
+features of all rows are on every process, so that ``train_step`` can compute the loss of the whole batch.
 """
 
 from __future__ import annotations
@@ -29,7 +29,8 @@ class Part:
     """Rows that go through the model together.
 
     Attributes:
-        span: theirs; empty for a process without rows, which then goes through a row of another's for company.
+        span: of these rows; empty for a process without rows, which runs a row of another process so that every process
+            takes part.
         inputs, privileged: of these rows, as in ``Batch``.
     """
 
@@ -58,7 +59,7 @@ class SharedBatch:
 
 
 def divide(start: int, stop: int, count: int) -> tuple[Span, ...]:
-    """``count`` spans one after the other whose lengths differ by one at most; some are empty where rows are few."""
+    """``count`` adjacent spans whose lengths differ by one at most; some are empty where rows are few."""
     quotient, rest = divmod(stop - start, count)
     edges = [start + i * quotient + min(i, rest) for i in range(count + 1)]
     return tuple(pairwise(edges))
@@ -97,7 +98,7 @@ def shared_batches(
         outline = outlines.popleft()
         inputs = [first, *islice(read, len(outline.mine) - 1)]
         whole = rows.labels(outline.planned.picks)
-        parts = tuple(_part(whole, span, its) for span, its in zip(outline.mine, inputs, strict=True))
+        parts = tuple(_part(whole, span, part_inputs) for span, part_inputs in zip(outline.mine, inputs, strict=True))
         yield SharedBatch(
             len(outline.planned.picks), whole, outline.spans, parts, in_parts=config.accumulation_steps > 1
         )
@@ -105,7 +106,7 @@ def shared_batches(
 
 @dataclass(frozen=True)
 class _Outline:
-    """A planned batch, divided; ``mine`` are the spans of this process's parts."""
+    """A planned batch with its split; ``mine`` are the spans of this process's parts."""
 
     planned: PlannedBatch
     spans: tuple[Span, ...]

@@ -56,7 +56,7 @@ def train_step(model: nn.Module, batch: SharedBatch, loss_of: BatchLoss, index: 
 
 
 def _summed(loss: Tensor, batch: SharedBatch) -> Tensor:
-    """DistributedDataParallel averages the processes' gradients; their sum is the gradient of the loss."""
+    """The loss times the number of processes: DistributedDataParallel averages gradients, and their sum is wanted."""
     return loss * len(batch.spans) if len(batch.spans) > 1 else loss
 
 
@@ -67,7 +67,7 @@ def _outputs(model: nn.Module, part: Part, dropped: frozenset[str], accelerator:
 
 
 def _unlabelled_outputs(whole: Batch) -> frozenset[str]:
-    """Outputs of the tasks that no row is labelled for; none where that is all of them, for a step needs a gradient."""
+    """Outputs of the tasks without a labelled row; empty where no task has one, because a step needs some gradient."""
     empty = [name for name, rows in whole.tasks.items() if len(rows.positions_N) == 0]
     if len(empty) == len(whole.tasks):
         return frozenset()

@@ -1,4 +1,4 @@
-"""A run's configuration -> a fresh model of the role that is wanted."""
+"""A run's configuration -> a fresh model: student, baseline or teacher."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Role = Literal["teacher", "student", "plain_teacher", "privileged_only_teacher"]
 def build_model(
     config: RunConfig, tasks: tuple[TaskSpec, ...], statistics: PrivilegedStatistics | None, role: Role = "teacher"
 ) -> nn.Module:
-    """A fresh model: a teacher where there are privileged statistics, else a student or a teacher like one.
+    """A fresh model: DF-X-VLM where there are privileged statistics, else X-VLM.
 
     Raises:
         ValueError: a teacher that reads privileged features alone, where there are none.

@@ -1,4 +1,4 @@
-"""What is trained beside a student, in the same steps, and thrown away when it is done."""
+"""Modules trained in the same steps as a student and discarded afterwards."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class PrivilegedPredictor(nn.Module):
 
 
 class FeatureProjector(nn.Module):
-    """A student with projections of what it represents, and the frozen last layers of its teacher's heads.
+    """A student with projections of its features, and the frozen last layers of its teacher's heads.
 
     The projections are PCKD's (arXiv:2410.14143, method.md 4): for each task, linear maps E1 and E2 to the widths
     that the last layers of the student's and of the teacher's head read, and one MLP to the teacher's representation.

@@ -1,4 +1,4 @@
-"""The teachers that read privileged dense features: DF-X-VLM, and one that reads nothing else. Never exported."""
+"""The teachers that read privileged dense features: DF-X-VLM, and one that reads only those. Never exported."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an experiment found: every method beside its controls, with intervals, as JSON and as a Markdown table.
+"""``report.json``: every method beside its controls, with intervals.
 
 The estimate of a metric is its mean over trials, each on its own held-out rows. ``evaluation.bootstrap`` says what the
 interval holds; differences between methods are paired.
@@ -35,7 +35,7 @@ _DONE = (CARD_FILE, PREDICTIONS_FILE)
 
 @dataclass(frozen=True)
 class TaskResult:
-    """One task's scored rows and what the replicates make of them.
+    """One task's scored rows and their bootstrap replicates.
 
     Attributes:
         table: method or control -> trials.
@@ -53,8 +53,8 @@ class TaskResult:
         """Method -> metric -> (1 + R,): means over trials."""
         weights_TR = self.draws.trials_TR
         return {
-            method: {metric: mean_over_trials(values, weights_TR) for metric, values in found.items()}
-            for method, found in self.samples.items()
+            method: {metric: mean_over_trials(values, weights_TR) for metric, values in by_metric.items()}
+            for method, by_metric in self.samples.items()
         }
 
 
@@ -78,7 +78,7 @@ def read_plan(out: Path, manifest: Manifest) -> ExperimentPlan:
 
 
 def require_finished(out: Path, plan: ExperimentPlan) -> None:
-    """Does nothing where every trial has the predictions of its teacher and of every method.
+    """Raises unless every trial has the predictions of its teacher and of every method.
 
     Raises:
         FileNotFoundError: the message names each trial with what it lacks.
@@ -185,7 +185,7 @@ def _task_report(result: TaskResult, plan: ExperimentPlan) -> dict[str, Any]:
         "positive_share": round(float(np.mean([t.scored.positive.mean() for t in first])), 4),
         "positive_groups": _positive_groups(first),
         "seeds_per_fold": sorted({strata(result.table).count(rows) for rows in strata(result.table)}),
-        "methods": {method: summary(found, result.draws.trials_TR) for method, found in result.samples.items()},
+        "methods": {method: summary(samples, result.draws.trials_TR) for method, samples in result.samples.items()},
         "controls": controls,
         "precision_reached_on_validation": _reached(result.table),
         "slices": _slices(result.table, result.draws),
@@ -227,12 +227,16 @@ def _paired_report(out: Path, plan: ExperimentPlan, result: TaskResult, rows: Ma
 
 def _samples(trials: Sequence[TrialScores], draws: Draws) -> dict[str, Array]:
     """Metric -> (trials, 1 + R). A metric that some trial does not allow is left out."""
-    found = []
+    replicates = []
     for trial in trials:
         drawn_RN = draws.of_rows(trial.rows)
         with np.errstate(invalid="ignore", divide="ignore"):
-            found.append(evaluate(trial.scored, np.concatenate([np.ones((1, len(trial.rows))), drawn_RN])))
-    return {metric: np.stack([one[metric] for one in found]) for metric in found[0] if all(metric in f for f in found)}
+            replicates.append(evaluate(trial.scored, np.concatenate([np.ones((1, len(trial.rows))), drawn_RN])))
+    return {
+        metric: np.stack([one[metric] for one in replicates])
+        for metric in replicates[0]
+        if all(metric in f for f in replicates)
+    }
 
 
 def summary(samples: Mapping[str, Array], weights_TR: Array) -> dict[str, Any]:

@@ -85,9 +85,9 @@ def read_held_out(
     """Method or control -> one entry a trial, of those whose scores every trial has stored."""
     table: dict[str, list[HeldOut]] = {}
     for method in methods:
-        found = [_held_out(runs / trial.name, method, task, rows) for trial in plan.trials]
-        stored = [one for one in found if one is not None]
-        if len(stored) == len(found):
+        entries = [_held_out(runs / trial.name, method, task, rows) for trial in plan.trials]
+        stored = [one for one in entries if one is not None]
+        if len(stored) == len(entries):
             table[method] = stored
     return table
 
@@ -110,7 +110,7 @@ def _held_out(home: Path, method: str, task: TaskSpec, rows: Mapping[str, Row]) 
 
 
 def precision_recall(trials: Sequence[HeldOut]) -> PrecisionRecall | None:
-    """Averaged over the trials that hold a positive; None where none does.
+    """Precision at fixed recalls, averaged over the trials that hold a positive; None where none does.
 
     The curve is the step function under which average precision is the area, so the area under the mean curve is
     the mean PR-AUC.
@@ -144,6 +144,7 @@ def reliability(scores: Array, positive: NDArray[np.bool_]) -> Reliability:
 
 
 def _wilson(share: Array, counts: NDArray[np.int64]) -> tuple[Array, Array]:
+    """(low, high) of the 95 % Wilson interval; statsmodels has it, but brings pandas and patsy for these lines."""
     z = 1.96
     centre = (share + z**2 / (2 * counts)) / (1 + z**2 / counts)
     half = z * np.sqrt(share * (1 - share) / counts + z**2 / (4 * counts**2)) / (1 + z**2 / counts)
@@ -153,10 +154,10 @@ def _wilson(share: Array, counts: NDArray[np.int64]) -> tuple[Array, Array]:
 def pooled(trials: Sequence[HeldOut], *, raw: bool = False) -> tuple[Array, NDArray[np.bool_]] | None:
     """Scores and truth of all trials' rows together; None where the scores asked for are not there."""
     scores = [t.raw if raw else t.scores for t in trials]
-    found = [s for s in scores if s is not None]
-    if len(found) < len(trials):
+    stored = [s for s in scores if s is not None]
+    if len(stored) < len(trials):
         return None
-    return np.concatenate(found), np.concatenate([t.positive for t in trials])
+    return np.concatenate(stored), np.concatenate([t.positive for t in trials])
 
 
 def teacher_confidences(runs: Path, plan: ExperimentPlan, task: TaskSpec, rows: Mapping[str, Row]) -> dict[str, Array]:
@@ -164,7 +165,7 @@ def teacher_confidences(runs: Path, plan: ExperimentPlan, task: TaskSpec, rows: 
 
     ``train`` is what a student is distilled with; ``cross_fitted`` the same from teachers that did not see the row.
     """
-    found: dict[str, list[Array]] = {"train": [], "cross_fitted": [], "held_out": []}
+    confidences: dict[str, list[Array]] = {"train": [], "cross_fitted": [], "held_out": []}
     name = plan.config.distillation.confidence
     for trial in plan.trials:
         home = runs / trial.name
@@ -177,8 +178,8 @@ def teacher_confidences(runs: Path, plan: ExperimentPlan, task: TaskSpec, rows: 
         for kind, path in sources:
             if path.exists():
                 temperature = _header(path).get("cross_fit", {}).get("temperatures", {}).get(task.name, own)
-                found[kind].append(_confidence(path, task, rows, name, temperature))
-    return {kind: np.concatenate(parts) for kind, parts in found.items() if sum(map(len, parts))}
+                confidences[kind].append(_confidence(path, task, rows, name, temperature))
+    return {kind: np.concatenate(parts) for kind, parts in confidences.items() if sum(map(len, parts))}
 
 
 def _confidence(path: Path, task: TaskSpec, rows: Mapping[str, Row], name: str, temperature: float) -> Array:

@@ -177,10 +177,10 @@ def reliability_figure(
         return _inline(figure, name, label)
 
 
-def _bin_note(found: Reliability) -> str:
-    low, high = int(found.rows.min()), int(found.rows.max())
+def _bin_note(reliability: Reliability) -> str:
+    low, high = int(reliability.rows.min()), int(reliability.rows.max())
     rows = f"{low}" if low == high else f"{low} to {high}"
-    return f"{len(found.rows)} bins of {rows}"
+    return f"{len(reliability.rows)} bins of {rows}"
 
 
 def confidence_figure(name: str, series: Mapping[str, Array], titles: Mapping[str, str], label: str) -> str:

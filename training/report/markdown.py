@@ -1,4 +1,4 @@
-"""The report as Markdown: one table a task, then what the comparisons allow one to say."""
+"""The report as Markdown: one table a task, then its comparisons."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The report as one HTML page that a reviewer can decide from: words, tables and figures, nothing fetched.
+"""The report as one self-contained HTML page: words, tables and figures; nothing is fetched.
 
 report.json -> words and tables        (``training.report.words``, ``training.report.page_tables``)
 run folder  -> curves -> figures       (``training.report.figure_data``, ``training.report.figures``)
@@ -128,13 +128,13 @@ def highlighted(report: Report, task: Mapping[str, Any]) -> dict[str, Style]:
         RIVAL: figures.RIVAL_STYLE,
         "cpfd": figures.SUBJECT_STYLE,
     }
-    found = {method: style for method, style in styles.items() if method in task["methods"]}
+    drawn = {method: style for method, style in styles.items() if method in task["methods"]}
     others = [m for m in sections_of(report)["students"] if m not in styles and m in task["methods"]]
     known = [m for m in others if task["methods"][m]["pr_auc"]["mean"] is not None]
     if known:
         best = max(known, key=lambda m: float(task["methods"][m]["pr_auc"]["mean"]))
-        found[best] = figures.BEST_OTHER_STYLE
-    return found
+        drawn[best] = figures.BEST_OTHER_STYLE
+    return drawn
 
 
 def _task_context(key: str, spec: TaskSpec, report: Report, source: Source) -> dict[str, Any]:
@@ -246,8 +246,8 @@ def _confidence(key: str, spec: TaskSpec, source: Source) -> dict[str, Any] | No
 
 
 def _gaps(key: str, name: str, task: Mapping[str, Any], styles: Mapping[str, Style]) -> dict[str, Any] | None:
-    found = {metric_title(metric): _bars(task, metric, styles) for metric in COMPARED}
-    metrics = {f"{title} less the baseline's": bars for title, bars in found.items() if bars}
+    bars_by_title = {metric_title(metric): _bars(task, metric, styles) for metric in COMPARED}
+    metrics = {f"{title} less the baseline's": bars for title, bars in bars_by_title.items() if bars}
     if not metrics:
         return None
     values = [

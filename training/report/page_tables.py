@@ -59,8 +59,8 @@ class Table:
 
 def sections_of(report: Report) -> dict[str, list[str]]:
     """Section -> its methods: teacher, students, tampered, controls."""
-    found = dict.fromkeys(m for task in report["tasks"].values() for m in task["methods"])
-    methods = [*report["methods"], *(m for m in found if m not in report["methods"])]
+    reported = dict.fromkeys(m for task in report["tasks"].values() for m in task["methods"])
+    methods = [*report["methods"], *(m for m in reported if m not in report["methods"])]
     places: dict[str, list[str]] = {name: [] for name in _SECTIONS}
     for method in methods:
         if method not in report["methods"]:
@@ -149,10 +149,10 @@ def _sections(
 
 
 def _cell(part: Mapping[str, Any], method: str, metric: str) -> Cell:
-    found = _value(part["methods"].get(method, {}).get(metric))
+    cell = _value(part["methods"].get(method, {}).get(metric))
     compared = part.get("comparisons", {}).get(f"{method} - {BASELINE}", {}).get(metric)
-    return found if compared is None else Cell(found.value, found.interval, verdict_on(compared))
+    return cell if compared is None else Cell(cell.value, cell.interval, verdict_on(compared))
 
 
-def _value(found: Mapping[str, Any] | None) -> Cell:
-    return Cell("-") if found is None else Cell(number(found["mean"]), bracket(found["interval"]))
+def _value(estimate: Mapping[str, Any] | None) -> Cell:
+    return Cell("-") if estimate is None else Cell(number(estimate["mean"]), bracket(estimate["interval"]))

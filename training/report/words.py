@@ -1,4 +1,4 @@
-"""The report in words: what its comparisons allow one to say of each task, and no more."""
+"""The report in words: one verdict for each task, stated as its comparisons allow and no stronger."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ Status = Literal["better", "worse", "mixed", "none"]
 
 @dataclass(frozen=True)
 class Verdict:
-    """What one task shows of the student that is judged.
+    """The verdict on one task for the student under test.
 
     Attributes:
         status: of the student against the baseline, over F1 and PR-AUC together.
@@ -81,12 +81,12 @@ def verdict_on(entry: Mapping[str, Any]) -> str:
 
 def verdict_words(entry: Mapping[str, Any]) -> str:
     """The verdict; where the interval alone would say otherwise, with the reason."""
-    found = verdict_on(entry)
-    return found if found == entry["verdict"] else f"{found} once adjusted for the number of comparisons"
+    verdict = verdict_on(entry)
+    return verdict if verdict == entry["verdict"] else f"{verdict} once adjusted for the number of comparisons"
 
 
 def task_verdict(task: Mapping[str, Any], subject: str | None, methods: Sequence[str]) -> Verdict:
-    """What the task shows of ``subject``, a student's name."""
+    """The verdict of the task on ``subject``, a student's name."""
     pair = task["comparisons"].get(f"{subject} - {BASELINE}")
     if subject is None or pair is None:
         return Verdict("none", "No student is compared with the baseline.", tuple(_of_teacher(task, None)))
@@ -113,8 +113,8 @@ def overall(report: Report, verdicts: Mapping[str, Verdict]) -> str:
         tasks = [name for name, verdict in verdicts.items() if verdict.status == status]
         if tasks:
             parts.append(f"{words} on {len(tasks)} ({', '.join(tasks)})")
-    found = "; ".join(parts)
-    return f"Of {len(verdicts)} tasks, judged by F1 and PR-AUC, {short(subject)}, against the baseline, is {found}."
+    summary = "; ".join(parts)
+    return f"Of {len(verdicts)} tasks, judged by F1 and PR-AUC, {short(subject)}, against the baseline, is {summary}."
 
 
 def gap_closed_words(task: Mapping[str, Any], methods: Iterable[str]) -> list[str]:
@@ -139,15 +139,15 @@ def _percent(share: float | None) -> str:
 
 
 def _status(pair: Mapping[str, Any]) -> tuple[Status, str]:
-    found: dict[str, list[str]] = {}
+    metrics_by_verdict: dict[str, list[str]] = {}
     for metric in COMPARED:
         if metric in pair:
-            found.setdefault(verdict_on(pair[metric]), []).append(metric_title(metric))
+            metrics_by_verdict.setdefault(verdict_on(pair[metric]), []).append(metric_title(metric))
     words = {"better": "better in", "worse": "worse in", "not distinguishable": "no difference shown in"}
-    text = ", ".join(f"{words[v]} {' and '.join(found[v])}" for v in words if v in found)
-    if "better" in found:
-        return ("mixed" if "worse" in found else "better"), text
-    return ("worse" if "worse" in found else "none"), text
+    text = ", ".join(f"{words[v]} {' and '.join(metrics_by_verdict[v])}" for v in words if v in metrics_by_verdict)
+    if "better" in metrics_by_verdict:
+        return ("mixed" if "worse" in metrics_by_verdict else "better"), text
+    return ("worse" if "worse" in metrics_by_verdict else "none"), text
 
 
 def _against(task: Mapping[str, Any], one: str, other: str) -> str:
@@ -172,7 +172,7 @@ def _of_teacher(task: Mapping[str, Any], subject: str | None) -> list[str]:
 
 
 def _of_controls(task: Mapping[str, Any], subject: str, methods: Sequence[str]) -> str:
-    """How the student stands to the control of the highest PR-AUC."""
+    """The student compared with the control of the highest PR-AUC."""
     controls = [m for m in task["methods"] if m not in methods]
     known = [c for c in controls if task["methods"][c]["pr_auc"]["mean"] is not None]
     if not known:

@@ -1,4 +1,4 @@
-"""What a trial keeps of its teacher's confidence: means, and histograms in sample, out of fold and held out."""
+"""Records the teacher's confidence of a trial: means, and histograms in sample, out of fold and held out."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ HISTOGRAMS_FILE = "confidence_histograms.json"
 BINS = 20
 
 Judged = tuple[Mapping[str, NDArray[np.float32]], RowSet, TeacherRecord]
-"""Task -> (N, K) logits, the rows they are of, and the card of whoever gave them."""
+"""Task -> (N, K) logits, the rows they are of, and the card of their teacher."""
 
 
 def record_means(home: Path, judged: Mapping[str, Judged], confidence: str) -> None:
@@ -38,15 +38,15 @@ def record_means(home: Path, judged: Mapping[str, Judged], confidence: str) -> N
     """
     path = home / CONFIDENCE_FILE
     means = {
-        part: {task: float(values.mean()) for task, values in row_confidence(*of, confidence).items()}
-        for part, of in judged.items()
+        part: {task: float(values.mean()) for task, values in row_confidence(*teacher_rows, confidence).items()}
+        for part, teacher_rows in judged.items()
     }
     if not path.exists() or json.loads(path.read_text()) != means:
         write_json(path, means)
 
 
 def warn_of_degenerate(trial: str, judged: Judged, confidence: str) -> None:
-    """Logs where the confidence of training rows cannot tell them apart, and where it was not calibrated.
+    """Logs tasks whose confidence is nearly the same in every training row, or was not calibrated.
 
     A process says each only once: a benchmark comes by here with every method.
 
@@ -60,8 +60,8 @@ def warn_of_degenerate(trial: str, judged: Judged, confidence: str) -> None:
         if mean > DEGENERATE_CONFIDENCE:
             _tell(f"{trial}: mean confidence of the teacher on {task} is {mean:.3f}: CPFD is close to PFD")
         elif spread < DEGENERATE_SPREAD:
-            found = f"{mean:.3f} in nearly every row (standard deviation {spread:.3f})"
-            _tell(f"{trial}: confidence of the teacher on {task} is {found}: CPFD is close to PFD")
+            spread_words = f"{mean:.3f} in nearly every row (standard deviation {spread:.3f})"
+            _tell(f"{trial}: confidence of the teacher on {task} is {spread_words}: CPFD is close to PFD")
         temperature = judged[2].temperatures[task]
         if at_bound(temperature):
             ends = f"ends at its bound, temperature {temperature:.2f}"
@@ -87,14 +87,14 @@ def record_histograms(home: Path, judged: Mapping[str, Judged], confidence: str)
     if path.exists() and _holds(path, judged):
         return
     tasks: dict[str, dict[str, Any]] = {}
-    for part, of in judged.items():
-        for task, values in row_confidence(*of, confidence).items():
+    for part, teacher_rows in judged.items():
+        for task, values in row_confidence(*teacher_rows, confidence).items():
             tasks.setdefault(task, {})[part] = _histogram(values)
     write_json(path, {"confidence": confidence, "bins": BINS, "tasks": tasks})
 
 
 def _holds(path: Path, parts: Iterable[str]) -> bool:
-    """Whether each of these parts is in the file: processes that train methods of one trial all come by here."""
+    """Whether the file holds each of these parts: every process that trains a method of the trial asks."""
     stored = {part for task in json.loads(path.read_text())["tasks"].values() for part in task}
     return set(parts) <= stored
 

@@ -1,4 +1,4 @@
-"""Out-of-fold soft targets: every training row is judged by a teacher that did not see it (method.md 1.6).
+"""Out-of-fold soft targets: every training row gets the logits of a teacher that was not trained on it (method.md 1.6).
 
 A teacher is sure of the rows it was trained on, whatever it knows of others: weighed by that, all rows weigh alike.
 So the training rows are split into K parts that share no group, clip or text, K teachers are trained, each on the
@@ -38,7 +38,7 @@ class CrossFitWarning(UserWarning):
 
 
 class CrossFitCard(FrozenDocument):
-    """K teachers that stand as one: what a student's card refers to where its soft targets are out of fold."""
+    """The card of K cross-fitted teachers, to which a student's card refers as to that of one teacher."""
 
     teachers: tuple[str, ...]
     """Digest of the card of each part's teacher: the one that did not see the part."""
@@ -51,7 +51,7 @@ class CrossFitCard(FrozenDocument):
 
 
 def assign_parts(rows: Sequence[Row], folds: int, seed: int) -> Parts:
-    """A part for each row: no group, clip or text stands in two, every class of every task in all as evenly as can be.
+    """The part of each row: no group, clip or text is in two parts; classes of every task are spread evenly over them.
 
     What is dealt are connected groups (``connected_rows``), first those that hold the largest share of any class, each
     to the part that holds least of what they bring (as scikit-learn's ``StratifiedGroupKFold``, but over all tasks at
@@ -106,11 +106,12 @@ def rows_at(rows: RowSet, positions: NDArray[np.int64]) -> RowSet:
 def out_of_fold_logits(
     teachers: Sequence[Path], train: RowSet, parts: Parts, tasks: Sequence[TaskSpec]
 ) -> dict[str, NDArray[np.float32]]:
-    """Task -> (N, K) logits of every training row, from the teacher that did not see it.
+    """Task -> (N, K) logits of every training row, from the teacher that was not trained on it.
 
     Where a part's teacher saw no labelled row of a task, or rows of one class only, its head is no teacher of that
     task: the part's rows get the logits of the class shares over all training rows, which say nothing of a row. Of a
-    multilabel task the same holds for each label by itself. A class of several that a teacher never saw is only told.
+    multilabel task the same holds for each label by itself. Where a teacher misses only some of
+    several classes, its logits are kept and a warning is given.
 
     Args:
         teachers: folder of each part's teacher.
@@ -126,18 +127,18 @@ def out_of_fold_logits(
         model, card = read_checkpoint(directory)
         unseen = np.flatnonzero(parts == part)
         rows = rows_at(train, unseen)
-        found = predict(model, rows if card.privileged is None else with_privileged(rows, card.privileged), tasks)
+        held_out = predict(model, rows if card.privileged is None else with_privileged(rows, card.privileged), tasks)
         for task in tasks:
             targets = train.targets[task.name]
-            logits[task.name][unseen] = found[task.name]
+            logits[task.name][unseen] = held_out[task.name]
             if not targets.labelled[unseen].any():
                 continue
             seen = targets.values[targets.labelled & (parts != part)]
             untaught = np.flatnonzero(_untaught(seen, task))
             logits[task.name][np.ix_(unseen, untaught)] = _prior_logits(targets)[untaught]
-            if message := _told_of(seen, task):
-                told = f"{task.name}: the rows outside part {part} hold {message}"
-                warnings.warn(told, CrossFitWarning, stacklevel=2)
+            if message := _unseen_classes(seen, task):
+                warning = f"{task.name}: the rows outside part {part} hold {message}"
+                warnings.warn(warning, CrossFitWarning, stacklevel=2)
     return logits
 
 
@@ -177,14 +178,14 @@ def _counts(rows: Sequence[Row], of_row: Sequence[str], names: Sequence[str]) ->
 
 
 def _untaught(seen: NDArray[np.generic], task: TaskSpec) -> NDArray[np.bool_]:
-    """(K,) whether each logit of the head means nothing after training on these values alone."""
+    """(K,) whether each logit of the head is meaningless after training on these target values alone."""
     if task.kind is TaskKind.MULTILABEL:
         return np.asarray([len(np.unique(column)) < 2 for column in seen.T], np.bool_)
     return np.full(task.logits_width, len(np.unique(seen)) < 2)
 
 
-def _told_of(seen: NDArray[np.generic], task: TaskSpec) -> str | None:
-    """What a teacher of these values cannot know; None where it lacks nothing."""
+def _unseen_classes(seen: NDArray[np.generic], task: TaskSpec) -> str | None:
+    """What a teacher trained on these target values cannot have learned; None where it saw every class."""
     untaught = _untaught(seen, task)
     if task.kind is TaskKind.MULTILABEL:
         names = [label for label, lacks in zip(task.labels, untaught, strict=True) if lacks]

@@ -1,4 +1,4 @@
-"""The frozen teacher's logits of every training row, computed once and read by every student."""
+"""The frozen teacher's logits of every training row, computed and stored once for all students."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from training.atomic_write import write_arrays
 from training.data.loading.row_set import RowSet, with_privileged
 from training.distillation.confidence import teacher_confidence
 from training.distillation.method import TeacherRecord
+from training.errors import TrainingError
 from training.fitting.checkpoint import CheckpointCard, read_checkpoint
 from training.fitting.predict import predict
 from training.teachers.cross_fitting import CrossFitCard, Parts, cross_fit_card, out_of_fold_logits, parts_digest
@@ -27,7 +28,7 @@ DEGENERATE_SPREAD = 0.02
 """Standard deviation of the confidence on training rows below which weighing by it is hardly weighing."""
 
 
-class SoftTargetsError(Exception):
+class SoftTargetsError(TrainingError):
     """Stored soft targets that belong to another teacher or other rows. The message names the file."""
 
 
@@ -110,7 +111,7 @@ def read_soft_targets(path: Path, teacher: TeacherRecord, train: RowSet) -> dict
 
 
 def stored_order(path: Path, arrays: Any, teacher: TeacherRecord, train: RowSet, what: str) -> list[int]:
-    """Where in a file of this teacher's each of ``train``'s rows stands; ``arrays`` are the opened ``path``'s.
+    """Position of each of ``train``'s rows in this teacher's file; ``arrays`` are the opened ``path``'s.
 
     Raises:
         SoftTargetsError: the file is another teacher's or lacks a row.

@@ -1,4 +1,4 @@
-"""What the frozen teacher represents of every training row, computed once for the methods that compare features."""
+"""The frozen teacher's features of every training row, computed and stored once for methods that compare features."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ TEACHER_FEATURES_FILE = "teacher_features.npz"
 
 
 def write_teacher_features(directory: Path, teacher_directory: Path, train: RowSet) -> Path:
-    """Stores what the teacher represents of every training row, (N, D_t) fp32, and the last layers of its heads.
+    """Stores the teacher's features of every training row, (N, D_t) fp32, and the last layers of its heads.
 
     Returns:
         The file, which names the teacher's digest and the rows.

@@ -1,4 +1,4 @@
-"""The teachers of one trial, each trained when the first method asks for it."""
+"""The teachers of one trial; each is trained when a method first needs it."""
 
 from __future__ import annotations
 
@@ -63,11 +63,11 @@ class Teachers:
         return self._ready[role]
 
     def trained(self, role: TeacherRole) -> Taught | None:
-        """The teacher of this role if ``get`` has been asked for it."""
+        """The teacher of this role if ``get`` has trained or found it."""
         return self._ready.get(role)
 
     def features(self, role: TeacherRole) -> TeacherFeatures:
-        """What the teacher of this role represents of the training rows, stored beside its soft targets.
+        """The features of the training rows by the teacher of this role, stored beside its soft targets.
 
         Raises:
             ValueError: no teacher is trained ahead for this role.

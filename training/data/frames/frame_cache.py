@@ -1,4 +1,4 @@
-"""Clips decoded once: ``<directory>/<spec digest>/<key>.npy``, read again by every epoch, arm and seed.
+"""Clips decoded once and cached: ``<directory>/<spec digest>/<key>.npy``, read by every epoch, method and seed.
 
 The key names the file (path, size, time of change) and the window, so that a changed clip is decoded anew. A
 clip that cannot be decoded is listed in ``failed`` and never handed out, least of all as black frames.
@@ -187,7 +187,7 @@ def _pool(workers: int) -> ProcessPoolExecutor:
 
 
 def _decode_one(clip: _Clip) -> str | None:
-    """The code of the failure; None where the frames now stand in the target. Runs in a worker."""
+    """The code of the failure; None where the target was written. Runs in a worker."""
     # The default action of SIGALRM ends the process even where native code hangs.
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     signal.alarm(CLIP_TIMEOUT_S)

@@ -25,7 +25,7 @@ from training.data.loading.row_set import Batch, Pick, RowSet
 
 @dataclass(frozen=True)
 class PlannedBatch:
-    """A batch before anything of it is read: which rows, and what happens to their clips (None where there is none).
+    """A batch before any frame is read: which rows, and the augmentation of their clips (None where there is none).
 
     Attributes:
         views: which kept view of each clip, where a frozen trunk's output is read.
@@ -39,7 +39,7 @@ class PlannedBatch:
 
 
 def plan_epoch(rows: RowSet, config: OptimiserConfig, seed: int, epoch: int) -> Iterator[PlannedBatch]:
-    """The batches of one epoch: a function of the rows, the config, the seed and the epoch, whoever reads them."""
+    """The batches of one epoch: a function of the rows, the config, the seed and the epoch alone."""
     rng = np.random.default_rng([seed, epoch])
     has_video, has_text, side = rows.has_video, rows.has_text, rows.spec.frame_size
     kept = rows.clip_features

@@ -19,18 +19,19 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from training.data.loading.batch_inputs import InputPlan, InputReader, RowError
+from training.errors import TrainingError
 
 AHEAD = 2
 """Batches under way for each worker."""
 _SHOWN_ROWS = 8
 
 
-class WorkerDied(RuntimeError):
-    """A worker process ended by itself. The message names the rows it may have been at."""
+class WorkerDied(TrainingError):
+    """A worker process died. The message names the rows it may have been reading."""
 
 
 class _Inputs(Dataset[Any]):
-    """What a worker does: the "index" it is handed is a whole plan."""
+    """The dataset of the worker: the "index" it is asked for is a whole plan."""
 
     def __init__(self, reader: InputReader) -> None:
         self._reader = reader
@@ -113,7 +114,7 @@ def _unchanged(inputs: Any) -> Any:
 
 
 def _end_with_parent(_: int) -> None:
-    """Watches the process that started this worker, and ends with it, even where that was killed."""
+    """Ends this worker when the process that started it ends, even by a kill."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         threading.Thread(target=_wait_and_exit, args=(parent,), daemon=True).start()

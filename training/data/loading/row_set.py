@@ -28,7 +28,7 @@ Pick = tuple[int, int | None]
 
 @dataclass(frozen=True)
 class TaskRows:
-    """The labelled rows of a batch for one task: their positions, targets and, where stored, what a teacher says.
+    """The labelled rows of a batch for one task: their positions, targets and, where stored, a teacher's logits.
 
     Attributes:
         teacher_NK: the teacher's logits.
@@ -53,7 +53,7 @@ class Batch:
 
 @dataclass(frozen=True, eq=False)
 class TeacherFeatures:
-    """What a frozen teacher represents of N rows, and the last layers of its heads.
+    """A frozen teacher's features of N rows, and the last layers of its heads.
 
     Attributes:
         represented_ND: (N, D_t) fp32, what its heads read.
@@ -224,5 +224,5 @@ def with_soft_targets(rows: RowSet, soft_targets: Mapping[str, NDArray[np.float3
 
 
 def with_teacher_features(rows: RowSet, features: TeacherFeatures) -> RowSet:
-    """The same rows with what a teacher represents of them, for a student that compares."""
+    """The same rows with a teacher's features, for a student that compares features."""
     return replace(rows, teacher_features=features)

@@ -1,4 +1,4 @@
-"""Born-again networks' controls: the teacher's confidence weighs the labels' loss, and its probabilities go unused.
+"""Born-again networks' controls: the teacher's confidence weights the label loss; its soft targets are not used.
 
 The source's p_t is the teacher's as it comes out; here, as in every confidence, it is calibrated on validation rows.
 """
@@ -32,7 +32,7 @@ def cwtc(batch: TaskBatch, config: DistillationConfig) -> Tensor:
 
 
 def _weighted(batch: TaskBatch, confidence: str) -> Tensor:
-    """Each label of a multilabel task is a task of its own: its weights add up to 1, and the losses are averaged."""
+    """The weighted cross-entropy; in a multilabel task weights add up to 1 for each label, and labels are averaged."""
     weight_N = teacher_confidence(
         confidence, batch.teacher_logits, batch.targets, batch.kind, batch.calibration_temperature
     )

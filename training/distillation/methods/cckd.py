@@ -1,4 +1,4 @@
-"""Confidence-conditioned distillation: the surer the teacher is of the label, the more a row trusts the teacher.
+"""Confidence-conditioned distillation: the higher the teacher's probability of the label, the more of it is distilled.
 
 Only the idea of the source was readable, not its equations: what is here is a form consistent with it (method.md 4).
 Its third part, leaving out rows that the student has learnt, is not.

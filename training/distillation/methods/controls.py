@@ -1,4 +1,4 @@
-"""CPFD with its weights tampered with: what is left of a gain shows what it was owed to (method.md 1.6)."""
+"""CPFD with manipulated weights: a gain that survives is not due to the confidence of each row (method.md 1.6)."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from training.distillation.weighted_losses import weighted_loss
 
 
 def cpfd_constant(batch: TaskBatch, config: DistillationConfig) -> Tensor:
-    """Every row gets the batch's mean weight (method.md 1.6): CPFD less its adaptivity, a smaller lambda alone."""
+    """Every row gets the batch's mean weight (method.md 1.6): the same total distillation, not adapted to the row."""
     weight_N = confidence_weights(batch, config)
     return weighted_loss(batch, config, weight_N.mean().expand_as(weight_N))
 
 
 def cpfd_shuffled(batch: TaskBatch, config: DistillationConfig) -> Tensor:
-    """The batch's weights dealt out to other rows (method.md 1.6): the same multiset, without the teacher's say."""
+    """The batch's weights randomly permuted over its rows (method.md 1.6): same weights, unrelated to the row."""
     weight_N = confidence_weights(batch, config)
     order = torch.randperm(len(weight_N), generator=batch.context.generator())
     return weighted_loss(batch, config, weight_N[order.to(weight_N.device)])
 
 
 def cpfd_inverted(batch: TaskBatch, config: DistillationConfig) -> Tensor:
-    """The batch's weights in reverse order: the surest row gets the least (method.md 1.6, EA-KD's question)."""
+    """The batch's weights in reverse order: the highest confidence gets the lowest weight (method.md 1.6)."""
     return weighted_loss(batch, config, reverse_ranks(confidence_weights(batch, config)))
 
 

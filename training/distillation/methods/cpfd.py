@@ -12,7 +12,7 @@ from training.distillation.weighted_losses import weighted_loss
 
 
 def cpfd(batch: TaskBatch, config: DistillationConfig) -> Tensor:
-    """(1 - lambda) mean CE_i + lambda mean(c_i KD_i): arXiv:2410.03038 as its abstract can be read.
+    """(1 - lambda) mean CE_i + lambda mean(c_i KD_i): the reading of arXiv:2410.03038 used here.
 
     That is the default; ``confidence``, ``weighting``, ``gamma``, ``floor`` and ``per_class_norm`` choose another
     reading (method.md 1.5).
@@ -45,7 +45,7 @@ def cpfd_adaptive(batch: TaskBatch, config: DistillationConfig) -> Tensor:
 
 
 def cpfd_preview(batch: TaskBatch, config: DistillationConfig) -> Tensor:
-    """(1 - lambda) mean CE_i + lambda mean(c_i v_i KD_i): the teacher's say on a row and the student's, multiplied.
+    """(1 - lambda) mean CE_i + lambda mean(c_i v_i KD_i): c_i times PCKD's preview weight.
 
     c_i is the out-of-fold confidence, which stays what it is; v_i is PCKD's preview weight (TCSVT 2025; method.md 4),
     which grows to 1 over the epochs for all rows but those that the student finds hardest. Both are detached.

@@ -1,4 +1,4 @@
-"""Entropy-adaptive distillation: the opposite bet, more weight where the teacher is unsure."""
+"""Entropy-adaptive distillation: the opposite of CPFD, more weight where the teacher is unsure."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ def mtl(batch: TaskBatch, config: DistillationConfig) -> Tensor:
     """
     if batch.privileged is None:
         raise ValueError("this method predicts privileged features, but the batch holds none")
-    found = batch.privileged
-    squares_NF = found.presence_NF * (found.predicted_NF - found.values_NF) ** 2
+    privileged = batch.privileged
+    squares_NF = privileged.presence_NF * (privileged.predicted_NF - privileged.values_NF) ** 2
     hard = label_losses(batch).mean()
-    return hard + config.mtl_beta * squares_NF.sum() / found.presence_NF.sum().clamp(min=1)
+    return hard + config.mtl_beta * squares_NF.sum() / privileged.presence_NF.sum().clamp(min=1)

@@ -1,4 +1,4 @@
-"""Teacher-privileged distillation: follow the teacher where it is right, leave it where it is wrong."""
+"""Teacher-privileged distillation: imitate the teacher where it is right, move away from it where it is wrong."""
 
 from __future__ import annotations
 

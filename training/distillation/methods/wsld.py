@@ -1,4 +1,4 @@
-"""Weighted soft labels: distil what the teacher knows and the student does not."""
+"""Weighted soft labels: more distillation on rows where the student's loss is high relative to the teacher's."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Weights that somebody else trained -> our modules: sources are checked, names translated, faults listed."""
+"""Foreign pretrained weights -> our modules: sources are checked, names translated, faults listed."""

@@ -1,4 +1,4 @@
-"""Puts weights that somebody else trained into an ``XVLM``: all that should be there, or none and a list of faults."""
+"""Copies foreign pretrained weights into an ``XVLM``: all of them, or none and a list of faults."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from scipy.interpolate import RectBivariateSpline
 from scipy.optimize import brentq
 from torch import Tensor
 
+from training.errors import TrainingError
 from training.models.weights.official_keys import Translation
 from training.models.xvlm import XVLM
 
@@ -30,13 +31,13 @@ FRESH_BY_DESIGN = (
 _TABLE_SUFFIX = ".relative_position_bias_table"
 
 
-class PretrainedError(Exception):
+class PretrainedError(TrainingError):
     """Weights that do not fit. The message names the source and every tensor that is at fault."""
 
 
 @dataclass(frozen=True)
 class LoadReport:
-    """What came of a load, in the model's order and the file's.
+    """What a load filled, left fresh and ignored.
 
     Attributes:
         loaded: our parameters that now hold the source's weights.
@@ -49,12 +50,12 @@ class LoadReport:
     ignored: tuple[str, ...]
 
 
-def install(model: XVLM, found: Translation, *, source: str, may_be_fresh: Iterable[str] = ()) -> LoadReport:
+def install(model: XVLM, translation: Translation, *, source: str, may_be_fresh: Iterable[str] = ()) -> LoadReport:
     """Copies the tensors into the model. Bias tables of another window are resized.
 
     Args:
         model: changed in place, and only where everything fits.
-        found: tensors under the model's names.
+        translation: tensors under the model's names.
         source: what the message of an error calls it.
         may_be_fresh: patterns of parameters, besides ``FRESH_BY_DESIGN``, that the source need not hold.
 
@@ -63,26 +64,26 @@ def install(model: XVLM, found: Translation, *, source: str, may_be_fresh: Itera
     """
     parameters = dict(model.named_parameters())
     fresh_pattern = re.compile("|".join((*FRESH_BY_DESIGN, *may_be_fresh)))
-    tensors = {n: _fitted(n, t, parameters[n]) if n in parameters else t for n, t in found.tensors.items()}
+    tensors = {n: _fitted(n, t, parameters[n]) if n in parameters else t for n, t in translation.tensors.items()}
     fresh = tuple(name for name in parameters if name not in tensors)
-    strangers = {found.origins[name] for name in tensors if name not in parameters}
+    strangers = {translation.origins[name] for name in tensors if name not in parameters}
     misshapen = [
-        f"{found.origins[name]} {tuple(tensor.shape)}, the model's {name} is {tuple(parameters[name].shape)}"
+        f"{translation.origins[name]} {tuple(tensor.shape)}, the model's {name} is {tuple(parameters[name].shape)}"
         for name, tensor in tensors.items()
         if name in parameters and tensor.shape != parameters[name].shape
     ]
     faults = {
-        "unexpected": sorted({*found.unexpected, *strangers}),
+        "unexpected": sorted({*translation.unexpected, *strangers}),
         "missing": [name for name in fresh if not fresh_pattern.match(name)],
         "of another shape": misshapen,
     }
     if any(faults.values()):
-        told = "; ".join(f"{len(names)} {what}: {', '.join(names)}" for what, names in faults.items() if names)
-        raise PretrainedError(f"{source}: {told}")
+        summary = "; ".join(f"{len(names)} {what}: {', '.join(names)}" for what, names in faults.items() if names)
+        raise PretrainedError(f"{source}: {summary}")
     with torch.no_grad():
         for name, tensor in tensors.items():
             parameters[name].copy_(tensor)
-    return LoadReport(tuple(n for n in parameters if n in tensors), fresh, tuple(found.ignored))
+    return LoadReport(tuple(n for n in parameters if n in tensors), fresh, tuple(translation.ignored))
 
 
 def resize_bias_table(table_RN: Tensor, rows: int) -> Tensor:

@@ -45,7 +45,7 @@ class Translation:
         tensors: our name -> tensor.
         origins: our name -> the name it had in the file.
         ignored: names that are of no use here, by design.
-        unexpected: names that nothing is known of.
+        unexpected: names that are not part of X-VLM.
     """
 
     tensors: dict[str, Tensor] = field(default_factory=dict)
@@ -96,13 +96,13 @@ def text_name(key: str, text_layers: int) -> str | None:
     rest = rest.removeprefix("bert.")
     if tower == "text_encoder" and rest.startswith("embeddings."):
         return f"text_encoder.{rest}"
-    found = re.fullmatch(r"encoder\.layer\.(\d+)\.(.+)", rest)
-    if found is None or tower not in ("text_encoder", "cross_encoder"):
+    match = re.fullmatch(r"encoder\.layer\.(\d+)\.(.+)", rest)
+    if match is None or tower not in ("text_encoder", "cross_encoder"):
         return None
-    layer = int(found[1])
+    layer = int(match[1])
     if tower == "text_encoder" and layer < text_layers:
-        return f"text_encoder.layers.{layer}.{found[2]}"
-    return f"cross_encoder.layers.{layer - text_layers if tower == 'text_encoder' else layer}.{found[2]}"
+        return f"text_encoder.layers.{layer}.{match[2]}"
+    return f"cross_encoder.layers.{layer - text_layers if tower == 'text_encoder' else layer}.{match[2]}"
 
 
 def _known_tower(key: str) -> bool:
@@ -118,11 +118,11 @@ def _add_vision(result: Translation, key: str, tensor: Tensor) -> None:
     if re.fullmatch(r"layers\.\d+\.downsample\.(norm|reduction)", stem):
         result.add(f"{SWIN_PREFIX}encoder.{rest}", key, tensor)
         return
-    found = re.fullmatch(r"(layers\.\d+\.blocks\.\d+)\.(.+)", stem)
-    if found is None:
+    match = re.fullmatch(r"(layers\.\d+\.blocks\.\d+)\.(.+)", stem)
+    if match is None:
         result.unexpected.append(key)
         return
-    block, part = f"{SWIN_PREFIX}encoder.{found[1]}", found[2]
+    block, part = f"{SWIN_PREFIX}encoder.{match[1]}", match[2]
     if part == "attn.qkv" and tensor.shape[0] % 3 == 0:
         for letter, third in zip("qkv", tensor.chunk(3), strict=True):
             result.add(f"{block}.attention.{letter}_proj.{kind}", key, third)

@@ -30,7 +30,7 @@ _NO_CROSS_ATTENTION = (r"cross_encoder\.layers\.\d+\.crossattention\.",)
 
 
 def require_usable(config: RunConfig, vocabulary: Path | None) -> None:
-    """Before clips are decoded and teachers trained: what a start from pretrained weights needs is there.
+    """Raises, before anything is decoded or trained, where the pretrained weights or the vocabulary are not there.
 
     Raises:
         PretrainedError: a source is not usable, or text weights come without their vocabulary.
@@ -44,7 +44,7 @@ def require_usable(config: RunConfig, vocabulary: Path | None) -> None:
 
 
 def require_sources(config: PretrainedConfig) -> None:
-    """Checks, without reading weights, that every source is there and of the right kind and digest.
+    """Raises, without reading weights, where a source is missing or of the wrong kind or digest.
 
     Raises:
         PretrainedError: one is not. The message names it.
@@ -57,10 +57,10 @@ def require_sources(config: PretrainedConfig) -> None:
             if not Path(source).is_file():
                 raise PretrainedError(f"{source}: there is no such file (pretrained.checkpoint)")
         else:
-            found = _hub_config(name, source, config).model_type
-            if found not in _TYPES[name]:
+            model_type = _hub_config(name, source, config).model_type
+            if model_type not in _TYPES[name]:
                 raise PretrainedError(
-                    f"{source}: holds a {found}, pretrained.{name} must be {' or '.join(_TYPES[name])}"
+                    f"{source}: holds a {model_type}, pretrained.{name} must be {' or '.join(_TYPES[name])}"
                 )
         _require_digest(name, source, config)
 
@@ -136,10 +136,10 @@ def read_official(path: Path) -> dict[str, Tensor]:
 def _load(name: str, source: str, model: XVLM, config: PretrainedConfig) -> LoadReport:
     text_layers = len(model.text_encoder.layers)
     if name == "checkpoint":
-        found = translate_official(read_official(Path(source)), text_layers=text_layers, parts=config.parts)
+        translation = translate_official(read_official(Path(source)), text_layers=text_layers, parts=config.parts)
         absent = {"vision": _NOT_TEXT, "text": _NOT_VISION}
         fresh = [pattern for part, patterns in absent.items() if part not in config.parts for pattern in patterns]
-        return install(model, found, source=source, may_be_fresh=fresh)
+        return install(model, translation, source=source, may_be_fresh=fresh)
     state = _hub_state(source, config)
     if name == "swin":
         return install(model, _swin(state), source=source, may_be_fresh=_NOT_VISION)
@@ -148,25 +148,25 @@ def _load(name: str, source: str, model: XVLM, config: PretrainedConfig) -> Load
 
 def _swin(state: dict[str, Tensor]) -> Translation:
     """Our vision encoder holds the library's own module: only the prefix differs."""
-    found = Translation()
+    translation = Translation()
     for key, tensor in state.items():
-        found.add(SWIN_PREFIX + key, key, tensor)
-    return found
+        translation.add(SWIN_PREFIX + key, key, tensor)
+    return translation
 
 
 def _bert(state: dict[str, Tensor], text_layers: int) -> Translation:
     """The first layers to the text encoder, the others to the cross encoder, which brings its own cross attention."""
-    found = Translation()
+    translation = Translation()
     for key, tensor in state.items():
         if key.startswith("pooler."):
-            found.ignored.append(key)
+            translation.ignored.append(key)
         elif key.startswith("embeddings_project."):  # ELECTRA's
-            found.add(f"text_encoder.project.{key.removeprefix('embeddings_project.')}", key, tensor)
+            translation.add(f"text_encoder.project.{key.removeprefix('embeddings_project.')}", key, tensor)
         elif (name := text_name(f"text_encoder.{key}", text_layers)) is not None:
-            found.add(name, key, tensor)
+            translation.add(name, key, tensor)
         else:
-            found.unexpected.append(key)
-    return found
+            translation.unexpected.append(key)
+    return translation
 
 
 def _hub_state(source: str, config: PretrainedConfig) -> dict[str, Tensor]:

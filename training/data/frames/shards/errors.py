@@ -1,4 +1,4 @@
-"""What may be wrong with shards.
+"""The errors of shards.
 
 ShardError             they cannot be had: no index, no such store, nothing written
 ├── OtherShards        whole, but made from another manifest or for another input spec: pack anew
@@ -7,8 +7,10 @@ ShardError             they cannot be had: no index, no such store, nothing writ
 
 from __future__ import annotations
 
+from training.errors import TrainingError
 
-class ShardError(Exception):
+
+class ShardError(TrainingError):
     """Shards that cannot be used. The message names the URL or the shard."""
 
 

@@ -59,7 +59,7 @@ class ShardIndex(FrozenDocument):
         return sum(shard.rows for shard in self.shards)
 
     def require(self, manifest_digest: str, spec: InputSpec, url: str) -> None:
-        """Refuses shards of anything else.
+        """Raises unless the shards are of this manifest and input spec.
 
         Raises:
             OtherShards: made from another manifest or for another input spec.
@@ -103,13 +103,13 @@ def read_index(url: str) -> ShardIndex:
 
 
 def has_index(url: str) -> bool:
-    """Whether shards at a location are complete."""
+    """Whether a location holds complete shards."""
     system, path = open_location(url)
     return bool(system.exists(f"{path}/{INDEX_FILE}"))
 
 
 def write_index(url: str, index: ShardIndex) -> None:
-    """Writes the index; shards that lie there without it are not read."""
+    """Writes the index, last: shards without an index are not read."""
     system, path = open_location(url)
     system.pipe_file(f"{path}/{INDEX_FILE}", index.model_dump_json(indent=1).encode() + b"\n")
 

@@ -58,11 +58,11 @@ def pack(
         raise ValueError("rows_per_shard must be at least 1")
     system, path = open_location(url)
     if has_index(url):
-        found = read_index(url)
-        found.require(manifest.digest(), store.spec, url)
-        if found.rows_per_shard != rows_per_shard:
-            raise ShardError(f"{url}: shards of {found.rows_per_shard} rows lie here; choose another place")
-        return found
+        existing = read_index(url)
+        existing.require(manifest.digest(), store.spec, url)
+        if existing.rows_per_shard != rows_per_shard:
+            raise ShardError(f"{url}: shards of {existing.rows_per_shard} rows lie here; choose another place")
+        return existing
     system.makedirs(path, exist_ok=True)
     starts = range(0, len(manifest.rows), rows_per_shard)
     shown = progress and sys.stderr.isatty()
@@ -78,7 +78,7 @@ def pack(
 
 
 class _Digested:
-    """A file that is written once from its start, its digest and length known at the end."""
+    """A file written sequentially; gives its digest and length at the end."""
 
     def __init__(self, file: Any) -> None:
         self._file, self._hash, self.length, self.closed = file, hashlib.sha256(), 0, False
@@ -93,10 +93,10 @@ class _Digested:
         return self.length
 
     def flush(self) -> None:
-        """Nothing is held back here."""
+        """Does nothing: there is no buffer."""
 
     def close(self) -> None:
-        """The file is closed by who opened it."""
+        """Marks it closed; the caller that opened the file closes it."""
         self.closed = True
 
     @property

@@ -219,13 +219,13 @@ def _compare(shard: Shard, place: Path, url: str) -> None:
     try:
         size = place.stat().st_size
         with place.open("rb") as file:
-            found = hashlib.file_digest(file, "sha256").hexdigest()
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise DamagedShard(f"{url}/{shard.name}: cannot be read: {error.strerror}") from error
     if size != shard.bytes:
         raise DamagedShard(f"{url}/{shard.name}: is {size} bytes long, the index says {shard.bytes}")
-    if found != shard.sha256:
-        raise DamagedShard(f"{url}/{shard.name}: its SHA-256 is {found}, the index says {shard.sha256}")
+    if digest != shard.sha256:
+        raise DamagedShard(f"{url}/{shard.name}: its SHA-256 is {digest}, the index says {shard.sha256}")
 
 
 def _fetch(url: str, shard: Shard, cache: Path) -> Path:
