@@ -91,7 +91,7 @@ def test_a_state_of_other_inputs_or_of_an_earlier_version_is_refused(
     save_tensors(tmp_path / STATE_FILE, {"model": {}, "losses": [0.5]})
     with pytest.raises(CheckpointError, match="another version"):
         fit(tmp_path, toy.data, tiny_config, method="ce", seed=5)
-    save_tensors(tmp_path / STATE_FILE, {"version": 2, "identity": "another"})
+    save_tensors(tmp_path / STATE_FILE, {"version": 3, "identity": "another"})
     with pytest.raises(CheckpointError, match="other inputs"):
         fit(tmp_path, toy.data, tiny_config, method="ce", seed=5)
 

@@ -177,5 +177,5 @@ def test_the_committed_preset_keeps_its_reading() -> None:
 def test_a_larger_teacher_must_fit_the_inputs(tiny_config: RunConfig, field: str, value: int) -> None:
     text = tiny_config.model.text.model_copy(update={field: value})
     teacher = tiny_config.model.model_copy(update={"text": text})
-    with pytest.raises(ValueError, match=rf"kd_teacher\.text\.{field}"):
+    with pytest.raises(ValueError, match=rf"kd_teacher.*text\.{field}"):
         RunConfig.model_validate(tiny_config.model_dump() | {"kd_teacher": teacher.model_dump()})
