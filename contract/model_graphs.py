@@ -17,7 +17,10 @@ from numpy.typing import NDArray
 from contract.bundle_manifest import REST, VISION, WHOLE
 from contract.decision import TaskKind, TaskSpec
 
+MOMENTS = "moments"
+"""Input of the vision tower: (N, P, S, S, 3) uint8, the pictures of N moments."""
 FEATURES = "vision_features"
+"""Its output: (N, F); the rest reads them by clip, (B, M, F)."""
 EVIDENCE_PREFIX = "evidence:"
 """Stands before a task's name where its evidence is kept beside the logits. No task's name holds a colon."""
 
@@ -39,6 +42,8 @@ class ModelGraphs:
         sessions: role -> graph.
         feature_shape, evidence_names: as ``BundleManifest``.
         every_row: whether the vision tower runs over rows without a clip too, so that its batches keep one shape.
+        moments_at_once: how many moments go through the tower together; 0 for all. On a CPU one at a time is fastest:
+            its maps then stay in the cache.
     """
 
     tasks: tuple[TaskSpec, ...]
@@ -46,6 +51,7 @@ class ModelGraphs:
     feature_shape: tuple[int, int] | None = None
     evidence_names: tuple[str, ...] = ()
     every_row: bool = False
+    moments_at_once: int = 1
 
     def run(self, feeds: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[np.float32]]:
         """Task name -> (B, K) logits, and ``evidence:<task>`` -> (B, M, K) of M moments where the bundle has it.
@@ -71,7 +77,14 @@ class ModelGraphs:
         found = np.zeros((len(frames), *self.feature_shape), np.float32)
         rows = np.arange(len(frames)) if self.every_row else np.flatnonzero(present)
         if len(rows):
-            found[rows] = _run(self.sessions[VISION], [FEATURES], {"frames": frames[rows]})[0]
+            count = self.feature_shape[0]
+            moments = frames[rows].reshape(len(rows) * count, -1, *frames.shape[2:])
+            step = self.moments_at_once or len(moments)
+            parts = [
+                _run(self.sessions[VISION], [FEATURES], {MOMENTS: moments[first : first + step]})[0]
+                for first in range(0, len(moments), step)
+            ]
+            found[rows] = np.concatenate(parts).reshape(len(rows), *self.feature_shape)
         return found
 
 

@@ -9,7 +9,9 @@ from typing import Any
 import yaml
 from pydantic import Field, ValidationError
 
+from contract.bundle_manifest import WeightsUsed
 from contract.frozen import FrozenDocument
+from contract.input_spec import InputSpec
 from model_export.errors import ExportError, lines_of
 from training.fitting.checkpoint import CheckpointCard
 from training.report.markdown import cell, short_control
@@ -59,7 +61,14 @@ def read_notes(path: Path) -> CardNotes:
 
 
 def render_card(
-    name: str, version: str, card: CheckpointCard, notes: CardNotes, report: Mapping[str, Any] | None, trial: int
+    name: str,
+    version: str,
+    card: CheckpointCard,
+    notes: CardNotes,
+    report: Mapping[str, Any] | None,
+    trial: int,
+    unserved: Mapping[str, str] | None = None,
+    weights: Mapping[str, WeightsUsed] | None = None,
 ) -> str:
     """The card as Markdown.
 
@@ -69,6 +78,8 @@ def render_card(
         notes: for every task of the checkpoint.
         report: of the experiment the checkpoint is part of; None says in the card that nothing was measured.
         trial: the checkpoint's place among the report's trials.
+        unserved: task -> why its verdicts are not served.
+        weights: encoder -> whose weights it started from.
 
     Raises:
         ExportError: the notes lack a task, or the report the checkpoint's method.
@@ -80,6 +91,8 @@ def render_card(
     lines = [
         f"# {name} {version}",
         "",
+        *_good_for(card, report, unserved or {}),
+        "",
         f"{full(card.method)}, architecture `{card.config.model.name}`, seed {card.seed}"
         + ("" if card.test_fold is None else f", held-out fold {card.test_fold}")
         + f", {card.train_rows} training rows.",
@@ -88,14 +101,17 @@ def render_card(
         "",
         "## What it reads",
         "",
-        f"{spec.frames} frames of {spec.frame_size}x{spec.frame_size} pixels ({spec.sampling.replace('_', ' ')} of "
-        f"each of {spec.frames} equal spans of time), and "
+        f"{spec.frames} frames of {spec.frame_size}x{spec.frame_size} pixels ({_sampling(spec)}), and "
         + ", ".join(f"`{f.name}` (first {f.max_tokens} word pieces)" for f in spec.text_fields)
         + ". Either video or text may be missing. No privileged feature is read"
         + (": the teacher alone saw them, in training." if card.teacher_digest else ", in training or after it."),
         "",
         "## What it was trained on",
         "",
+        *(
+            f"- The {encoder} encoder started from {one.source} ({one.licence}, SHA-256 {one.sha256 or 'not known'})."
+            for encoder, one in (weights or {}).items()
+        ),
         *(
             f"- **{task.name}**: {notes.tasks[task.name].asks.strip()} {notes.tasks[task.name].data.strip()}"
             for task in card.tasks
@@ -112,6 +128,37 @@ def render_card(
         "",
     ]
     return "\n".join(lines)
+
+
+def _good_for(card: CheckpointCard, report: Mapping[str, Any] | None, unserved: Mapping[str, str]) -> list[str]:
+    """One line for each task: what can be expected of it, or why it is not served."""
+    if report is None:
+        return ["What it is good for was not measured: no report was given at the export."]
+    lines = []
+    for task in card.tasks:
+        if task.name in unserved:
+            lines.append(f"- **{task.name}: not served**, {unserved[task.name]}.")
+            continue
+        own = report["tasks"][task.name]["methods"].get(card.method)
+        if own is None:
+            continue
+        ranking = f"PR-AUC {own['pr_auc']['mean']:.2f}, ROC-AUC {own['roc_auc']['mean']:.2f} on held-out rows"
+        shares = (
+            f"misses {own['miss_rate']['mean']:.0%} and flags {own['overkill']['mean']:.0%} of what it should let pass"
+        )
+        lines.append(
+            f"- **{task.name}**: {ranking}; at its threshold ({card.policy.tasks[task.name].point}) it {shares}."
+        )
+    return lines
+
+
+def _sampling(spec: InputSpec) -> str:
+    if spec.burst is None:
+        return f"{spec.sampling.replace('_', ' ')} of each of {spec.frames} equal spans of time"
+    return (
+        f"{spec.burst.moments} moments spread over the clip, {spec.burst.pictures} pictures each, "
+        f"{spec.burst.step_ms:g} ms apart"
+    )
 
 
 def _scores(card: CheckpointCard, report: Mapping[str, Any], trial: int) -> list[str]:

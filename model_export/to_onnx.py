@@ -17,7 +17,7 @@ from torch.export import Dim
 from contract.bundle_manifest import MODEL_FILE, REST, REST_FILE, VISION, VISION_FILE, WHOLE
 from contract.example import INPUT_NAMES
 from contract.input_spec import InputSpec
-from contract.model_graphs import FEATURES
+from contract.model_graphs import FEATURES, MOMENTS
 from model_export.errors import ExportError, ForbiddenInputError
 from training.fitting.checkpoint import CheckpointCard
 from training.models.moment_xvlm import MomentXVLM
@@ -43,15 +43,14 @@ class _OrderedLogits(nn.Module):
 
 
 class _Vision(nn.Module):
-    """The vision tower: frames -> statistics of moments."""
+    """The vision tower: the pictures of moments -> their statistics."""
 
     def __init__(self, student: MomentXVLM) -> None:
         super().__init__()
         self.trunk = student.vision_encoder.trunk
 
-    def forward(self, frames: Tensor) -> Tensor:
-        features: Tensor = self.trunk(frames)
-        return features
+    def forward(self, moments: Tensor) -> Tensor:
+        return self.trunk.moments(moments)
 
 
 class _Rest(nn.Module):
@@ -126,10 +125,12 @@ def export_graphs(model: nn.Module, card: CheckpointCard, directory: Path) -> Ex
         onnx.save(graph, str(directory / MODEL_FILE))
         return ExportedGraphs({WHOLE: MODEL_FILE})
     round_weights(model)
-    frames = inputs.pop("frames")
+    del inputs["frames"]
+    per_moment, side = spec.frames // spec.moments, spec.frame_size
+    pictures = torch.zeros((2, per_moment, side, side, 3), dtype=torch.uint8)
     shape = (spec.moments, model.vision_encoder.trunk.width)
-    tower = _exported(_Vision(model), {"frames": frames}, {"frames": {0: batch}}, [FEATURES])
-    check_graph(tower, [FEATURES], inputs=("frames",))
+    tower = _exported(_Vision(model), {MOMENTS: pictures}, {MOMENTS: {0: Dim("moments", min=1, max=16384)}}, [FEATURES])
+    check_graph(tower, [FEATURES], inputs=(MOMENTS,))
     pointed = tuple(task.evidence_name for task in card.tasks if task.name in model.moment_tasks)
     inputs = {FEATURES: torch.zeros((2, *shape))} | inputs
     rest = _exported(_Rest(model), inputs, {name: shapes.get(name, {0: batch}) for name in inputs}, [*logits, *pointed])

@@ -106,7 +106,10 @@ def write_bundle(checkpoint: Path, tokenizer: Path, destination: Path, request: 
     if file_digest(tokenizer) != card.tokenizer_digest:
         raise ExportError(f"{tokenizer}: not the tokenizer that the checkpoint was trained with")
     trial = _trial_index(card, request.report)
-    words = render_card(request.name, request.version, card, request.notes, request.report, trial)
+    policy = card.policy if request.report is None else _served(card, request)
+    unserved = {name: one.unserved for name, one in policy.tasks.items() if one.unserved is not None}
+    used = weights_used(card, checkpoint)
+    words = render_card(request.name, request.version, card, request.notes, request.report, trial, unserved, used)
     destination.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=destination.parent, prefix=".bundle-") as name:
         work = Path(name) / "bundle"
@@ -117,13 +120,12 @@ def write_bundle(checkpoint: Path, tokenizer: Path, destination: Path, request: 
         text = TextTokenizer(work / TOKENIZER_FILE, spec)
         graphs = open_written(card, exported, work)
         parity = measure_parity(model, graphs, card.tasks, spec, text.vocab_size)
-        policy = card.policy if request.report is None else _served(card, request)
         recorded = record_replay(graphs, spec, text, card.tasks, policy)
         (work / CLIP_FILE).write_bytes(recorded.clip)
         golden = record_golden(graphs, golden_inputs(spec, text), card.tasks)
         write_golden(work / GOLDEN_FILE, golden, recorded.pixels)
         (work / MODEL_CARD_FILE).write_text(words)
-        measured = _Measured(parity, trial, recorded.replay, exported, policy, weights_used(card, checkpoint))
+        measured = _Measured(parity, trial, recorded.replay, exported, policy, used)
         (work / MANIFEST_FILE).write_text(_manifest(work, card, request, measured).written())
         prove_bundle(read_bundle(work))
         if destination.exists():

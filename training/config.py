@@ -63,20 +63,20 @@ class VisionConfig(FrozenDocument):
 
 
 FeatureMap = Literal["stride16", "stride32", "head"]
-Statistic = Literal["mean", "max", "motion_mean", "motion_max", "tremor", "tremor_map"]
+Statistic = Literal["mean", "max", "top", "motion_mean", "motion_max", "tremor", "moving"]
 
 
 class MomentVisionConfig(GrowingDocument):
     """A pretrained image backbone on each picture, summarised moment by moment.
 
-    What is kept of a moment are statistics over the places of a feature map:
+    What is kept of a moment are statistics of each channel over the places of a feature map:
 
-    mean, max                 of each channel, averaged over the moment's pictures: what is to be seen
-    motion_mean, motion_max   of each channel's absolute difference of neighbouring pictures: that something moves
-    tremor                    of three pictures A, B, C: |A - 2B + C| - |C - A| / 2, its mean over channels, and of that
-                              the mean of the tenth of places where it is greatest: what moves to and fro. Steady motion
-                              of camera or objects cancels
-    tremor_map                the same channel by channel
+    mean, max, top            averaged over the moment's pictures: what is to be seen. ``top``: the mean of the
+                              twentieth of places where it is greatest
+    motion_mean, motion_max   of the absolute difference of neighbouring pictures: that something moves
+    tremor                    of three pictures A, B, C: |A - 2B + C| - |C - A| / 2, its mean over the tenth of places
+                              where it is greatest: what moves to and fro. Steady motion cancels
+    moving                    of B, its mean weighted by |A - 2B + C| over all channels: what it is that moves
     """
 
     first_fields: ClassVar = frozenset({"backbone", "width"})
@@ -84,22 +84,28 @@ class MomentVisionConfig(GrowingDocument):
     """``efficientnet_lite0`` to ``4``; or ``auto:`` and a folder or an id on the hub that the library's AutoBackbone
     reads: its last feature map counts."""
     width: int = Field(ge=8)
-    """D: of a moment's token; must be the text's ``hidden_size``."""
-    maps: tuple[FeatureMap, ...] = Field(default=("stride16", "stride32"), min_length=1)
-    """Of EfficientNet-Lite: which feature maps are summarised. ``head`` is the one behind the last convolution."""
-    statistics: tuple[Statistic, ...] = Field(default=("mean", "max", "motion_max", "tremor"), min_length=1)
-    """Those of motion need bursts of two pictures or more, tremor those of three."""
+    """D: of what the heads read; must be the text's ``hidden_size``."""
+    maps: tuple[FeatureMap, ...] = Field(default=("stride16",), min_length=1)
+    """Of EfficientNet-Lite: which feature maps are summarised. ``head`` is the one behind the last convolution. Blocks
+    behind the last map that is wanted are not computed."""
+    statistics: tuple[Statistic, ...] = Field(
+        default=("mean", "max", "top", "motion_mean", "tremor", "moving"), min_length=1
+    )
+    """Those of motion need bursts of two pictures or more, the last two those of three."""
     task_statistics: dict[str, tuple[Statistic, ...]] = Field(default_factory=dict)
     """Task -> the statistics that it reads; all where nothing is said. With some hundred clips, what a task has no use
     for is what it is overfitted to."""
+    task_pooling: dict[str, Literal["mean", "strongest"]] = Field(default_factory=dict)
+    """Task -> how its moments' scores become the clip's: ``mean``, for what is to be seen all along, or ``strongest``,
+    for what may be over in two seconds: an average in which moments weigh by the exponential of their score. ``mean``
+    where nothing is said."""
     trainable_blocks: int = Field(default=0, ge=0)
     """How many of the backbone's last blocks are trained. With 0 it is frozen, and what it gives is kept on disk."""
-    bounded: bool = True
-    """Whether a moment's token goes through tanh, so that no odd moment (a cut, a repeated picture) decides alone."""
+    bound: float = Field(default=2.0, ge=0)
+    """The largest score of a moment, through tanh, so that no odd one (a cut, a repeated picture) decides alone; 0 for
+    none. Of ``strongest`` tasks alone."""
     dropout: float = Field(default=0.2, ge=0, lt=1)
     """Of a moment's statistics."""
-    attention: bool = True
-    """Whether a task weighs moments by attention (arXiv:1802.04712); without it each counts the same."""
 
     @model_validator(mode="after")
     def _statistics_kept(self) -> MomentVisionConfig:
@@ -111,7 +117,7 @@ class MomentVisionConfig(GrowingDocument):
     @property
     def pictures_needed(self) -> int:
         """Of each burst."""
-        if any(name.startswith("tremor") for name in self.statistics):
+        if {"tremor", "moving"} & set(self.statistics):
             return 3
         return 2 if any(name.startswith("motion") for name in self.statistics) else 1
 

@@ -87,6 +87,7 @@ class ArmModel:
             manifest.feature_shape,
             manifest.evidence_names,
             every_row=settings.provider == "cuda",  # each shape costs a search for kernels there
+            moments_at_once=0 if settings.provider == "cuda" else 1,
         )
         self.provider: str = next(iter(sessions.values())).get_providers()[0]
         self.seconds: dict[int, float] = {}

@@ -33,7 +33,9 @@ from training.models.trained import Trained
 _LOG = logging.getLogger(__name__)
 _ENCODERS = re.compile(r"(^|\.)(vision_encoder\.(trunk|swin)|text_encoder)\.")
 _NGRAMS = re.compile(r"(^|\.)ngrams\.")
-_NOT_DECAYED = re.compile(r"(^|\.)(no_video|no_text|frame_position)$|relative_position_bias_table$|position_embeddings")
+_NOT_DECAYED = re.compile(
+    r"(^|\.)(no_video|no_text|frame_position)$|relative_position_bias_table$|position_embeddings|(^|\.)moment_heads\."
+)
 
 
 @dataclass(frozen=True)

@@ -122,6 +122,8 @@ class EfficientNetLite(nn.Module):
             x = block(x)
             if number == self._middle:
                 maps["stride16"] = x
+                if set(names) == {"stride16"}:
+                    return maps
         maps["stride32"] = x
         if "head" in names:
             maps["head"] = F.relu6(self._bn1(self._conv_head(x)))

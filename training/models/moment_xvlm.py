@@ -2,9 +2,9 @@
 
 A task reads what its training rows held, and nothing else:
 
-    video alone     attention-pooled moments: each moment's evidence adds up to the logits
+    video alone     scores of moments, whose shares add up to the logits
     text alone      [CLS] of the cross encoder, which attends to the text and to ``no_video``
-    both            [CLS] of the cross encoder over text and moments, and the evidence of the moments
+    both            [CLS] of the cross encoder over text and moments, and the scores of the moments
 
 So a title cannot move a verdict that was never trained on titles, nor a clip one that was trained on titles alone.
 """
@@ -27,33 +27,27 @@ from training.models.vision_trunk import VisionTrunk
 from training.models.xvlm import classification_head, initialise
 
 FUSED, TEXT = "fused", "text"
-SHARED = "*"
-"""Tokens of all statistics, for the tasks that have none of their own."""
+FARTHEST = 4.0
+"""Deviations from the mean: beyond it a statistic is an accident."""
 _BOTH = {Modality.VIDEO, Modality.TEXT}
 
 
 class MomentEncoder(nn.Module):
-    """Statistics of moments -> tokens, each from its own moment alone.
+    """Statistics of moments -> standardised ones, and tokens that the cross encoder attends to.
 
-    The statistics are standardised by means and deviations of training rows, which are part of the weights.
+    Means and deviations are those of training rows, and part of the weights.
     """
 
     mean_F: Tensor
     deviation_F: Tensor
 
-    def __init__(self, config: MomentVisionConfig, spec: InputSpec, tasks: Sequence[str]) -> None:
-        """Args: ``tasks`` get tokens of their own where they read statistics of their own."""
+    def __init__(self, config: MomentVisionConfig, spec: InputSpec) -> None:
         super().__init__()
         self.trunk = VisionTrunk(config, spec)
         self.register_buffer("mean_F", torch.zeros(self.trunk.width))
         self.register_buffer("deviation_F", torch.ones(self.trunk.width))
-        self._bounded = config.bounded
-        self._columns = {
-            t: self.trunk.columns_of(config.task_statistics[t]) for t in tasks if t in config.task_statistics
-        }
         self.dropout = nn.Dropout(config.dropout)
         self.project = nn.Linear(self.trunk.width, config.width)
-        self.project_for = nn.ModuleDict({t: nn.Linear(len(c), config.width) for t, c in self._columns.items()})
 
     def standardise(self, features_NKF: Tensor) -> None:
         """Takes means and deviations from the statistics of training clips (N, K, F)."""
@@ -61,13 +55,41 @@ class MomentEncoder(nn.Module):
         self.mean_F.copy_(flat.mean(dim=0))
         self.deviation_F.copy_(flat.std(dim=0, unbiased=False).clamp(min=1e-4))
 
-    def forward(self, features_BKF: Tensor) -> dict[str, Tensor]:
-        """Task that reads statistics of its own, or ``SHARED`` -> tokens_BKD (B, K, D)."""
-        standard_BKF = (features_BKF - self.mean_F) / self.deviation_F
-        tokens = {SHARED: self.project(self.dropout(standard_BKF))}
-        for task, columns in self._columns.items():
-            tokens[task] = self.project_for[task](standard_BKF[:, :, columns])
-        return {name: torch.tanh(value) for name, value in tokens.items()} if self._bounded else tokens
+    def forward(self, features_BKF: Tensor) -> Tensor:
+        """standard_BKF (B, K, F): in deviations from the mean, no further than ``FARTHEST``."""
+        return self.dropout(((features_BKF - self.mean_F) / self.deviation_F).clamp(-FARTHEST, FARTHEST))
+
+
+class MomentScorer(nn.Module):
+    """One task's moments -> a score for each of its outputs and moments, and their shares of the clip's.
+
+    A score is linear in the moment's statistics and in how far each lies from the clip's mean: with some hundred clips
+    anything richer learns them by heart. It starts at zero. Scores of ``strongest`` tasks are bounded, averaged with
+    the next moment's, and weigh by their own exponential.
+    """
+
+    def __init__(self, columns: Sequence[int], outputs: int, pooling: str, bound: float) -> None:
+        super().__init__()
+        self.register_buffer("columns", torch.tensor(columns), persistent=False)
+        self._strongest, self._bound = pooling == "strongest", bound
+        self.linear = nn.Linear(len(columns), outputs)
+        self.deviation = nn.Linear(len(columns), outputs, bias=False)
+        for layer in (self.linear, self.deviation):
+            nn.init.zeros_(layer.weight)
+        nn.init.zeros_(self.linear.bias)
+
+    def forward(self, standard_BKF: Tensor) -> Tensor:
+        """shares_BKO (B, K, O): they add up to the clip's scores."""
+        own_BKF = standard_BKF[:, :, self.columns]
+        apart_BKF = (own_BKF - own_BKF.mean(dim=1, keepdim=True)).abs()
+        scores_BKO = self.linear(own_BKF) + self.deviation(apart_BKF)
+        if not self._strongest:
+            return scores_BKO / scores_BKO.shape[1]
+        if self._bound > 0:
+            scores_BKO = self._bound * torch.tanh(scores_BKO / self._bound)
+        after_BKO = torch.cat([scores_BKO[:, 1:], scores_BKO[:, -1:]], dim=1)
+        paired_BKO = (scores_BKO + after_BKO) / 2
+        return paired_BKO.softmax(dim=1) * paired_BKO
 
 
 class MomentXVLM(nn.Module):
@@ -76,12 +98,12 @@ class MomentXVLM(nn.Module):
     def __init__(self, config: ModelConfig, spec: InputSpec, tasks: Sequence[TaskSpec]) -> None:
         super().__init__()
         assert isinstance(config.vision, MomentVisionConfig)
-        hidden = config.text.hidden_size
+        hidden = self._hidden = config.text.hidden_size
         self.task_names = tuple(t.name for t in tasks)
         self.moment_tasks = tuple(t.name for t in tasks if Modality.VIDEO in t.modalities)
         self._read_by = {t.name: _reading(t) for t in tasks}
         self._whole = tuple(name for name in (FUSED, TEXT) if name in self._read_by.values())
-        self.vision_encoder = MomentEncoder(config.vision, spec, self.moment_tasks)
+        self.vision_encoder = MomentEncoder(config.vision, spec)
         self.text_encoder = TextEncoder(config.text)
         self.text_frozen = config.text.frozen
         if self.text_frozen:
@@ -94,12 +116,15 @@ class MomentXVLM(nn.Module):
         texts = [t for t in tasks if Modality.TEXT in t.modalities]
         self.heads = nn.ModuleDict({t.name: classification_head(hidden, t.logits_width) for t in texts})
         clips = [t for t in tasks if Modality.VIDEO in t.modalities]
-        self.moment_heads = nn.ModuleDict({t.name: nn.Linear(hidden, t.logits_width) for t in clips})
-        self.attention = nn.ModuleDict()
-        if config.vision.attention:
-            self.attention.update({t.name: GatedAttention(hidden) for t in clips})
+        self.moment_heads = nn.ModuleDict({t.name: _identity_head(hidden, t.logits_width) for t in clips})
+        self.scorers = nn.ModuleDict()
+        for task in clips:
+            kinds = config.vision.task_statistics.get(task.name, config.vision.statistics)
+            pooling = config.vision.task_pooling.get(task.name, "mean")
+            columns = self.vision_encoder.trunk.columns_of(kinds)
+            self.scorers[task.name] = MomentScorer(columns, task.logits_width, pooling, config.vision.bound)
         self.ngrams = HashedNgrams(config.text, texts) if config.text.ngram_buckets and texts else None
-        for module in (self.pooled_projection, self.text_projection, self.heads, self.moment_heads, self.cross_encoder):
+        for module in (self.pooled_projection, self.text_projection, self.heads, self.cross_encoder):
             module.apply(initialise)
         if not config.text.frozen:
             self.text_encoder.apply(initialise)
@@ -134,15 +159,20 @@ class MomentXVLM(nn.Module):
         Args:
             extra_tokens_BGD: more tokens (B, G, D) to attend to beside the moments; only a teacher has any.
         """
-        tokens = self._tokens(frames, vision_features)
+        standard_BKF = self._standardised(frames, vision_features)
         found = self._whole_requests(
-            tokens[SHARED], input_ids, attention_mask, video_present, text_present, text_features, extra_tokens_BGD
+            self.vision_encoder.project(standard_BKF),
+            input_ids,
+            attention_mask,
+            video_present,
+            text_present,
+            text_features,
+            extra_tokens_BGD,
         )
-        present_B1 = video_present[:, None].to(tokens[SHARED].dtype)
+        present_B1 = video_present[:, None].to(standard_BKF.dtype)
         for name in self.moment_tasks:
-            moments_BKD = tokens.get(name, tokens[SHARED])
-            weights_BK = self.moment_weights(name, moments_BKD)
-            found.append(present_B1 * (weights_BK[:, :, None] * moments_BKD).sum(dim=1))
+            scores_BO = present_B1 * self.scorers[name](standard_BKF).sum(dim=1)
+            found.append(F.pad(scores_BO, (0, self._hidden - scores_BO.shape[1])))
         return torch.stack(found, dim=1)
 
     def forward(self, **inputs: Tensor) -> dict[str, Tensor]:
@@ -174,35 +204,29 @@ class MomentXVLM(nn.Module):
         return logits
 
     def evidence(self, vision_features: Tensor) -> dict[str, Tensor]:
-        """Task -> (B, M, K): each of M moments' share of the logits; of a task of clips alone they add up to them.
+        """Task -> (B, M, O): each of M moments' share of the logits; of a task of clips alone they add up to them.
 
         Args:
             vision_features: (B, M, F), what the trunk gives.
         """
-        tokens, shares = self.vision_encoder(vision_features), {}
+        standard_BMF, shares = self.vision_encoder(vision_features), {}
         for name in self.moment_tasks:
-            moments_BMD = tokens.get(name, tokens[SHARED])
-            shares[name] = self.moment_weights(name, moments_BMD)[:, :, None] * self.moment_heads[name](moments_BMD)
+            own_BMO, head = self.scorers[name](standard_BMF), self.moment_heads[name]
+            outputs = own_BMO.shape[2]
+            shares[name] = own_BMO @ head.weight[:, :outputs].T + head.bias / own_BMO.shape[1]
         return shares
-
-    def moment_weights(self, task: str, moments_BKD: Tensor) -> Tensor:
-        """(B, M) that add up to 1: how much each moment counts for the task."""
-        if task in self.attention:
-            weights_BK: Tensor = self.attention[task](moments_BKD)
-            return weights_BK
-        return moments_BKD.new_full(moments_BKD.shape[:2], 1 / moments_BKD.shape[1])
 
     def classifiers(self) -> dict[str, Tensor]:
         """Task name -> (K, E + 1): weights and bias [W; b] of the last layer that its logits come from."""
         layers = {n: self.heads[n][-1] if n in self.heads else self.moment_heads[n] for n in self.task_names}
         return {name: torch.cat([layer.weight, layer.bias[:, None]], dim=1) for name, layer in layers.items()}
 
-    def _tokens(self, frames: Tensor | None, vision_features: Tensor | None) -> dict[str, Tensor]:
+    def _standardised(self, frames: Tensor | None, vision_features: Tensor | None) -> Tensor:
         if vision_features is None:
             assert frames is not None
             vision_features = self.vision_encoder.trunk(frames)
-        found: dict[str, Tensor] = self.vision_encoder(vision_features)
-        return found
+        standard_BKF: Tensor = self.vision_encoder(vision_features)
+        return standard_BKF
 
     def _whole_requests(
         self,
@@ -249,20 +273,14 @@ class MomentXVLM(nn.Module):
         return {name: value + own[name] if name in own else value for name, value in logits.items()}
 
 
-class GatedAttention(nn.Module):
-    """Tokens -> weights that add up to 1 (arXiv:1802.04712 eq. 9)."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        inner = max(8, width // 4)
-        self.value = nn.Linear(width, inner)
-        self.gate = nn.Linear(width, inner)
-        self.score = nn.Linear(inner, 1)
-
-    def forward(self, tokens_BKD: Tensor) -> Tensor:
-        """(B, K)."""
-        gated_BKI = torch.tanh(self.value(tokens_BKD)) * torch.sigmoid(self.gate(tokens_BKD))
-        return F.softmax(self.score(gated_BKI)[:, :, 0], dim=1)
+def _identity_head(width: int, outputs: int) -> nn.Linear:
+    """A linear layer that at first gives back the first outputs, a task's own scores. A teacher adds to them."""
+    layer = nn.Linear(width, outputs)
+    nn.init.zeros_(layer.bias)
+    nn.init.zeros_(layer.weight)
+    with torch.no_grad():
+        layer.weight[:, :outputs] = torch.eye(outputs)
+    return layer
 
 
 def _reading(task: TaskSpec) -> str:

@@ -17,8 +17,8 @@ from training.models.efficientnet_lite import EfficientNetLite
 
 AUTO_PREFIX = "auto:"
 AUTO_MAP = "last"
-_TOP_SHARE = 0.1
-"""Of the places of a map: those where it trembles most."""
+_TREMOR_SHARE, _APPEARANCE_SHARE = 0.1, 0.05
+"""Of the places of a map."""
 _IMAGENET_MEAN, _IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
@@ -70,9 +70,8 @@ class VisionTrunk(nn.Module):
         self.width = 0
         for name in self._maps:
             for kind in config.statistics:
-                size = 1 if kind == "tremor" else channels[name]
-                self.columns[name, kind] = slice(self.width, self.width + size)
-                self.width += size
+                self.columns[name, kind] = slice(self.width, self.width + channels[name])
+                self.width += channels[name]
         self._freeze(config.trainable_blocks)
 
     def columns_of(self, kinds: Collection[Statistic]) -> list[int]:
@@ -108,30 +107,40 @@ class VisionTrunk(nn.Module):
     def forward(self, frames_BTHWC: Tensor) -> Tensor:
         """features_BKF (B, K, F) float from frames (B, T, S, S, 3) uint8 RGB."""
         batch, count = frames_BTHWC.shape[:2]
-        pixels_NCHW = frames_BTHWC.flatten(0, 1).permute(0, 3, 1, 2).float()
+        moments_MPHWC = frames_BTHWC.reshape(batch * self._moments, count // self._moments, *frames_BTHWC.shape[2:])
+        return self.moments(moments_MPHWC).reshape(batch, self._moments, -1)
+
+    def moments(self, moments_MPHWC: Tensor) -> Tensor:
+        """features_MF (M, F) float of M moments (M, P, S, S, 3) uint8 RGB, whosever they are."""
+        pixels_NCHW = moments_MPHWC.flatten(0, 1).permute(0, 3, 1, 2).float()
         maps = self.pictures(pixels_NCHW, self._maps)
-        per_moment = count // self._moments
-        shaped = {n: m.reshape(batch * self._moments, per_moment, *m.shape[1:]) for n, m in maps.items()}
-        found = [statistic(shaped[name], kind) for name, kind in self.columns]
-        return torch.cat(found, dim=1).reshape(batch, self._moments, -1)
+        shaped = {name: found.reshape(*moments_MPHWC.shape[:2], *found.shape[1:]) for name, found in maps.items()}
+        return torch.cat([statistic(shaped[name], kind) for name, kind in self.columns], dim=1)
 
 
 def statistic(map_MPCHW: Tensor, kind: Statistic) -> Tensor:
-    """(M, C), or (M, 1) of ``tremor``: what ``MomentVisionConfig`` calls by this name, of M moments of P pictures."""
-    if kind.startswith("tremor"):
-        return _tremor(map_MPCHW, by_channel=kind == "tremor_map")
+    """(M, C): what ``MomentVisionConfig`` calls by this name, of M moments of P pictures each."""
+    if kind in ("tremor", "moving"):
+        first, middle, last = map_MPCHW[:, :-2], map_MPCHW[:, 1:-1], map_MPCHW[:, 2:]
+        second_MPCHW = (first - 2 * middle + last).abs()
+        if kind == "tremor":
+            return _top(second_MPCHW - (last - first).abs() / 2, _TREMOR_SHARE).mean(dim=1)
+        weight_MP1S = second_MPCHW.mean(dim=2, keepdim=True).flatten(3)
+        summed_MPC = (middle.flatten(3) * weight_MP1S).sum(dim=-1)
+        return (summed_MPC / weight_MP1S.sum(dim=-1).clamp(min=1e-6)).mean(dim=1)
     if kind.startswith("motion"):
         map_MPCHW = (map_MPCHW[:, 1:] - map_MPCHW[:, :-1]).abs()
+    if kind == "top":
+        return _top(map_MPCHW, _APPEARANCE_SHARE).mean(dim=1)
     pooled_MPC = map_MPCHW.mean(dim=(-1, -2)) if kind.endswith("mean") else map_MPCHW.amax(dim=(-1, -2))
     return pooled_MPC.mean(dim=1)
 
 
-def _tremor(map_MPCHW: Tensor, *, by_channel: bool) -> Tensor:
-    first, middle, last = map_MPCHW[:, :-2], map_MPCHW[:, 1:-1], map_MPCHW[:, 2:]
-    to_and_fro = ((first - 2 * middle + last).abs() - (last - first).abs() / 2).mean(dim=1)
-    places_MCP = to_and_fro.flatten(2) if by_channel else to_and_fro.mean(dim=1, keepdim=True).flatten(2)
-    top = max(1, round(_TOP_SHARE * places_MCP.shape[-1]))
-    return places_MCP.topk(top, dim=-1).values.mean(dim=-1)
+def _top(map_MPCHW: Tensor, share: float) -> Tensor:
+    """(M, P, C): the mean of each channel over the share of places where it is greatest."""
+    places_MPCS = map_MPCHW.flatten(3)
+    count = max(1, round(share * places_MPCS.shape[-1]))
+    return places_MPCS.topk(count, dim=-1).values.mean(dim=-1)
 
 
 def _normalisation(source: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
