@@ -16,7 +16,7 @@ from model_export.errors import ExportError, lines_of
 from training.fitting.checkpoint import CheckpointCard
 from training.report.markdown import cell, short_control
 from training.report.titles import full
-from training.report.words import verdict_on
+from training.report.words import number, verdict_on
 
 _METRICS = {
     "f1": "F1",
@@ -142,12 +142,13 @@ def _good_for(card: CheckpointCard, report: Mapping[str, Any] | None, unserved: 
         own = report["tasks"][task.name]["methods"].get(card.method)
         if own is None:
             continue
-        ranking = f"PR-AUC {own['pr_auc']['mean']:.2f}, ROC-AUC {own['roc_auc']['mean']:.2f} on held-out rows"
-        shares = (
-            f"misses {own['miss_rate']['mean']:.0%} and flags {own['overkill']['mean']:.0%} of what it should let pass"
+        missed, flagged, pr_auc, roc_auc = (
+            number(own[metric]["mean"]) for metric in ("miss_rate", "overkill", "pr_auc", "roc_auc")
         )
         lines.append(
-            f"- **{task.name}**: {ranking}; at its threshold ({card.policy.tasks[task.name].point}) it {shares}."
+            f"- **{task.name}**: PR-AUC {pr_auc}, ROC-AUC {roc_auc} on held-out rows; at its threshold "
+            f"({card.policy.tasks[task.name].point}) a share of {missed} is missed and {flagged} of what it should let pass "
+            "is flagged."
         )
     return lines
 

@@ -38,9 +38,11 @@ from contract.bundle import (
     read_manifest,
     write_golden,
 )
+from contract.bundle_manifest import WHOLE
 from contract.decision import DecisionPolicy, Modality, TaskKind, TaskPolicy, TaskSpec
 from contract.example import INPUT_NAMES, assemble, collate
 from contract.input_spec import InputSpec
+from contract.model_graphs import ModelGraphs
 from contract.reference import SCORE_BOUNDS, ScoreReference, TaskReference
 from contract.text import TextTokenizer
 from contract.video import Frames, VideoProbe
@@ -92,7 +94,8 @@ def write_synthetic_bundle(
     onnx.save(_model(tasks, input_spec, tokenizer.vocab_size, seed, hidden), str(directory / MODEL_FILE))
     session = onnxruntime.InferenceSession(str(directory / MODEL_FILE), providers=["CPUExecutionProvider"])
     policy = DecisionPolicy(tasks={task.name: _policy(task) for task in tasks})
-    recorded = record_replay(session, input_spec, tokenizer, tasks, policy) if format_version > 1 else None
+    graphs = ModelGraphs(tasks, {WHOLE: session})
+    recorded = record_replay(graphs, input_spec, tokenizer, tasks, policy) if format_version > 1 else None
     golden = _golden(session, tokenizer, tasks, input_spec)
     write_golden(directory / GOLDEN_FILE, golden, None if recorded is None else recorded.pixels)
     files = [MODEL_FILE, TOKENIZER_FILE, GOLDEN_FILE, MODEL_CARD_FILE]

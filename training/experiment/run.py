@@ -148,10 +148,12 @@ def prepare(manifest: Manifest, plan: ExperimentPlan, place: Workplace, *, worke
         for row_id, code in sorted(frames.failed.items())[:_FAILED_SHOWN]:
             _LOG.warning("left out: row %s: %s", row_id, code)
         require_rows_left(manifest, frames.failed, [trial.test_fold for trial in plan.trials])
-    _keep_trunk_features(manifest, plan, place, frames)
+    _keep_trunk_features(manifest, plan, place, frames, workers)
 
 
-def _keep_trunk_features(manifest: Manifest, plan: ExperimentPlan, place: Workplace, frames: FrameStore) -> None:
+def _keep_trunk_features(
+    manifest: Manifest, plan: ExperimentPlan, place: Workplace, frames: FrameStore, workers: int
+) -> None:
     """Runs frozen encoders over the manifest, once, and records where their output is."""
     config, path = plan.config, place.out / TRUNK_FEATURES_FILE
     if not isinstance(config.model.vision, MomentVisionConfig):
@@ -162,7 +164,7 @@ def _keep_trunk_features(manifest: Manifest, plan: ExperimentPlan, place: Workpl
         load_pretrained(model, config.pretrained, place.out / TOKENIZER_FILE)
     clips = texts = None
     if model.vision_encoder.trunk.frozen:
-        clips = keep_clip_features(model, config, manifest.rows, frames, place.cache)
+        clips = keep_clip_features(model, config, manifest.rows, frames, place.cache, workers)
     if model.text_frozen:
         tokenizer = TextTokenizer(place.out / TOKENIZER_FILE, config.input_spec)
         fields = {field.name for field in config.input_spec.text_fields}
