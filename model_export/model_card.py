@@ -147,8 +147,8 @@ def _good_for(card: CheckpointCard, report: Mapping[str, Any] | None, unserved: 
         )
         lines.append(
             f"- **{task.name}**: PR-AUC {pr_auc}, ROC-AUC {roc_auc} on held-out rows; at its threshold "
-            f"({card.policy.tasks[task.name].point}) a share of {missed} is missed and {flagged} of what it should let pass "
-            "is flagged."
+            f"({card.policy.tasks[task.name].point}) it misses a share of {missed}, and flags {flagged} of what it should "
+            "let pass."
         )
     return lines
 
