@@ -26,6 +26,7 @@ from service.errors import StartError
 from service.experiment.arms import Arms, read_bundles
 from service.experiment.golden import GoldenReplays
 from service.metrics import Metrics
+from service.metrics_port import MetricsPort
 from service.pipeline import Components
 from service.readiness import Readiness
 from service.settings import Settings, read_settings
@@ -52,6 +53,7 @@ class Service:
         check_spool(settings.body.spool_directory)
         self.settings = settings
         self.metrics = Metrics()
+        self._metrics_port = MetricsPort(settings.host, settings.metrics_port)
         self.failure: StartError | None = None
         self.on_failure: Callable[[], None] = lambda: None
         bundles = read_bundles(settings.arms)
@@ -78,6 +80,7 @@ class Service:
         """Prepares everything; afterwards the service is ready, or ``failure`` says why it never will be."""
         self.decode.start()
         try:
+            self._metrics_port.open(self.metrics.registry, self.readiness.reasons)
             async with GoldenReplays(self.settings.decode, self._slot_bytes) as replays:
                 await self.arms.prepare(replays)
         except StartError as error:
@@ -103,6 +106,7 @@ class Service:
     async def close(self) -> None:
         await self.arms.close()
         await self.decode.close()
+        await self._metrics_port.close()
         self._lanes.close()
 
 

@@ -157,6 +157,8 @@ class Settings(BaseSettings):
     """Address to listen on. In a container: 0.0.0.0. ``HOST`` is honoured too."""
     port: int = Field(default=8000, ge=0, le=65535)
     """``PORT`` is honoured too. 0: any free one, which the log names."""
+    metrics_port: int | None = Field(default=None, ge=1, le=65535)
+    """A port for ``/metrics`` alone, which is then not on ``port``. None: it is there."""
     keep_alive_seconds: int = Field(default=75, ge=1)
     """Idle connections are closed after this; keep it above the idle time of the proxy in front."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"

@@ -60,6 +60,9 @@ def build_routes(parts: Components, readiness: Readiness, metrics: Metrics) -> A
         body = Ready(ready=not reasons, reasons=reasons).model_dump_json()
         return Response(body, 503 if reasons else 200, media_type="application/json")
 
+    if parts.settings.metrics_port is not None:  # served there instead
+        return router
+
     @router.get("/metrics", summary="Prometheus metrics", tags=["operation"])
     async def get_metrics() -> Response:
         readiness.reasons()

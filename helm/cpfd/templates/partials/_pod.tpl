@@ -6,7 +6,7 @@
 {{- $faulty := and (or (not $values.faults.arm) (eq $values.faults.arm $workload.component)) $values.faults -}}
 metadata:
   labels:
-    {{- include "cpfd.labels" (dict "root" $root "component" $workload.component) | nindent 4 }}
+    {{- include "cpfd.podLabels" (dict "root" $root "component" $workload.component) | nindent 4 }}
     cpfd/serves: "true"
     {{- with $values.podLabels }}
     {{- toYaml . | nindent 4 }}
@@ -77,6 +77,8 @@ spec:
       ports:
         - name: http
           containerPort: {{ $values.containerPort }}
+        - name: metrics
+          containerPort: {{ $values.metricsPort }}
       startupProbe:
         {{- toYaml $values.probes.startup | nindent 8 }}
       livenessProbe:
@@ -100,7 +102,8 @@ spec:
           {{- end }}
       {{- end }}
       resources:
-        {{- $resources := deepCopy $values.resources }}
+        {{- $disk := dict "requests" (dict "ephemeral-storage" (include "cpfd.mebibytes" (include "cpfd.diskBytes" $root))) }}
+        {{- $resources := mustMergeOverwrite $disk (deepCopy $values.resources) }}
         {{- if $values.gpu.enabled }}
         {{- $resources = mergeOverwrite $resources (dict "limits" (dict $values.gpu.resourceName $values.gpu.count)) }}
         {{- end }}
@@ -129,7 +132,10 @@ spec:
         name: {{ $workload.name }}
     - name: spool
       emptyDir:
-        {{- toYaml $values.volumes.spool | nindent 8 }}
+        sizeLimit: {{ default (include "cpfd.mebibytes" (include "cpfd.spoolBytes" $root)) $values.volumes.spool.sizeLimit }}
+        {{- with $values.volumes.spool.medium }}
+        medium: {{ . }}
+        {{- end }}
     - name: tmp
       emptyDir:
         sizeLimit: {{ $values.volumes.tmp.sizeLimit }}

@@ -1,6 +1,6 @@
 {{- /* Names this run: whatever goes into its Jobs, whose pods cannot be changed once they are made. */}}
 {{- define "cpfd.loadtestRun" -}}
-{{- list .Values.loadtest .Values.arms .Values.split.mode .Values.service.port .Values.podSecurityContext .Values.imagePullSecrets .Values.commonLabels .Chart.Version .Chart.AppVersion | toJson | sha256sum | trunc 5 -}}
+{{- list .Values.loadtest (include "cpfd.arms" .) .Values.split.mode .Values.service.port .Values.podSecurityContext .Values.imagePullSecrets .Values.commonLabels .Chart.AppVersion | toJson | sha256sum | trunc 5 -}}
 {{- end }}
 
 {{- /* Takes (dict "root" $ "role" "master" or "worker"). */}}
@@ -16,10 +16,16 @@
 {{- /* objectives.yaml: the values', with every arm that has a weight. */}}
 {{- define "cpfd.loadtestObjectives" -}}
 {{- $arms := deepCopy (dig "arms" dict .Values.loadtest.objectives) -}}
-{{- range .Values.arms -}}
+{{- range include "cpfd.arms" . | fromJsonArray -}}
 {{- if and (gt (float64 .weight) 0.0) (not (hasKey $arms .name)) -}}{{- $_ := set $arms .name dict -}}{{- end -}}
 {{- end -}}
 {{- toYaml (mergeOverwrite (deepCopy .Values.loadtest.objectives) (dict "arms" $arms)) -}}
+{{- end }}
+
+{{- /* Of a pod; takes the same. */}}
+{{- define "cpfd.loadtestPodLabels" -}}
+{{- include "cpfd.podLabels" (dict "root" .root "component" (printf "loadtest-%s" .role)) }}
+cpfd/loadtest: {{ include "cpfd.loadtestRun" .root | quote }}
 {{- end }}
 
 {{- define "cpfd.loadtestLabels" -}}
@@ -49,7 +55,7 @@ spec:
   template:
     metadata:
       labels:
-        {{- include "cpfd.loadtestLabels" . | nindent 8 }}
+        {{- include "cpfd.loadtestPodLabels" . | nindent 8 }}
     spec:
       restartPolicy: Never
       automountServiceAccountToken: false
