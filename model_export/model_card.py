@@ -145,11 +145,11 @@ def _good_for(card: CheckpointCard, report: Mapping[str, Any] | None, unserved: 
         missed, flagged, pr_auc, roc_auc = (
             number(own[metric]["mean"]) for metric in ("miss_rate", "overkill", "pr_auc", "roc_auc")
         )
-        lines.append(
-            f"- **{task.name}**: PR-AUC {pr_auc}, ROC-AUC {roc_auc} on held-out rows; at its threshold "
-            f"({card.policy.tasks[task.name].point}) it misses a share of {missed}, and flags {flagged} of what it should "
-            "let pass."
-        )
+        point = card.policy.tasks[task.name].point
+        lines += [
+            f"- **{task.name}**: PR-AUC {pr_auc}, ROC-AUC {roc_auc} on held-out rows; at its threshold ({point}) it misses",
+            f"  a share of {missed}, and flags {flagged} of what it should let pass.",
+        ]
     return lines
 
 
