@@ -12,7 +12,8 @@ from contract.decision import DecisionPolicy, TaskPolicy, TaskSpec
 from model_export.model_card import CardNotes, TaskNotes
 from tests.synthetic_bundle import write_synthetic_bundle
 from tests.unit.training.finished_run import SPAM, TOPICS
-from training.checkpoint import CheckpointCard, build_model, write_checkpoint
+from training.fitting.checkpoint import CheckpointCard, write_checkpoint
+from training.models.build import build_model
 from training.config import RunConfig
 
 TASKS: tuple[TaskSpec, ...] = (TOPICS, SPAM)

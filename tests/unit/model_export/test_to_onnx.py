@@ -22,7 +22,7 @@ from model_export.parity import random_inputs
 from model_export.to_onnx import OPSET, example_inputs, export_onnx
 from tests.unit.model_export.conftest import TASKS, Untrained
 from tests.unit.model_export.test_graph_check import graph
-from training.checkpoint import read_checkpoint
+from training.fitting.checkpoint import read_checkpoint
 
 OUTPUTS = [task.output_name for task in TASKS]
 
