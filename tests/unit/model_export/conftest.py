@@ -12,9 +12,9 @@ from contract.decision import DecisionPolicy, TaskPolicy, TaskSpec
 from model_export.model_card import CardNotes, TaskNotes
 from tests.synthetic_bundle import write_synthetic_bundle
 from tests.unit.training.finished_run import SPAM, TOPICS
+from training.config import RunConfig
 from training.fitting.checkpoint import CheckpointCard, write_checkpoint
 from training.models.build import build_model
-from training.config import RunConfig
 
 TASKS: tuple[TaskSpec, ...] = (TOPICS, SPAM)
 """Not in the order of their names, so that outputs in another order are seen."""
