@@ -16,7 +16,7 @@ from model_export.errors import ExportError, lines_of
 from training.fitting.checkpoint import CheckpointCard
 from training.report.markdown import cell, short_control
 from training.report.titles import full
-from training.report.words import number, verdict_on
+from training.report.words import number, verdict_on, withheld_words
 
 _METRICS = {
     "f1": "F1",
@@ -147,8 +147,8 @@ def _good_for(card: CheckpointCard, report: Mapping[str, Any] | None, unserved: 
         )
         point = card.policy.tasks[task.name].point
         lines += [
-            f"- **{task.name}**: PR-AUC {pr_auc}, ROC-AUC {roc_auc} on held-out rows; at its threshold ({point}) it misses",
-            f"  a share of {missed}, and flags {flagged} of what it should let pass.",
+            f"- **{task.name}**: PR-AUC {pr_auc}, ROC-AUC {roc_auc} on held-out rows; at its threshold ({point}) it",
+            f"  misses a share of {missed}, and flags {flagged} of what it should let pass.",
         ]
     return lines
 
@@ -199,6 +199,8 @@ def _in_words(task: str, method: str, report: Mapping[str, Any]) -> list[str]:
     rows, groups = task_report["rows_tested"], task_report["groups_tested"]
     tested = f"- **{task}**: {rows} held-out rows in {groups} groups over all trials"
     compared = task_report["comparisons"].get(f"{method} - ce")
+    if why := withheld_words(task_report):
+        return [f"{tested}. {why}"]
     if compared is None:
         return [tested + "."]
     words = ", ".join(f"{_METRICS[metric]} {verdict_on(value)}" for metric, value in compared.items())

@@ -250,13 +250,13 @@ def write_clip(
     seconds: float = 1.0,
     size: tuple[int, int] = (96, 64),
     fps: int = 10,
-    codec: Literal["libx264", "mpeg4", "libvpx-vp9", "mjpeg"] = "libx264",
+    codec: Literal["libx264", "mpeg4", "libvpx-vp9", "mjpeg", "wrapped_avframe"] = "libx264",
     seed: int = 0,
 ) -> Path:
     """``path``, now a clip of moving coloured noise; the container follows its suffix.
 
     Args:
-        path: .mp4, .mkv, .avi or .webm.
+        path: .mp4, .mkv, .avi, .webm, or .y4m for ``wrapped_avframe``: a format that no service reads.
         seconds: its length.
         size: width and height in pixels, even numbers.
         fps: pictures a second.

@@ -229,18 +229,6 @@ def test_what_was_trained_is_served(finished: Finished, exported: Path, tmp_path
         assert verdict["tasks"][name]["threshold"] == pytest.approx(decision.threshold)
 
 
-def test_an_export_replaces_a_bundle_and_nothing_else(finished: Finished, exported: Path, tmp_path: Path) -> None:
-    home = finished.out / finished.plan.trials[0].name / "ce"
-    request = BundleRequest("tiny-baseline", "0.2.0", notes(finished.manifest))
-    (tmp_path / "mine").mkdir()
-    (tmp_path / "mine" / "thesis.txt").write_text("keep")
-    with pytest.raises(ExportError, match=r"thesis\.txt"):
-        write_bundle(home, finished.out / "tokenizer.json", tmp_path / "mine", request)
-    assert (tmp_path / "mine" / "thesis.txt").read_text() == "keep"
-    shutil.copytree(exported / "baseline", tmp_path / "old")
-    assert write_bundle(home, finished.out / "tokenizer.json", tmp_path / "old", request).manifest.version == "0.2.0"
-
-
 def test_a_first_try_that_trained_nothing_does_not_bar_the_folder(finished: Finished, tmp_path: Path) -> None:
     (tmp_path / "experiment.json").write_text('{"trials": []}')
     one = finished.plan.model_copy(update={"trials": finished.plan.trials[:1], "methods": ("ce",)})

@@ -22,6 +22,7 @@ from training.evaluation.metrics import Array, group_weights
 
 LEVEL = (2.5, 97.5)
 SIGNIFICANT = 0.05
+UNDECIDED = "not distinguishable"
 
 
 @dataclass(frozen=True)
@@ -128,7 +129,7 @@ def verdict(low: float | None, high: float | None) -> str:
         return "better"
     if high is not None and high < 0:
         return "worse"
-    return "not distinguishable"
+    return UNDECIDED
 
 
 def number(value: float) -> float | None:

@@ -20,7 +20,7 @@ from training.config import faults_in
 from training.data.connected_rows import groups_of_titles
 from training.data.manifest import Manifest, Row
 from training.evaluation.bootstrap import Draws, draw, interval, mean_over_trials, number
-from training.evaluation.comparisons import BASELINE, COMPARED, TEACHER, compare, gaps_closed
+from training.evaluation.comparisons import BASELINE, COMPARED, TEACHER, compare, gaps_closed, too_few_groups
 from training.evaluation.metrics import Array, Scored, evaluate
 from training.experiment.plan import EXPERIMENT_FILE, ExperimentPlan
 from training.experiment.predictions import PREDICTIONS_FILE
@@ -176,6 +176,8 @@ def build_report(
 def _task_report(result: TaskResult, plan: ExperimentPlan) -> dict[str, Any]:
     first, means = result.table[TEACHER], result.means
     controls = [name for name in result.table if name not in (TEACHER, *plan.methods)]
+    why = too_few_groups(_groups_of(first, True), _groups_of(first, False))
+    withheld = why is not None
     return {
         "kind": result.task.kind.value,
         "flags": list(result.task.flagged_by),
@@ -189,9 +191,22 @@ def _task_report(result: TaskResult, plan: ExperimentPlan) -> dict[str, Any]:
         "controls": controls,
         "precision_reached_on_validation": _reached(result.table),
         "slices": _slices(result.table, result.draws),
-        "comparisons": compare(means, plan.methods, controls),
-        "gap_closed": gaps_closed(means, plan.methods),
+        "comparisons": compare(means, plan.methods, controls, withheld=withheld),
+        "gap_closed": gaps_closed(means, plan.methods, withheld=withheld),
+        **({"verdicts_withheld": why} if withheld else {}),
     }
+
+
+def _groups_of(trials: Sequence[TrialScores], positive: bool) -> int:
+    """How many groups the held-out positives (or negatives) of all trials stand in."""
+    return len(
+        {
+            row.group
+            for trial in trials
+            for row, found in zip(trial.rows, trial.scored.positive, strict=True)
+            if bool(found) is positive
+        }
+    )
 
 
 def _positive_groups(trials: Sequence[TrialScores]) -> list[int]:

@@ -8,7 +8,7 @@ from typing import Any
 from training.distillation.registry import METHODS
 from training.evaluation.comparisons import BASELINE, RIVAL, SUBJECT, TAMPERED, TEACHER
 from training.report.titles import TITLES
-from training.report.words import verdict_on
+from training.report.words import verdict_on, withheld_words
 
 COLUMNS = {
     "f1": "F1 at validation threshold",
@@ -138,6 +138,8 @@ def comparisons(task: Mapping[str, Any]) -> list[str]:
         "",
         *table(["difference", *_SHORT.values()], body),
     ]
+    if why := withheld_words(task):
+        lines += ["", f"- {why}"]
     return [*lines, "", *gaps(task["gap_closed"]), ""]
 
 

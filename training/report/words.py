@@ -94,7 +94,15 @@ def task_verdict(task: Mapping[str, Any], subject: str | None, methods: Sequence
     sentences += [_against(task, subject, other) for other in (RIVAL, *TAMPERED) if other != subject]
     sentences += [*_of_teacher(task, subject), _of_controls(task, subject, methods)]
     status, words = _status(pair)
+    if why := withheld_words(task):
+        return Verdict("none", f"{short(subject)} against the baseline: no verdict.", (why, *filter(None, sentences)))
     return Verdict(status, f"{short(subject)} against the baseline: {words}.", tuple(s for s in sentences if s))
+
+
+def withheld_words(task: Mapping[str, Any]) -> str:
+    """Why the task has no verdicts, as a sentence; empty where it has them."""
+    why = task.get("verdicts_withheld", "")
+    return f"{why[:1].upper()}{why[1:]}." if why else ""
 
 
 def overall(report: Report, verdicts: Mapping[str, Verdict]) -> str:

@@ -122,6 +122,21 @@ def test_a_tokenizer_without_its_special_tokens_is_refused(tmp_path: Path, missi
         TextTokenizer(write_tokenizer(tmp_path / "t.json", leave_out=missing), SPEC)
 
 
+def test_a_tokenizers_own_truncation_and_padding_are_not_ours(tokenizer: TextTokenizer, tmp_path: Path) -> None:
+    path = write_tokenizer(tmp_path / "tokenizer.json")
+    saved = Tokenizer.from_file(str(path))
+    saved.enable_truncation(2)
+    saved.save(str(tmp_path / "cuts.json"))
+    saved.no_truncation()
+    saved.enable_padding(length=5)
+    saved.save(str(tmp_path / "pads.json"))
+    text = {"title": "a fight in"}
+    expected = tokenizer.encode(text).input_ids.tolist()
+    for name in ("cuts.json", "pads.json"):
+        read = TextTokenizer(tmp_path / name, SPEC).encode(text)
+        assert (read.input_ids.tolist(), read.truncated_fields) == (expected, ())
+
+
 def test_a_file_that_is_no_tokenizer_is_refused_by_name(tmp_path: Path) -> None:
     (tmp_path / "t.json").write_text("{}")
     with pytest.raises(ValueError, match=r"t\.json"):

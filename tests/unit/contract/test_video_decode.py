@@ -9,6 +9,7 @@ from fractions import Fraction
 from pathlib import Path
 from types import SimpleNamespace
 
+import av
 import numpy as np
 import pytest
 
@@ -24,7 +25,9 @@ from tests.unit.contract.clips import (
     raw_h264,
     read_number,
     sequential,
+    without_slices,
     wrapped_h264,
+    write_damaged_ts,
     write_numbered,
 )
 
@@ -195,9 +198,39 @@ def test_the_budget_holds_against_the_bitstream_too(tmp_path: Path) -> None:
         decode(path, SPEC, DecodeLimits(max_decode_pixels=2_000_000))
 
 
+def test_the_budget_counts_packets_that_give_no_picture(tmp_path: Path) -> None:
+    # Nine of ten large pictures do not decode, but the decoder goes through 1280x720 pixels for each of them.
+    large = without_slices(raw_h264(10, (1280, 720), first=10, gop=10), 1, 9)
+    path = wrapped_h264(tmp_path / "a.mkv", raw_h264(10, (128, 64)) + large)
+    with pytest.raises(DecodeBudget):
+        decode(path, SPEC, DecodeLimits(max_decode_pixels=5_000_000))
+
+
 def test_a_size_that_changes_within_the_limits_is_read(tmp_path: Path) -> None:
     path = wrapped_h264(tmp_path / "a.mkv", raw_h264(10, (128, 64)) + raw_h264(10, (256, 128), first=10))
     assert numbers(decode(path, InputSpec(frames=4, frame_size=64), PYAV)) == [2, 7, 12, 17]
+
+
+def test_a_picture_that_the_decoder_marks_as_damaged_is_not_the_answer(tmp_path: Path) -> None:
+    clip = write_damaged_ts(tmp_path / "a.ts", damaged=10)
+    alone = InputSpec(frames=1, frame_size=64)
+    # Neither picked nor met when reading on: the picture before it is what was last seen whole.
+    assert decode(clip, alone, PYAV, window_ms=(400.0, 440.0)).times_ms == (360.0,)
+    assert decode(clip, alone, PYAV, window_ms=(440.0, 480.0)).times_ms == (440.0,)
+
+
+def test_a_picture_that_decodes_after_a_long_gap_does_not_stand_for_the_clip(tmp_path: Path) -> None:
+    options = {"lag-in-frames": "0", "auto-alt-ref": "0", "b": "2M"}
+    clip = write_numbered(tmp_path / "a.webm", 20, codec="libvpx-vp9", gop=20, b_frames=0, options=options)
+    with av.open(str(clip)) as container:
+        packets = [bytes(packet) for packet in container.demux(video=0) if packet.size]
+    data = clip.read_bytes()
+    for packet in packets[4:18]:
+        data = data.replace(packet, b"\xff" * len(packet))
+    clip.write_bytes(data)
+    # The last picture does decode, from references that are fifteen pictures old.
+    with pytest.raises(CorruptMedia):
+        decode(clip, InputSpec(frames=1, frame_size=64), PYAV, window_ms=(760.0, 800.0))
 
 
 @pytest.mark.parametrize("share", [0.3, 0.9])

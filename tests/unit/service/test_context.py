@@ -42,6 +42,14 @@ def test_a_stage_is_timed_also_when_it_fails() -> None:
     assert context.timings_ms["fetch"] >= 2
 
 
+def test_a_stage_that_is_entered_again_adds_up() -> None:
+    context = RequestContext("r")
+    for seconds in (0.25, 0.5):
+        context.record("decode", seconds)
+    context.record("queue", 1.0)
+    assert context.timings_ms == {"decode": 750.0, "queue": 1000.0}
+
+
 def test_no_time_left() -> None:
     with pytest.raises(DeadlineExceeded):
         RequestContext("r", deadline=time.monotonic() - 1).remaining_s()

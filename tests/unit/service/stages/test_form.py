@@ -57,6 +57,17 @@ def test_a_bad_boundary_is_refused(kind: str) -> None:
         read(b"x", kind=kind)
 
 
+def test_a_text_of_just_the_limit_is_taken_in_one_piece_or_many() -> None:
+    for step in (1, 1000):
+        assert read(body(("title", b"x" * 20)), step)[1] == {"title": b"x" * 20}
+
+
+def test_a_part_never_inherits_the_name_of_the_part_before() -> None:
+    nameless = b"--B\r\nContent-Type: text/plain\r\n\r\nmore\r\n--B--\r\n"
+    with pytest.raises(MalformedBody, match="Content-Disposition"):
+        read(body(("title", b"a"), end=nameless))
+
+
 def test_an_unknown_field_is_not_quoted_back() -> None:
     with pytest.raises(UnknownField) as refused:
         read(body(("private_note", b"x")))

@@ -16,6 +16,7 @@ from contract.example import ModelInputs
 from contract.text import TokenisedText
 from service.errors import DeadlineExceeded, Draining, InferenceFailed
 from service.metrics import Metrics
+from service.stages import microbatch
 from service.stages.inference import Lanes
 from service.stages.microbatch import MicroBatcher
 
@@ -200,6 +201,8 @@ def test_a_drain_lets_what_runs_end_and_tells_the_rest() -> None:
         closing = asyncio.create_task(batcher.close())
         with pytest.raises(Draining):
             await queued
+        await asyncio.sleep(0.02)
+        assert not closing.done(), "what runs has not ended"
         model.gate.set()
         assert (await running).logits["task"] == [0]
         await closing
@@ -207,6 +210,75 @@ def test_a_drain_lets_what_runs_end_and_tells_the_rest() -> None:
             await batcher.submit(example(2), soon())
 
     drive(scenario, max_batch=1)
+
+
+def test_a_batch_that_is_cancelled_leaves_nobody_without_an_answer() -> None:
+    async def scenario(batcher: MicroBatcher, model: Model) -> None:
+        model.gate.clear()
+        caller = asyncio.create_task(batcher.submit(example(0), soon()))
+        await until(lambda: len(model.batches) == 1)
+        for task in batcher._running:
+            task.cancel()
+        with pytest.raises(Draining):
+            await caller
+
+    drive(scenario)
+
+
+class Clock:
+    """Stands for ``time``: only the test moves it."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = 1000.0
+        monkeypatch.setattr(microbatch, "time", self)
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+def test_the_oldest_run_is_the_one_that_may_be_stuck(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scenario(batcher: MicroBatcher, model: Model) -> None:
+        clock = Clock(monkeypatch)
+        model.gate.clear()
+        tasks = []
+        for i in (1, 2):
+            tasks.append(asyncio.create_task(batcher.submit(example(i), clock.now + 100)))
+            await until(lambda: len(model.batches) == len(tasks))
+            clock.now += 10 * i
+        assert batcher.oldest_run_s() == 30
+        model.gate.set()
+        await asyncio.gather(*tasks)
+
+    drive(scenario, max_batch=1, lanes=2)
+
+
+def test_what_a_run_took_is_shared_among_its_clips(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scenario(batcher: MicroBatcher, model: Model) -> None:
+        clock = Clock(monkeypatch)
+        answer_of = model.infer
+
+        def slow(examples: Sequence[ModelInputs]) -> Mapping[str, NDArray[np.float32]]:
+            found = answer_of(examples)
+            clock.now += 400 * (len(examples) > 1)
+            return found
+
+        batcher._infer = slow
+        model.gate.clear()
+        tasks = [asyncio.create_task(batcher.submit(example(0), clock.now + 1000))]
+        await until(lambda: len(model.batches) == 1)
+        tasks += [asyncio.create_task(batcher.submit(example(i), clock.now + 1000)) for i in range(1, 5)]
+        await asyncio.sleep(0)
+        clock.now += 100
+        model.gate.set()
+        answers = await asyncio.gather(*tasks)
+        assert [answer.run_s for answer in answers] == [100, 400, 400, 400, 400]
+        assert [answer.queue_s for answer in answers] == [0, 100, 100, 100, 100]
+        # One clip in 100 s, then four in 400 s: smoothed, 20 s and then 36 s a clip.
+        with pytest.raises(DeadlineExceeded):
+            await batcher.submit(example(5), clock.now + 35)
+        assert (await batcher.submit(example(6), clock.now + 35)).batch_size == 1, "the estimate decays"
+
+    drive(scenario)
 
 
 def test_lanes_bound_what_runs_at_the_same_time() -> None:

@@ -48,6 +48,22 @@ def test_a_constant_of_any_size_is_constant() -> None:
     assert PrivilegedStatistics.fit([row(1e-5), row(3e-5)], [tiny]).groups[0].stds[0] == pytest.approx(1e-5)
 
 
+@pytest.mark.parametrize(
+    ("values", "constant"),
+    [
+        ((1e6, 1e6 + 1.0), True),  # a deviation of half a millionth of the mean is rounding
+        ((1e6, 1e6 + 4.0), False),
+        ((-1e6, -1e6 - 1.0), True),
+        ((-1e-13, 1e-13), True),  # around a mean of 0 the measure is a millionth of a millionth
+        ((-1e-11, 1e-11), False),
+    ],
+)
+def test_a_deviation_counts_in_proportion_to_the_mean(values: tuple[float, float], constant: bool) -> None:
+    fitted = PrivilegedStatistics.fit([row(value) for value in values], [FLOW])
+    assert (fitted.groups[0].stds[0] == 0) is constant
+    assert ("flow.speed" in fitted.unread) is constant
+
+
 def test_a_group_is_present_where_any_usable_value_is() -> None:
     fitted = PrivilegedStatistics.fit([row(1.0), row(5.0)], [FLOW])
     present = fitted.group_present([row(2.0), row(None), BARE])["flow"]

@@ -88,6 +88,12 @@ def test_p_values() -> None:
     assert p_value(np.full(5, np.nan)) == 1.0
 
 
+def test_methods_that_never_differ_are_not_told_apart() -> None:
+    assert p_value(np.zeros(999)) == 1.0
+    assert p_value(np.append(np.zeros(600), np.ones(399))) == 1.0
+    assert p_value(np.append(np.zeros(20), np.full(979, -1.0))) == pytest.approx(2 * 21 / 1000)
+
+
 def test_holm_by_hand() -> None:
     assert holm({"a": 0.01, "b": 0.04, "c": 0.03}) == pytest.approx({"a": 0.03, "c": 0.06, "b": 0.06})
     assert holm({"a": 0.6, "b": 0.7}) == {"a": 1.0, "b": 1.0}
@@ -97,5 +103,6 @@ def test_words_and_numbers() -> None:
     assert [verdict(*bounds) for bounds in ((0.1, 0.2), (-0.2, -0.1), (-0.1, 0.1), (None, None))] == [
         *("better", "worse", "not distinguishable", "not distinguishable")
     ]
+    assert [verdict(*bounds) for bounds in ((0.0, 0.2), (-0.2, 0.0), (0.0, 0.0))] == ["not distinguishable"] * 3
     assert number(np.nan) is None
     assert interval(np.full(3, np.nan)) == [None, None]

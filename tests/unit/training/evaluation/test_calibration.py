@@ -58,8 +58,9 @@ def test_threshold_has_the_highest_f1(seed: int) -> None:
     assert best == pytest.approx(max(f1_score(positive, scores >= t, zero_division=0) for t in np.unique(scores)))
 
 
-def test_threshold_of_one_class_is_neutral() -> None:
-    assert max_f1_threshold(np.asarray([0.1, 0.9]), np.asarray([False, False])) == 0.5
+@pytest.mark.parametrize("positive", [False, True])
+def test_threshold_of_one_class_is_neutral(positive: bool) -> None:
+    assert max_f1_threshold(np.asarray([0.1, 0.9]), np.asarray([positive, positive])) == 0.5
 
 
 @pytest.mark.parametrize("task", [BINARY, MULTI])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from training.evaluation.comparisons import compare, families, gaps_closed, relative_gain
+from training.evaluation.comparisons import compare, families, gaps_closed, relative_gain, too_few_groups
 from training.evaluation.metrics import Array
 
 R = 500
@@ -65,6 +65,25 @@ def test_the_gap_is_undefined_where_the_teacher_is_no_better() -> None:
     closed = gaps_closed(means(teacher=0.9, ce=0.5, cpfd=0.8), ("ce", "cpfd"))["cpfd"]["f1"]
     assert closed["share"] == pytest.approx(0.75)
     assert closed["interval"][0] < 0.75 < closed["interval"][1]
+
+
+def test_no_verdict_is_given_on_too_few_groups() -> None:
+    made = means(teacher=0.9, ce=0.5, cpfd=0.6)
+    told, withheld = (compare(made, ("ce", "cpfd"), withheld=w)["cpfd - ce"]["f1"] for w in (False, True))
+    assert (told["verdict"], told["adjusted_verdict"]) == ("better", "better")
+    assert (withheld["verdict"], withheld["adjusted_verdict"]) == ("not distinguishable", "not distinguishable")
+    assert (withheld["p_value"], withheld["p_holm"]) == (1.0, 1.0)
+    assert (withheld["difference"], withheld["interval"]) == (told["difference"], told["interval"])
+    closed = gaps_closed(made, ("ce", "cpfd"), withheld=True)["cpfd"]["f1"]
+    assert closed == {"share": None, "interval": None, "why": "too few groups tell whether the teacher is better"}
+
+
+@pytest.mark.parametrize(("positive", "negative"), [(4, 50), (50, 4), (0, 50), (1, 1)])
+def test_either_answer_may_stand_in_too_few_groups(positive: int, negative: int) -> None:
+    why = too_few_groups(positive, negative)
+    assert why is not None
+    assert f"positives stand in {positive} groups and negatives in {negative}" in why
+    assert too_few_groups(5, 5) is None
 
 
 def test_relative_gain() -> None:

@@ -8,10 +8,13 @@ from pathlib import Path
 import pytest
 
 from tests.unit.training.finished_run import FinishedRun, make_finished_run
+from training.atomic_write import write_json
 from training.config import RunConfig
 from training.experiment.plan import EXPERIMENT_FILE
 from training.experiment.predictions import PREDICTIONS_FILE
 from training.report.build import build_report, measure_all, read_plan
+from training.report.markdown import render_task
+from training.report.words import task_verdict
 from training.teachers.confidence_record import CONFIDENCE_FILE
 
 
@@ -47,3 +50,33 @@ def test_a_damaged_experiment_is_one_line(finished: FinishedRun) -> None:
     with pytest.raises(ValueError, match=r"experiment\.json: trials: .*; methods: no method 'nonsense'") as raised:
         read_plan(finished.runs, finished.manifest)
     assert "\n" not in str(raised.value)
+
+
+def test_a_task_with_positives_in_few_groups_has_figures_but_no_verdict(tmp_path: Path, tiny_config: RunConfig) -> None:
+    """Of two tested rows one is positive: before, what a draw without it left undefined was left out of the p-value."""
+    finished = make_finished_run(tmp_path / "runs", tiny_config)
+    tested = {row.id for row in finished.manifest.rows if row.split == "test"}
+    spam = [row.id for row in finished.manifest.rows if row.id in tested and row.labels["spam"] == "yes"]
+    rows = []
+    for row in finished.manifest.rows:
+        labels = dict(row.labels)
+        if row.id in tested and row.id not in (spam[0], spam[-1]):
+            labels["spam"] = "no"
+        rows.append(row.model_copy(update={"labels": labels}))
+    manifest = finished.manifest.model_copy(update={"rows": tuple(rows)})
+    plan = finished.plan.model_copy(update={"manifest_digest": manifest.digest()})
+    write_json(finished.runs / EXPERIMENT_FILE, plan.model_dump(mode="json"))
+    report = build_report(finished.runs, manifest, replicates=200)
+    few, enough = report["tasks"]["spam"], report["tasks"]["topics"]
+    assert few["verdicts_withheld"].startswith("held-out positives stand in 2 groups and negatives in 16:")
+    assert "verdicts_withheld" not in enough
+    entries = [entry for pair in few["comparisons"].values() for entry in pair.values()]
+    assert {entry["p_holm"] for entry in entries} == {1.0}
+    assert {entry["verdict"] for entry in entries} == {"not distinguishable"}
+    assert few["methods"]["cpfd"]["f1"]["mean"] is not None
+    assert "positives stand in 2 groups" in "\n".join(render_task("spam", few))
+    verdict = task_verdict(few, "cpfd", report["methods"])
+    assert verdict.status == "none"
+    assert "no verdict" in verdict.headline
+    assert "positives stand in 2 groups" in verdict.sentences[0]
+    assert "positives stand in" not in "\n".join(render_task("topics", enough))

@@ -9,8 +9,8 @@ import torch
 from contract.text import TextTokenizer
 from tests.unit.training.conftest import Toy
 from training.config import OptimiserConfig
-from training.data.loading.epoch_batches import batches_in_epoch, evaluation_batches, training_batches
-from training.data.loading.row_set import row_set, with_privileged, with_soft_targets
+from training.data.loading.epoch_batches import batches_in_epoch, evaluation_batches, plan_epoch, training_batches
+from training.data.loading.row_set import Pick, RowSet, row_set, with_privileged, with_soft_targets
 from training.data.privileged import PrivilegedStatistics
 
 OPTIONS = OptimiserConfig(video_batch=8, text_batch=16, pair_probability=0.5)
@@ -74,6 +74,34 @@ def test_no_pairs_where_none_are_asked_for(toy: Toy) -> None:
     for batch in training_batches(rows, alone, 0, 0):
         found += int((batch.inputs["video_present"] & batch.inputs["text_present"]).sum())
     assert found == own
+
+
+def planned(rows: RowSet, epochs: int, **changed: float) -> list[list[list[Pick]]]:
+    """Epoch -> batch -> picks."""
+    options = OPTIONS.model_copy(update=changed)
+    return [[batch.picks for batch in plan_epoch(rows, options, 0, epoch)] for epoch in range(epochs)]
+
+
+def test_clips_and_texts_come_in_any_order(toy: Toy) -> None:
+    rows = toy.parts["train"]
+    first, last = set(), set()
+    for batches in planned(rows, 20, video_batch=4, text_batch=4):
+        held = [bool(rows.has_video[batch[0][0]]) for batch in batches]
+        first.add(held[0])
+        last.add(held[-1])
+        assert sorted(index for batch in batches for index, _ in batch) == list(range(len(rows.rows)))
+    assert first == last == {True, False}
+
+
+def test_a_clip_borrows_of_rows_without_a_clip_and_only_if_it_has_no_text_of_its_own(toy: Toy) -> None:
+    train = toy.parts["train"]
+    assert (train.has_video & train.has_text).any(), "the rule needs a clip with a text"
+    assert (train.has_video & ~train.has_text).any()
+    picks = [pick for batches in planned(train, 20, pair_probability=1.0) for batch in batches for pick in batch]
+    for index, partner in picks:
+        lacks = train.has_video[index] and not train.has_text[index]
+        assert (partner is not None) == lacks
+        assert partner is None or (train.has_text[partner] and not train.has_video[partner])
 
 
 def test_rows_whose_clip_failed_are_left_out(toy: Toy) -> None:
