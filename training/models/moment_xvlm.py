@@ -251,7 +251,7 @@ class MomentXVLM(nn.Module):
         own_BD = self.text_projection(pooled_BD) * (1.0 - absent_B1)
         found = []
         for reading in self._whole:
-            attended_BVD = self.no_video.expand(len(text_BLD), 1, -1)
+            attended_BVD = self.no_video.expand(text_BLD.shape[0], 1, -1)
             if reading == FUSED:
                 absent_BVD = attended_BVD.expand(-1, moments_BKD.shape[1], -1)
                 attended_BVD = torch.where(video_present[:, None, None], moments_BKD, absent_BVD)
