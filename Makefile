@@ -31,7 +31,7 @@ lint: $(DEV)/.done ## Ruff, mypy and the layer rules
 	$(DEV)/bin/lint-imports
 
 retrain: $(DEV)/.done $(DEV)/.weights-done ## Rebuild the default bundles and their report from DATA; resumes where it was
-	$(DEV)/bin/python -m training build-manifest --data $(DATA) --out data/default
+	$(DEV)/bin/python -m training build-manifest --data $(DATA) --out data/default --max-clickbait-train 12000
 	$(DEV)/bin/python -m training run --manifest data/default --config configs/lite0.yaml --out runs/default --jobs 2 \
 	  --methods $(METHODS)
 	$(MAKE) report bundles

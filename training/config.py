@@ -238,6 +238,8 @@ class OptimiserConfig(GrowingDocument):
     accumulation_steps: int = Field(default=1, ge=1)
     """Into how many parts a process splits its share of a batch, to accumulate gradients before the optimiser steps.
     Batch, loss and number of steps stay the same; memory falls, and each part draws its own dropout."""
+    group_lengths: bool = False
+    """Whether texts of like length meet in a batch, drawn anew each epoch: less padding, and batches less alike."""
     schedule: Literal["linear", "cosine"] = "linear"
     """How the rate falls to zero after the warm-up."""
     encoder_lr: float | None = Field(default=None, gt=0)

@@ -22,6 +22,9 @@ from training.data.loading.batch_inputs import Hidden, InputPlan
 from training.data.loading.read_ahead import read_ahead
 from training.data.loading.row_set import Batch, Pick, RowSet
 
+_WINDOW = 16
+"""Batches among whose texts those of like length are put together."""
+
 
 @dataclass(frozen=True)
 class PlannedBatch:
@@ -120,7 +123,12 @@ def _plan(rows: RowSet, config: OptimiserConfig, rng: np.random.Generator) -> li
         partners = rng.choice(with_text, len(chunk)) if len(with_text) else np.full(len(chunk), -1)
         paired = (rng.random(len(chunk)) < config.pair_probability) & (partners >= 0) & ~has_text[chunk]
         plan.append([(int(i), int(p) if use else None) for i, p, use in zip(chunk, partners, paired, strict=True)])
-    plan += [[(int(i), None) for i in chunk] for chunk in _chunks(rng.permutation(others), config.text_batch)]
+    texts = rng.permutation(others)
+    if config.group_lengths:
+        lengths = np.asarray([len(text.input_ids) for text in rows.texts])
+        windows = _chunks(texts, _WINDOW * config.text_batch)
+        texts = np.concatenate([w[np.argsort(lengths[w], kind="stable")] for w in windows]) if len(texts) else texts
+    plan += [[(int(i), None) for i in chunk] for chunk in _chunks(texts, config.text_batch)]
     return [plan[i] for i in rng.permutation(len(plan))]
 
 
