@@ -90,9 +90,10 @@ def test_the_model_that_is_loaded_is_the_one_that_was_verified(tmp_path: Path) -
         ArmModel(bundle, LaneSettings())
 
 
-def test_a_model_in_parts_is_not_guessed_at(bundle: Bundle) -> None:
-    parts = bundle.manifest.model_copy(update={"graphs": {"vision": "vision.onnx", "rest": "rest.onnx"}})
-    with pytest.raises(StartError, match="in parts"):
+def test_a_graph_that_is_missing_from_the_bundle_is_named(bundle: Bundle) -> None:
+    files = bundle.manifest.files | {"vision.onnx": "0" * 64, "rest.onnx": "0" * 64}
+    parts = bundle.manifest.model_copy(update={"graphs": {"vision": "vision.onnx", "rest": "rest.onnx"}, "files": files})
+    with pytest.raises(StartError, match=r"vision\.onnx"):
         ArmModel(dataclasses.replace(bundle, manifest=parts), LaneSettings())
 
 
