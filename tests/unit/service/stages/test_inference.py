@@ -92,7 +92,8 @@ def test_the_model_that_is_loaded_is_the_one_that_was_verified(tmp_path: Path) -
 
 def test_a_graph_that_is_missing_from_the_bundle_is_named(bundle: Bundle) -> None:
     files = bundle.manifest.files | {"vision.onnx": "0" * 64, "rest.onnx": "0" * 64}
-    parts = bundle.manifest.model_copy(update={"graphs": {"vision": "vision.onnx", "rest": "rest.onnx"}, "files": files})
+    graphs = {"vision": "vision.onnx", "rest": "rest.onnx"}
+    parts = bundle.manifest.model_copy(update={"graphs": graphs, "files": files})
     with pytest.raises(StartError, match=r"vision\.onnx"):
         ArmModel(dataclasses.replace(bundle, manifest=parts), LaneSettings())
 
