@@ -35,7 +35,8 @@ class KeptWeights:
     def __init__(self, model: nn.Module, decay: float, *, best: bool) -> None:
         self._model, self._decay, self._best = model, decay, best
         self._steps = 0
-        self._average: State | None = _copy(trained_state(model)) if decay > 0 else None
+        self._own = trained_state(model)  # the tensors themselves: an optimiser changes them in place
+        self._average: State | None = _copy(self._own) if decay > 0 else None
         self._kept: State | None = None
         self.score, self.epoch = -math.inf, -1
 
@@ -46,7 +47,7 @@ class KeptWeights:
         if self._average is None:
             return
         decay = min(self._decay, (1 + self._steps) / (10 + self._steps))
-        for name, tensor in trained_state(self._model).items():
+        for name, tensor in self._own.items():
             if tensor.is_floating_point():
                 self._average[name].lerp_(tensor, 1 - decay)
             else:
@@ -58,7 +59,7 @@ class KeptWeights:
         if self._average is None:
             yield
             return
-        own = _copy(trained_state(self._model))
+        own = _copy(self._own)
         _put(self._model, self._average)
         try:
             yield
@@ -69,7 +70,7 @@ class KeptWeights:
         """Remembers this epoch's weights if no earlier epoch's were as good; a NaN is better than nothing alone."""
         if self._best and (score > self.score or self._kept is None):
             self.score, self.epoch = (score if math.isfinite(score) else self.score), epoch
-            self._kept = _copy(self._average or trained_state(self._model))
+            self._kept = _copy(self._average or self._own)
 
     def restore(self) -> None:
         """Gives the model the weights that are to be kept."""

@@ -161,7 +161,7 @@ class MomentXVLM(nn.Module):
         """
         standard_BKF = self._standardised(frames, vision_features)
         found = self._whole_requests(
-            self.vision_encoder.project(standard_BKF),
+            self.vision_encoder.project(standard_BKF) if FUSED in self._whole else standard_BKF,
             input_ids,
             attention_mask,
             video_present,
