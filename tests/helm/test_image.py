@@ -86,7 +86,7 @@ print(metrics.exposition().decode())
     def scrape(**more: str) -> str:
         environment = {"PYTHONPATH": str(ROOT)} | more
         done = subprocess.run(
-            [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True, timeout=60
+            [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True, timeout=240
         )
         return done.stdout
 

@@ -123,7 +123,7 @@ def installed(mode: str, cluster: Cluster, home: Path, binaries: str) -> Drill:
         script = f"set -o pipefail\nshopt -s expand_aliases\n{start}\n{command}"
         arguments = ["bash", "-c", script]
         return subprocess.run(
-            arguments, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60, check=False
+            arguments, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=240, check=False
         )
 
     for command in (
@@ -158,7 +158,7 @@ def executed(cluster: Cluster, command: list[str]) -> str:
     """What `exec` prints: the command is run here, and the cluster answers as a service that is not ready."""
     port = cluster.url.rpartition(":")[2]
     here = [sys.executable if part == "python" else part.replace("8000", port) for part in command]
-    return subprocess.run(here, capture_output=True, text=True, timeout=30, check=False).stdout
+    return subprocess.run(here, capture_output=True, text=True, timeout=240, check=False).stdout
 
 
 @pytest.mark.parametrize(("mode", "section", "command"), RUNS, ids=[f"{mode}-{c[:60]}" for mode, _, c in RUNS])
