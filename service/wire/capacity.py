@@ -1,8 +1,8 @@
 """Who may hold a connection: so many in all, so many of one peer; and who gives way when it is full.
 
 A connection that waits for its next request (or for the first, or for the rest of a head) gives way to a new one, the
-one that has waited longest first. So idle sockets, however many, keep nobody out: a new connection is turned away only
-while all the others are at work, which admission bounds.
+one that has waited longest first; not so one whose bytes have come and were only not read yet. So idle sockets, however
+many, keep nobody out: a new connection is turned away only while all the others are at work, which admission bounds.
 """
 
 from __future__ import annotations
@@ -28,6 +28,9 @@ class Waiting(Protocol):
 
     @property
     def place(self) -> Place: ...
+
+    def has_unread(self) -> bool:
+        """Whether something has come that was not read yet."""
 
     def give_way(self) -> None:
         """Ends at once, and leaves its place."""
@@ -93,7 +96,8 @@ class Capacity:
         self._metrics.connections_ended.labels(reason).inc()
 
     def _one_gives_way(self, peer: str | None = None) -> bool:
-        chosen = next((c for c in self._waiting if peer is None or c.place.peer == peer), None)
+        of_peer = (c for c in self._waiting if peer is None or c.place.peer == peer)
+        chosen = next((c for c in of_peer if not c.has_unread()), None)
         if chosen is None:
             return False
         del self._waiting[chosen]

@@ -18,9 +18,7 @@ read: the answer is its own, and the last on this connection.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
-import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
@@ -36,15 +34,16 @@ from service.settings import ConnectionSettings
 from service.wire.capacity import Capacity, Place
 from service.wire.exchange import Exchange
 from service.wire.head import Head
+from service.wire.kernel import has_unread_bytes, was_reset
 from service.wire.refusal import refusal
 
 log = logging.getLogger(__name__)
 _NO_HTTP = "this is not HTTP as the service reads it: send long texts in a form"
 _NO_CONTENT = "the body is mostly chunk sizes or trailers: send larger chunks, and no trailers"
+_SLICE = 65_536
+"""Bytes that are parsed before they are held against the bounds: four times as many may come at once."""
 _PROBE_S = 0.25
 """How long an answer is awaited in peace after its caller closed its own side, and how often it is then looked at."""
-_TCP_CLOSED = 7
-"""TCP_CLOSE among the states of TCP_INFO (linux/tcp_states.h)."""
 
 
 class State(StrEnum):
@@ -148,7 +147,11 @@ class Connection(asyncio.Protocol):
         if self._state is State.LINGER:
             self._discard(len(data))
             return
-        if self._deaf or self._state is State.CLOSING:
+        for start in range(0, len(data), _SLICE):
+            self._hear(data[start : start + _SLICE])
+
+    def _hear(self, data: bytes) -> None:
+        if self._deaf or self._state in (State.LINGER, State.CLOSING):
             return
         if self._exchange is not None and self._exchange.body_ended:
             self._hear_no_more()
@@ -266,6 +269,9 @@ class Connection(asyncio.Protocol):
 
     # What others ask.
 
+    def has_unread(self) -> bool:
+        return self._state is not State.LINGER and has_unread_bytes(self._transport)
+
     def give_way(self) -> None:
         """Another connection needs the place, and this one owes no answer."""
         self._transport.abort()
@@ -367,14 +373,8 @@ class Connection(asyncio.Protocol):
             return
         if not asked:
             self.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-        elif self._reset():
+        elif was_reset(self._transport):
             exchange.disconnect()
             self._transport.abort()
             return
         self._loop.call_later(_PROBE_S, self._probe, exchange, True)
-
-    def _reset(self) -> bool:
-        with contextlib.suppress(OSError, AttributeError):
-            own = self._transport.get_extra_info("socket")
-            return bool(own.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] == _TCP_CLOSED)
-        return False

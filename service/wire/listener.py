@@ -31,7 +31,7 @@ _PAUSE_S = 0.05
 
 
 def bind(host: str, port: int) -> list[socket.socket]:
-    """Sockets bound to every address of ``host``, all on one port. ``::`` takes IPv4 as well.
+    """Sockets that listen on every address of ``host``, all on one port. ``::`` takes IPv4 as well.
 
     Raises:
         StartError: the address cannot be had.
@@ -64,6 +64,7 @@ def _bound(family: int, address: tuple[Any, ...], port: int) -> socket.socket:
         if family == socket.AF_INET6:
             made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, address[0] != "::")
         made.bind((address[0], port, *address[2:]))
+        made.listen(_BACKLOG)
         made.setblocking(False)
     except OSError:
         made.close()
@@ -75,7 +76,7 @@ class Listener:
     """Accepts on one socket, which it owns, for as long as it is open.
 
     Args:
-        bound: not yet listening.
+        bound: it listens.
         make: the protocol of a connection that has a place.
         capacity: gives places.
         metrics: where refusals show.
@@ -93,7 +94,6 @@ class Listener:
         self._said = -_SAY_EVERY_S
         self._starting: set[asyncio.Task[None]] = set()
         self._open = True
-        bound.listen(_BACKLOG)
         self._loop.add_reader(bound.fileno(), self._accept)
 
     @property

@@ -19,8 +19,11 @@ class Held:
         place = made.take(peer)
         assert place is not None
         self.place: Place = place
-        self.gone = False
+        self.gone = self.unread = False
         made.waits(self)
+
+    def has_unread(self) -> bool:
+        return self.unread
 
     def give_way(self) -> None:
         self.gone = True
@@ -39,6 +42,15 @@ def test_the_one_that_has_waited_longest_gives_way(bounds: dict[str, int]) -> No
     Held(room, "3")
     assert [one.gone for one in held] == [False, True, False]
     assert room.total == 3
+
+
+def test_one_whose_request_has_come_does_not_give_way() -> None:
+    room = made(max_total=2)
+    first, second = Held(room, "a"), Held(room, "a")
+    first.unread = True
+    assert room.take("b") is not None
+    assert (first.gone, second.gone) == (False, True)
+    assert room.take("c") is None
 
 
 def test_who_works_does_not_give_way() -> None:

@@ -79,7 +79,6 @@ def test_without_a_descriptor_callers_are_told_to_come_back(caplog: pytest.LogCa
 def test_an_address_that_cannot_be_had_is_named() -> None:
     (taken,) = bind("127.0.0.1", 0)
     port = taken.getsockname()[1]
-    taken.listen()
     with pytest.raises(StartError, match=f"127.0.0.1:{port}"):
         bind("127.0.0.1", port)
     with pytest.raises(StartError, match=r"no\.such\.host\.invalid"):
@@ -89,7 +88,6 @@ def test_an_address_that_cannot_be_had_is_named() -> None:
 
 def test_the_unspecified_address_of_ipv6_hears_both_families() -> None:
     (both,) = bind("::", 0)
-    both.listen()
     socket.create_connection(("127.0.0.1", both.getsockname()[1])).close()
     socket.create_connection(("::1", both.getsockname()[1])).close()
     both.close()
