@@ -67,11 +67,15 @@ def started(scenario: Scenario, bundle: Path, log: Path) -> Iterator[Service]:
         found.bind((HOST, 0))
         port = int(found.getsockname()[1])
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("CPFD_", "PORT", "HOST"))}
-    arms = json.dumps([{"name": "student", "bundle": str(bundle), "weight": 1}])
+    settings = {
+        "CPFD_ARMS": json.dumps([{"name": "student", "bundle": str(bundle), "weight": 1}]),
+        "CPFD_DECODE__SANDBOX__OMITTED": '["hidden"]',  # its open files are counted from here
+        "PORT": str(port),
+    }
     with log.open("wb") as file:
         process = subprocess.Popen(
             [sys.executable, "-m", "service"],
-            env=kept | {"CPFD_ARMS": arms, "PORT": str(port)} | dict(scenario.settings),
+            env=kept | settings | dict(scenario.settings),
             stderr=file if scenario.stderr == "file" else subprocess.PIPE,
             preexec_fn=lambda: _limit(scenario.open_files),
         )

@@ -10,5 +10,5 @@
     uploads     permits for bodies on their way in, apart from those for work
     server      uvicorn's server with this listener and with a drain
 
-ADR 0011 says why this is our own and what of uvicorn it keeps.
+``docs/adr/0015-connections.md`` says why this is our own and what of uvicorn it keeps.
 """
