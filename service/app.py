@@ -34,6 +34,7 @@ from service.stages.admission import Admission
 from service.stages.decode import DecodePool
 from service.stages.inference import Lanes, refuse_double_runtime
 from service.stages.spool import check_spool
+from service.wire.uploads import Uploads
 
 log = logging.getLogger(__name__)
 
@@ -62,10 +63,12 @@ class Service:
         self.decode = DecodePool(settings.decode, self._slot_bytes, self.metrics, settings.body.spool_directory)
         self.arms = Arms(settings.arms, settings.experiment, bundles, self._lanes, settings.lanes, self.metrics)
         self.readiness = Readiness(self._faults, self.metrics)
+        self.uploads = Uploads(settings.uploads, settings.body.stall_seconds, self.readiness.refusal, self.metrics)
+        # What was let in before a drain began is worked on: only uploads are refused for the state of the service.
         self.admission = Admission(
-            settings.admission, min(self.decode.workers, self._lanes.count), self.readiness.refusal, self.metrics
+            settings.admission, min(self.decode.workers, self._lanes.count), lambda: None, self.metrics
         )
-        self.parts = Components(settings, self.metrics, self.admission, self.decode, self.arms)
+        self.parts = Components(settings, self.metrics, self.uploads, self.admission, self.decode, self.arms)
         self.metrics.build_info.labels(version(), onnxruntime.__version__).set(1)
 
     def _faults(self) -> list[str]:
@@ -98,7 +101,7 @@ class Service:
         began = loop.time()
         log.info("draining")
         while loop.time() - began < bounds.max_seconds:
-            if self.admission.requests == 0 and loop.time() - began >= bounds.notice_seconds:
+            if self.uploads.count + self.admission.requests == 0 and loop.time() - began >= bounds.notice_seconds:
                 return
             await asyncio.sleep(0.05)
         log.warning("requests were still in flight when the drain ended")

@@ -48,8 +48,20 @@ class Metrics:
         self.queue_seconds_of_work = self._gauge(
             "cpfd_queue_seconds_of_work", "Predicted seconds until the work in flight is done: scale on this."
         )
-        self.inflight_requests = self._gauge("cpfd_inflight_requests", "Requests that hold a permit.")
-        self.inflight_bytes = self._gauge("cpfd_inflight_bytes", "Body bytes reserved by those requests.")
+        self.connections = self._gauge("cpfd_connections", "Open connections.")
+        self.connections_ended = self._counter(
+            "cpfd_connections_ended", "Connections that this side ended for want of time, bytes or room.", "reason"
+        )
+        self.uploads = self._gauge("cpfd_uploads", "Bodies on their way in.")
+        self.upload_bytes = self._gauge("cpfd_upload_bytes", "Bytes reserved for those bodies.")
+        self.uploads_given_up = self._counter(
+            "cpfd_uploads_given_up", "Bodies that came too slowly (answered 408), by reason.", "reason"
+        )
+        self.log_lines_dropped = self._counter(
+            "cpfd_log_lines_dropped", "Log lines that nobody read in time from stderr."
+        )
+        self.inflight_requests = self._gauge("cpfd_inflight_requests", "Requests that hold a permit to work.")
+        self.inflight_bytes = self._gauge("cpfd_inflight_bytes", "Body bytes of those requests.")
         self.shed = self._counter("cpfd_shed", "Requests refused at admission, by reason.", "reason")
         self.cancelled = self._counter(
             "cpfd_cancelled", "Requests whose client left, by the stage it left in.", "stage"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -27,6 +28,8 @@ from service.stages.decode_answer import DecodedVideo
 from service.stages.fetch import Upload, declared_bytes, fetch
 from service.stages.spool import Spool
 from service.stages.tokenisation import tokenise
+from service.wire.capacity import peer_of
+from service.wire.uploads import Uploads
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,7 @@ class Components:
 
     settings: Settings
     metrics: Metrics
+    uploads: Uploads
     admission: Admission
     decode: DecodePool
     arms: Arms
@@ -51,30 +55,42 @@ async def classify(request: Request, context: RequestContext, parts: Components)
     bounds = settings.deadline
     asked = request.headers.get("x-request-timeout-ms")
     context.deadline = deadline_of(asked, context.started, bounds.default_ms, bounds.max_ms)
-    with (
-        parts.admission.admit(declared_bytes(request, settings.body)) as permit,
-        Spool(settings.body.spool_directory, settings.body.max_media_bytes) as spool,
-    ):
-        with context.in_stage("fetch"):
-            upload = await fetch(request, context, spool, settings.body)
-            permit.settle(upload.size)
-        with context.in_stage("assignment"):
-            arm = parts.arms.of(upload.unit)
-            context.arm, context.bundle = arm.name, arm.bundle.digest[:12]
-        video = await _decode(upload, arm, context, parts.decode)
-        with context.in_stage("tokenisation"):
-            text, unread = tokenise(upload.texts, arm.bundle)
-            inputs = assemble(_frames(video), text, arm.bundle.manifest.input_spec)
-        context.stage = "queue"
-        context.remaining_s()
-        answer = await arm.batcher.submit(inputs, context.deadline)
-        context.record("queue", answer.queue_s)
-        context.record("inference", answer.run_s)
-        with context.in_stage("decision"):
-            modalities = _modalities(video, text)
-            decisions = decide_and_count(answer.logits, arm.bundle, frozenset(modalities), arm.name, parts.metrics)
-        parts.admission.observe(_work_s(context))
-        return _verdict(context, settings, arm, video, text, unread, modalities, decisions, answer.logits)
+    declared = declared_bytes(request, settings.body)
+    with ExitStack() as held:
+        # The upload's permit ends with the body. Work is asked for before, so that nobody uploads in vain, and after.
+        with parts.uploads.admit(_peer(request), declared) as uploading:
+            parts.admission.check(declared)
+            spool = held.enter_context(Spool(settings.body.spool_directory, settings.body.max_media_bytes))
+            with context.in_stage("fetch"):
+                upload = await fetch(request, context, spool, settings.body, uploading)
+        held.enter_context(parts.admission.admit(upload.size))
+        return await _judge(upload, context, parts)
+
+
+async def _judge(upload: Upload, context: RequestContext, parts: Components) -> Verdict:
+    """The verdict for what was uploaded."""
+    settings = parts.settings
+    with context.in_stage("assignment"):
+        arm = parts.arms.of(upload.unit)
+        context.arm, context.bundle = arm.name, arm.bundle.digest[:12]
+    video = await _decode(upload, arm, context, parts.decode)
+    with context.in_stage("tokenisation"):
+        text, unread = tokenise(upload.texts, arm.bundle)
+        inputs = assemble(_frames(video), text, arm.bundle.manifest.input_spec)
+    context.stage = "queue"
+    context.remaining_s()
+    answer = await arm.batcher.submit(inputs, context.deadline)
+    context.record("queue", answer.queue_s)
+    context.record("inference", answer.run_s)
+    with context.in_stage("decision"):
+        modalities = _modalities(video, text)
+        decisions = decide_and_count(answer.logits, arm.bundle, frozenset(modalities), arm.name, parts.metrics)
+    parts.admission.observe(_work_s(context))
+    return _verdict(context, settings, arm, video, text, unread, modalities, decisions, answer.logits)
+
+
+def _peer(request: Request) -> str:
+    return peer_of(request.client.host) if request.client is not None else "unknown"
 
 
 async def _decode(upload: Upload, arm: Arm, context: RequestContext, pool: DecodePool) -> DecodedVideo | None:

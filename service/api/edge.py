@@ -27,6 +27,7 @@ _COUNTED_FROM_ZERO = (
     "not_ready",
     "draining",
     "deadline_exceeded",
+    "storage_exhausted",
     "inference_failed",
     "internal_error",
     "client_gone",

@@ -39,7 +39,7 @@ REQUEST: dict[str, Any] = {
             "name": "X-Request-Timeout-Ms",
             "in": "header",
             "schema": {"type": "integer", "minimum": 1},
-            "description": "How long you will wait; past it the answer is 504.",
+            "description": "How long you will wait; past it the answer is 504, or 408 where the body has not all come.",
         },
     ],
     "requestBody": {

@@ -52,11 +52,19 @@ STATUSES: Mapping[str, tuple[int, str]] = {
     "internal_error": (500, "Internal error"),
     "not_ready": (503, "Not ready"),
     "draining": (503, "Shutting down"),
+    "too_many_connections": (503, "Too many connections"),
+    "storage_exhausted": (503, "No room for the upload"),
     "deadline_exceeded": (504, "Deadline exceeded"),
 }
 # A worker may also have been ended from outside (memory, an operator). A second death quarantines the clip.
 _WORTH_ANOTHER_TRY = frozenset({"decode_crashed"})
-OUTCOMES: Mapping[str, str] = {"client_gone": "gone", "overloaded": "shed", "not_ready": "shed", "draining": "shed"}
+OUTCOMES: Mapping[str, str] = {
+    "client_gone": "gone",
+    "overloaded": "shed",
+    "not_ready": "shed",
+    "draining": "shed",
+    "too_many_connections": "shed",
+}
 
 
 def outcome_of(code: str) -> str:

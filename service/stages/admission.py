@@ -70,7 +70,13 @@ class Admission:
         self.bytes = 0
 
     def admit(self, body_bytes: int) -> Permit:
-        """A permit for a request of ``body_bytes``.
+        """A permit for a request of ``body_bytes``. Raises what ``check`` raises."""
+        self.check(body_bytes)
+        self._change(1, body_bytes)
+        return Permit(self, body_bytes)
+
+    def check(self, body_bytes: int) -> None:
+        """Takes nothing.
 
         Raises:
             Draining, NotReady: nothing is taken now.
@@ -90,8 +96,6 @@ class Admission:
                     "too much work in flight: send the request again after the seconds in Retry-After",
                     retry_after_s=self.retry_after_s(),
                 )
-        self._change(1, body_bytes)
-        return Permit(self, body_bytes)
 
     def observe(self, work_s: float) -> None:
         """Learns what one request costs: seconds of work, waits excluded."""

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from service.errors import CallerError, MalformedBody, RepeatedField, TextTooLarge, UnknownField
+from service.errors import (
+    CallerError,
+    MalformedBody,
+    RepeatedField,
+    TextTooLarge,
+    UnknownField,
+    UnsupportedContentType,
+)
 from service.stages.form import FormReader
 
 
@@ -49,6 +56,18 @@ def test_fields_are_sorted_however_the_bytes_are_cut(step: int) -> None:
 def test_a_bad_form_is_refused(data: bytes, error: type[CallerError]) -> None:
     with pytest.raises(error):
         read(data)
+
+
+@pytest.mark.parametrize("encoding", ["base64", "BASE64", "quoted-printable", "x-other", "8bit", "7bit", " Binary "])
+@pytest.mark.parametrize("step", [1, 1000])
+def test_an_encoded_part_is_refused_not_read_raw(encoding: str, step: int) -> None:
+    part = f'--B\r\nContent-Transfer-Encoding:{encoding}\r\nContent-Disposition: form-data; name="title"\r\n\r\n'
+    data = part.encode() + b"YSBjYXQ=\r\n" + body(("video", b"x"))
+    if encoding.strip().lower() in ("8bit", "7bit", "binary"):
+        assert read(data, step) == (b"x", {"title": b"YSBjYXQ=", "video": b""})
+    else:
+        with pytest.raises(UnsupportedContentType):
+            read(data, step)
 
 
 @pytest.mark.parametrize("kind", ["multipart/form-data", f"multipart/form-data; boundary={'x' * 300}"])
