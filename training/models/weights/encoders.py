@@ -33,7 +33,7 @@ WEIGHTS = "model.safetensors"
 TOKENIZER = "tokenizer.json"
 _UNPACKED = Path(".cache/weights")
 _RESEARCH_ONLY = re.compile(r"(?i)(^|[-_ ])(nc|research|non-?commercial)")
-_CLASSIFIER = ("_fc.", "classifier.", "head.", "pooler.", "layernorm.")
+_CLASSIFIER = ("_fc.", "classifier.", "head.", "pooler.", "layernorm.", "cls.")
 """Of a source's names: what stood behind the features there and has no place here."""
 
 
@@ -212,7 +212,8 @@ def _fitted(
         for name in wanted
         if name in state and state[name].shape != wanted[name].shape
     ]
-    broken = [n for n in wanted if n in state and n not in misshapen and not torch.isfinite(state[n].float()).all()]
+    fitting = [name for name in wanted if name in state and state[name].shape == wanted[name].shape]
+    broken = [name for name in fitting if not torch.isfinite(state[name].float()).all()]
     unknown = sorted(n for n in state if n not in wanted and not _droppable(n))
     faults = {"missing": missing, "of another shape": misshapen, "not finite": broken, "unexpected": unknown}
     if any(faults.values()):
