@@ -77,7 +77,9 @@ def test_a_text_said_to_be_absent_is_not_read_by_the_hashed_path(model: MomentXV
 
 def test_missing_modalities_are_told_apart(model: MomentXVLM) -> None:
     inputs = batch_of(2)
-    whole, titles, clips = (logits(model, i)["both"] for i in (inputs, without(inputs, "video"), without(inputs, "text")))
+    whole, titles, clips = (
+        logits(model, i)["both"] for i in (inputs, without(inputs, "video"), without(inputs, "text"))
+    )
     for one, other in ((whole, titles), (whole, clips), (titles, clips)):
         assert not torch.allclose(one, other, atol=1e-4)
     assert all(torch.isfinite(value).all() for value in (whole, titles, clips))
@@ -133,7 +135,10 @@ def test_kept_statistics_give_what_the_frames_give(model: MomentXVLM) -> None:
     frames = inputs.pop("frames")
     with torch.no_grad():
         kept = model.vision_encoder.trunk(frames)
-    by_frames, by_features = logits(model, inputs | {"frames": frames}), logits(model, inputs | {"vision_features": kept})
+    by_frames, by_features = (
+        logits(model, inputs | {"frames": frames}),
+        logits(model, inputs | {"vision_features": kept}),
+    )
     assert all(torch.equal(by_frames[name], by_features[name]) for name in by_frames)
 
 

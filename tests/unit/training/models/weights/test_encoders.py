@@ -118,7 +118,9 @@ def test_a_file_without_a_state_is_refused(held: object, tmp_path: Path) -> None
     assert "holds no state" in refused(moment_model(), sources(vision=tmp_path / "w.pth"))
 
 
-def test_nothing_of_a_sound_backbone_is_loaded_beside_a_damaged_text(backbone: dict[str, Tensor], tmp_path: Path) -> None:
+def test_nothing_of_a_sound_backbone_is_loaded_beside_a_damaged_text(
+    backbone: dict[str, Tensor], tmp_path: Path
+) -> None:
     torch.save(backbone, tmp_path / "w.pth")
     torch.save({"embeddings.LayerNorm.weight": torch.ones(3)}, tmp_path / "t.pth")
     line = refused(moment_model(), sources(vision=tmp_path / "w.pth", text=tmp_path / "t.pth"))
