@@ -133,6 +133,7 @@ VERDICT_EXAMPLE = {
             "flagged_labels": [],
             "supported": True,
             "unsupported_because": None,
+            "unsupported_because": None,
             "evidence": [{"time_ms": 120.0, "score": -0.8}, {"time_ms": 360.0, "score": -1.2}],
         }
     },
