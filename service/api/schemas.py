@@ -54,7 +54,7 @@ class TaskVerdict(Reply):
     supported: bool
     """False where the request held nothing of what this task was trained on, or the model has not learnt the task well
     enough to be served: ignore its scores."""
-    unsupported_because: str | None
+    unsupported_because: str | None = None
     """Why ``supported`` is false; null where it is true."""
     evidence: tuple[Moment, ...]
     """Which moments drove the score, in order of time; empty where the task reads no clip or the model does not say."""
@@ -132,7 +132,6 @@ VERDICT_EXAMPLE = {
             "flagged": False,
             "flagged_labels": [],
             "supported": True,
-            "unsupported_because": None,
             "unsupported_because": None,
             "evidence": [{"time_ms": 120.0, "score": -0.8}, {"time_ms": 360.0, "score": -1.2}],
         }
