@@ -22,7 +22,7 @@ from training.report.words import overall, subject_of, task_verdict
 
 ROOT = Path(__file__).resolve().parents[1]
 BENCHMARKS = ROOT / "docs" / "benchmarks"
-DEFAULT_BUNDLES = "2026-11-21-default-bundles"
+DEFAULT_BUNDLES = "2026-11-25-default-bundles"
 FIVE_TASKS = "2026-11-21-five-tasks"
 SPEED = "2026-11-21-serve"
 

@@ -32,12 +32,12 @@ def better_than_the_baseline(document: Document) -> set[str]:
     }
 
 
-def beats_a_control(report: Document) -> bool:
-    return any(
-        "better" in verdicts(report, name, pair)
-        for name, task in report["tasks"].items()
-        for pair in task["comparisons"]
-        if pair.partition(" - ")[2] in ("container_only", "background_only", "tfidf_logistic")
+def beats_every_control(task: Document, method: str) -> bool:
+    return all(
+        verdict_on(entry) == "better"
+        for pair, entries in task["comparisons"].items()
+        if pair.startswith(f"{method} - ") and pair.partition(" - ")[2] in ("container_only", "background_only")
+        for entry in entries.values()
     )
 
 
@@ -63,10 +63,20 @@ def test_a_figure_changed_by_hand_is_noticed() -> None:
 
 
 OF_THE_BUNDLES: dict[str, Callable[[Document], bool]] = {
-    "on no task is the teacher distinguishably better than the baseline": lambda report: (
-        not any("better" in verdicts(report, task, "teacher - ce") for task in report["tasks"])
+    "on no task is CPFD distinguishably better than the baseline": lambda report: (
+        not any("better" in verdicts(report, task, "cpfd - ce") for task in report["tasks"])
     ),
-    "neither baseline nor CPFD is distinguishably better than a control": lambda report: not beats_a_control(report),
+    "though on clickbait its teacher is": lambda report: "better" in verdicts(report, "clickbait", "teacher - ce"),
+    "On neither clip task is a student distinguishably better than every control": lambda report: (
+        not any(
+            beats_every_control(report["tasks"][task], method)
+            for task in ("violence", "restricted_object")
+            for method in ("ce", "cpfd")
+        )
+    ),
+    "from chance to PR-AUC 0.85": lambda report: (
+        round(report["tasks"]["violence"]["methods"]["cpfd"]["pr_auc"]["mean"], 2) == 0.85
+    ),
 }
 OF_FIVE_TASKS: dict[str, Callable[[Document], bool]] = {
     "on no task but clickbait is a student distinguishably better than the baseline": lambda document: (

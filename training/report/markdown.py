@@ -54,7 +54,8 @@ def render_summary(report: Mapping[str, Any], metric: str = "f1") -> str:
     """
     methods = report["methods"]
     rivals = [m for m in methods if m not in (TEACHER, BASELINE, RIVAL, SUBJECT, *TAMPERED)]
-    pairs = [f"{SUBJECT} - {BASELINE}", f"{SUBJECT} - {RIVAL}", *(f"{rival} - {SUBJECT}" for rival in rivals)]
+    against = [other for other in (BASELINE, RIVAL) if other in methods]
+    pairs = [*(f"{SUBJECT} - {other}" for other in against), *(f"{rival} - {SUBJECT}" for rival in rivals)]
     body = []
     for name, task in report["tasks"].items():
         cells = [cell(task["methods"][method][metric]) for method in methods]
