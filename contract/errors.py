@@ -14,7 +14,8 @@
     │       ├── FrameTooLarge      one picture over the limit        frame_too_large
     │       ├── VideoTooLong       longer than the limit             video_too_long
     │       └── DecodeBudget       pixels x frames over the budget   decode_budget_exceeded
-    └── BundleError                a bundle that must not be served; the operator must act
+    ├── BundleError                a bundle that must not be served; the operator must act
+    └── Stopped                    whoever asked for the work wants it no more
 
 Each InputError carries a stable snake_case ``code`` and a ``detail`` that says what to change. Neither
 ever holds a path, a library's message or any of the sender's data.
@@ -93,3 +94,7 @@ class DecodeBudget(MediaError):
 
 class BundleError(ContractError):
     """A bundle that must not be served. The message names the file at fault."""
+
+
+class Stopped(ContractError):
+    """Whoever asked for a decode wants it no more: it ended between two packets. Nobody is to blame."""

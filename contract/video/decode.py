@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from contract.errors import CorruptMedia, UnsupportedMedia
 from contract.input_spec import InputSpec
 from contract.video import decord_backend, pyav_backend
 from contract.video.limits import Backend, DecodeLimits
-from contract.video.probe import PacketIndex, VideoProbe, index_packets, open_container
+from contract.video.probe import PacketIndex, VideoProbe, index_packets, never, open_container
 from contract.video.sampling import on_screen, target_times
 
 Pictures = list[tuple[float, NDArray[np.uint8]]]
@@ -40,6 +41,7 @@ def decode(
     *,
     window_ms: tuple[float, float] | None = None,
     out: NDArray[np.uint8] | None = None,
+    stop: Callable[[], bool] = never,
 ) -> Frames:
     """The frames that ``spec`` asks for.
 
@@ -49,21 +51,24 @@ def decode(
         limits: checked before anything is decoded.
         window_ms: only this span of the clip counts, in ms from its first picture.
         out: (T, S, S, 3) uint8 to write the pixels into, for instance a slot of shared memory.
+        stop: asked between two packets whether the clip is wanted no more.
 
     Raises:
         MediaError: see ``contract.errors``.
+        Stopped: ``stop`` said so.
         ValueError: an empty window, or ``out`` of another shape.
     """
     pixels = np.empty(spec.frames_shape, np.uint8) if out is None else out
     if pixels.shape != spec.frames_shape or pixels.dtype != np.uint8:
         raise ValueError(f"out must be {spec.frames_shape} uint8")
     with open_container(path) as container:
-        index = index_packets(path, container, limits)
+        index = index_packets(path, container, limits, stop)
+        allowance = pyav_backend.Allowance(limits, stop)
         targets_s = _targets(index.probe, spec, window_ms)
         if limits.backend is Backend.DECORD:
-            pictures = _by_decord(path, index, targets_s, spec, limits)
+            pictures = _by_decord(path, index, targets_s, spec, allowance)
         else:
-            pictures = _by_pyav(path, container, index, targets_s, spec, limits)
+            pictures = _by_pyav(path, container, index, targets_s, spec, allowance)
     for row, (_, picture) in enumerate(pictures):
         pixels[row] = picture
     return Frames(pixels, tuple(round(time_s * 1000, 3) for time_s, _ in pictures), index.probe)
@@ -79,33 +84,38 @@ def _targets(probe: VideoProbe, spec: InputSpec, window_ms: tuple[float, float] 
 
 
 def _by_pyav(
-    path: Path, container: object, index: PacketIndex, targets_s: list[float], spec: InputSpec, limits: DecodeLimits
+    path: Path,
+    container: object,
+    index: PacketIndex,
+    targets_s: list[float],
+    spec: InputSpec,
+    allowance: pyav_backend.Allowance,
 ) -> Pictures:
     def shrink(frame: object) -> NDArray[np.uint8]:
         return pyav_backend.shrunk(frame, spec)
 
     if index.probe.indexed:
         wanted = on_screen(index.probe.times_s, targets_s)
-        got = pyav_backend.pick(container, index, [index.pts[i] for i in wanted], limits, shrink)
+        got = pyav_backend.pick(container, index, [index.pts[i] for i in wanted], allowance, shrink)
         if all(index.pts[i] in got for i in wanted):
             return [(index.probe.times_s[i], got[index.pts[i]]) for i in wanted]
     # A decoder that met damage may stay confused: read on with a fresh one.
     with open_container(path) as fresh:
-        return pyav_backend.read_on(fresh, index, targets_s, limits, shrink)
+        return pyav_backend.read_on(fresh, index, targets_s, allowance, shrink)
 
 
 def _by_decord(
-    path: Path, index: PacketIndex, targets_s: list[float], spec: InputSpec, limits: DecodeLimits
+    path: Path, index: PacketIndex, targets_s: list[float], spec: InputSpec, allowance: pyav_backend.Allowance
 ) -> Pictures:
     if not index.probe.indexed:
         raise CorruptMedia("the video's pictures carry no timestamps")
     if index.probe.container in ("mpegts", "mpeg"):
         # It loses the first pictures of some streams without a word, and every later one is then another.
         raise UnsupportedMedia("decord does not number the pictures of a transport stream reliably: send H.264 in MP4")
-    pyav_backend.check_budget(index, len(index.packets), limits)
+    allowance.check(index, len(index.packets))
     wanted = on_screen(index.probe.times_s, targets_s)
     distinct = sorted(set(wanted))
-    large = decord_backend.pick(path, index.probe.times_s, distinct, limits)
+    large = decord_backend.pick(path, index.probe.times_s, distinct, allowance)
     small = {
         i: pyav_backend.resize(picture, spec.frame_size, spec.interpolation)
         for i, picture in zip(distinct, large, strict=True)
