@@ -16,9 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from contract.input_spec import InputSpec
-from contract.video import DecodeLimits
 from service.settings import DecodeSettings
-from service.stages.decode_worker import MAX_LINE
+from service.stages.decode_worker import MAX_LINE, STOP_BYTES
 
 _MODULE = "service.stages.decode_worker"
 
@@ -39,8 +38,8 @@ class DecodeProcess:
         self._socket, theirs = socket.socketpair()
         self._socket.setblocking(False)
         self._words = _shared_memory(0)
-        with theirs, _shared_memory(slot_bytes) as slot:
-            self._slot = mmap.mmap(slot.fileno(), slot_bytes)
+        with theirs, _shared_memory(slot_bytes + STOP_BYTES) as slot:
+            self._slot = mmap.mmap(slot.fileno(), slot_bytes + STOP_BYTES)
             backend = settings.limits.backend.value
             arguments = (
                 backend,
@@ -72,15 +71,24 @@ class DecodeProcess:
         if (await self._answer()).get("ready") is not True:
             raise WorkerDied
 
-    async def decode(self, descriptor: int, spec: InputSpec, limits: DecodeLimits) -> dict[str, Any]:
-        """The worker's answer (see ``decode_worker``), after the frames are in the slot. Raises WorkerDied."""
-        job = {"spec": spec.model_dump(mode="json"), "limits": limits.model_dump(mode="json")}
+    async def ask(self, job: dict[str, Any], descriptor: int) -> dict[str, Any]:
+        """The worker's answer (see ``decode_worker``); a decode's frames are then in the slot. Raises WorkerDied."""
         try:
-            # One small message a job on an idle socket: it always fits the buffer.
-            socket.send_fds(self._socket, [json.dumps(job).encode() + b"\n"], [descriptor])
+            # The file opened anew: its offset is this job's own, and it can be read only.
+            own = os.open(f"/proc/self/fd/{descriptor}", os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                # One small message a job on an idle socket: it always fits the buffer.
+                socket.send_fds(self._socket, [json.dumps(job).encode() + b"\n"], [own])
+            finally:
+                os.close(own)
         except OSError:
             raise WorkerDied from None
         return await self._answer()
+
+    def stop(self, number: int) -> None:
+        """The job of this number is wanted no more: the worker ends it at the next packet."""
+        if not self._slot.closed:
+            self._slot[-STOP_BYTES:] = number.to_bytes(STOP_BYTES, sys.byteorder)
 
     def frames(self, spec: InputSpec) -> NDArray[np.uint8]:
         """A copy of what the slot holds, (T, S, S, 3) uint8."""
@@ -113,6 +121,11 @@ class DecodeProcess:
 
     def alive(self) -> bool:
         return self._process.poll() is None
+
+    @property
+    def exit_code(self) -> int | None:
+        """None while it lives; below 0: the signal that ended it."""
+        return self._process.poll()
 
     async def end(self) -> None:
         """Kills it, reaps it, frees the slot."""

@@ -3,7 +3,8 @@
     python -m service.stages.decode_worker BACKEND SOCKET_FD SLOT_FD SLOT_BYTES MEMORY_BYTES CPU_SECONDS
 
 The parent sends one job at a time over the socket: a line of JSON and the clip's open file. The worker writes
-the frames into the slot (memory shared with the parent) and answers with a line of JSON. It trusts the parent;
+the frames into the slot (memory shared with the parent) and answers with a line of JSON. Behind the frames the slot
+holds the number of the job that is wanted no more, which is looked at between two packets. It trusts the parent;
 the parent believes nothing of it but plain values (so: no pickles). It has no name on disk to write to, no
 environment, and no output but the socket (and stderr until it is confined).
 """
@@ -20,16 +21,19 @@ import resource
 import signal
 import socket
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from contract.errors import InputError
+from contract.errors import InputError, Stopped
 from contract.input_spec import InputSpec
-from contract.video import Backend, DecodeLimits, Frames, decode
+from contract.video import Backend, DecodeLimits, Frames, decode, decode_cost
 
 READY = {"ready": True}
+STOP_BYTES = 8
+"""Behind the frames in the slot: the number of the job to stop, in the machine's byte order."""
 MAX_LINE = 65_536
 _PR_SET_PDEATHSIG = 1
 
@@ -73,18 +77,30 @@ def receive_job(connection: socket.socket) -> tuple[dict[str, Any], int] | None:
 
 
 def run_job(job: dict[str, Any], descriptor: int, slot: mmap.mmap) -> dict[str, Any]:
-    """The answer to one job: frames in the slot, a typed refusal, or the name of what went wrong."""
+    """The answer to one job: its cost, or frames in the slot; a typed refusal, or the name of what went wrong."""
     spec, limits = InputSpec.model_validate(job["spec"]), DecodeLimits.model_validate(job["limits"])
+    path, stop = Path(f"/proc/self/fd/{descriptor}"), _stop_of(job["number"], slot)
     size = int(np.prod(spec.frames_shape))
     out = np.frombuffer(slot, np.uint8, count=size).reshape(spec.frames_shape)
     try:
-        return _described(decode(Path(f"/proc/self/fd/{descriptor}"), spec, limits, out=out))
+        if job["task"] == "cost":
+            cost = decode_cost(path, spec, limits, stop=stop)
+            return {"cost": None if cost is None else vars(cost)}
+        return _described(decode(path, spec, limits, out=out, stop=stop))
     except InputError as error:
         return {"refused": error.code, "detail": error.detail}
+    except Stopped:
+        return {"stopped": True}
     except Exception as error:  # hostile bytes may raise anything: the parent counts it and replaces this worker
         return {"failed": type(error).__name__}
     finally:
         del out
+
+
+def _stop_of(number: int, slot: mmap.mmap) -> Callable[[], bool]:
+    """Whether the parent wants the job no more."""
+    at, wanted = len(slot) - STOP_BYTES, number.to_bytes(STOP_BYTES, sys.byteorder)
+    return lambda: slot[at:] == wanted
 
 
 def _described(frames: Frames) -> dict[str, Any]:
@@ -104,7 +120,7 @@ def main(arguments: list[str]) -> None:
     socket_fd, slot_fd, slot_bytes, memory_bytes, cpu_seconds = map(int, arguments[1:])
     load(Backend(arguments[0]))
     confine(memory_bytes)
-    slot = mmap.mmap(slot_fd, slot_bytes)
+    slot = mmap.mmap(slot_fd, slot_bytes + STOP_BYTES)
     with socket.socket(fileno=socket_fd) as connection:
         answer: dict[str, Any] = READY
         while True:
