@@ -19,7 +19,7 @@ from service.scheduling import policy
 from service.scheduling.promises import Promises
 from service.scheduling.work import Stage, Work
 
-SHED_REASONS = ("untrained", "late", "others_late", "backlog", "displaced", DeadlineTooShort.code)
+SHED_REASONS = ("untrained", "late", "others_late", "backlog", "displaced")
 """Why priced work is refused: values of the label of ``cpfd_shed``."""
 _UNPRICED_PER_WORKER = 32
 _FORESEEN = 64
@@ -85,11 +85,11 @@ class Backlog:
         now = self._clock()
         promise = self.promises.redeem(work.who)
         reason = self._refusal(work, now, promised=promise is not None)
+        if reason == DeadlineTooShort.code:
+            needed_ms = 1000 * work.margin * (work.decode_s + work.model_s)
+            raise DeadlineTooShort(f"this takes about {needed_ms:.0f} ms: allow more in X-Request-Timeout-Ms")
         if reason is not None:
             self._metrics.shed.labels(reason).inc()
-            if reason == DeadlineTooShort.code:
-                needed_ms = 1000 * work.margin * (work.decode_s + work.model_s)
-                raise DeadlineTooShort(f"this takes about {needed_ms:.0f} ms: allow more in X-Request-Timeout-Ms")
             raise self.overloaded(work)
         self._all.add(work)
         self._all_model_s += work.model_s

@@ -33,7 +33,6 @@ SPARE_PROCESSES = 2
 _LOOKS = 2
 """Processes that may look at the same time: a clip on which a look hangs must not take a decoder from the others."""
 _LOOK_PATIENCE_S = 0.25
-_LOOK_LIMIT_S = 5.0
 
 
 def decode_workers(settings: DecodeSettings) -> int:
@@ -67,8 +66,7 @@ class _Look(Job[_Seen]):
     task = "cost"
 
     def __init__(self, clip: Clip, spec: InputSpec, pool: DecodePool) -> None:
-        limit_s = min(_LOOK_LIMIT_S, pool.settings.wall_seconds)
-        super().__init__(clip.descriptor, clip.digest, spec, pool.settings.limits, limit_s)
+        super().__init__(clip.descriptor, clip.digest, spec, pool.settings.limits, pool.settings.wall_seconds)
         self.size = clip.size
         self._pool = pool
 

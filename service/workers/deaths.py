@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from enum import StrEnum
 from pathlib import Path
@@ -27,6 +28,20 @@ def blame_for(exit_code: int | None, *, memory_ran_out: bool) -> Blame:
     if exit_code is None or -exit_code not in _FROM_OUTSIDE:
         return Blame.OWN
     return Blame.OWN if exit_code == -signal.SIGKILL and memory_ran_out else Blame.OUTSIDE
+
+
+def cpu_seconds(pid: int, root: Path = Path("/")) -> float:
+    """CPU time that a process has taken so far; 0 where it is gone.
+
+    Args:
+        pid: of the process.
+        root: where ``proc`` is.
+    """
+    try:
+        words = (root / f"proc/{pid}/stat").read_text(encoding="ascii", errors="replace").rpartition(")")[2].split()
+        return (int(words[11]) + int(words[12])) / os.sysconf("SC_CLK_TCK")
+    except (OSError, IndexError, ValueError):
+        return 0.0
 
 
 def memory_kills(root: Path = Path("/")) -> int:

@@ -24,18 +24,21 @@ from service.stages.decode_process import DecodeProcess, WorkerDied
 from service.stages.outcome import fail, succeed
 from service.stages.quarantine import Quarantine
 from service.workers.backoff import delay_s
-from service.workers.deaths import Blame, blame_for, memory_kills
+from service.workers.deaths import Blame, blame_for, cpu_seconds, memory_kills
 from service.workers.ending import Ending
 from service.workers.job import Job
 
 log = logging.getLogger(__name__)
-RESTART_REASONS = ("recycled", "start_failed", "died_idle", "killed", "timeout", "crashed", "failed")
+RESTART_REASONS = ("recycled", "start_failed", "died_idle", "killed", "timeout", "stuck", "crashed", "failed")
 """Why a worker is replaced: the label of ``cpfd_decode_worker_restarts``."""
 _NONE_ALIVE_S = 10.0
 """For how long there may be no process at all, without a failed start, before that counts as a fault: hostile clips
 can end all of them at once, and what callers send must not turn the others away."""
 _LIFE_SPREAD = 0.25
 _REAP_S = 1.0
+_STOP_GRACE_S = 2.0
+_PACKET_CPU_S = 0.3
+"""No packet takes so much CPU time: whoever had it and did not look up hangs by his own doing."""
 
 
 class Workers:
@@ -193,14 +196,19 @@ class Workers:
     async def _run(self, process: DecodeProcess, job: Job[Any], ending: Ending) -> str | None:
         """Resolves the job's future; says why the process must go, or None if it may stay."""
         began, kills, whole = time.monotonic(), memory_kills(), False
-        job.done.add_done_callback(lambda _: process.stop(job.number))
+        patience = _Patience(process, job)
         try:
-            async with asyncio.timeout(job.limit_s):
+            async with asyncio.timeout(job.limit_s) as limit:
+                patience.watch(limit)
                 answer = await process.ask(job.message(), job.descriptor)
+                patience.end()
             whole = not {"failed", "refused", "stopped"} & answer.keys()
             return self._resolve(process, job, answer)
         except TimeoutError:
-            self._quarantine.record(job.digest)
+            if not job.done.done() or patience.was_busy():
+                self._quarantine.record(job.digest)
+            if job.done.done():
+                return "stuck"
             fail(job.done, DecodeTimeout("the video takes too long to decode: send a shorter or smaller rendition"))
             return "timeout"
         except WorkerDied:
@@ -214,6 +222,7 @@ class Workers:
             log.exception("decode failed", extra={FIELDS: {"stage": "decode", "clip": job.digest}})
             return "failed"
         finally:
+            patience.end()
             job.ended(time.monotonic() - began, whole=whole)
 
     def _resolve(self, process: DecodeProcess, job: Job[Any], answer: dict[str, Any]) -> str | None:
@@ -249,6 +258,39 @@ class Workers:
             job.done,
             DecodeCrashed("the video's decoder ended: send it once more; if that fails, re-encoded as H.264 in MP4"),
         )
+
+
+class _Patience:
+    """Stops a job that nobody waits for any more, and waits a moment for the process to notice.
+
+    A healthy decode looks up between two packets. One that does not is stuck in native code: its process is ended.
+    """
+
+    def __init__(self, process: DecodeProcess, job: Job[Any]) -> None:
+        self._process = process
+        self._job = job
+        self._limit: asyncio.Timeout | None = None
+        self._cpu_s = 0.0
+
+    def watch(self, limit: asyncio.Timeout) -> None:
+        """``limit`` ends the wait for the answer; it comes sooner once nobody waits."""
+        self._limit = limit
+        self._job.done.add_done_callback(self._left)
+
+    def end(self) -> None:
+        """There is an answer, or there will be none."""
+        self._limit = None
+
+    def was_busy(self) -> bool:
+        """Whether the process was at work while it did not look up: stopped or starved, it is not to blame."""
+        return cpu_seconds(self._process.pid) - self._cpu_s > _PACKET_CPU_S
+
+    def _left(self, _: asyncio.Future[Any]) -> None:
+        if self._limit is not None:
+            self._process.stop(self._job.number)
+            self._cpu_s = cpu_seconds(self._process.pid)
+            until = asyncio.get_running_loop().time() + _STOP_GRACE_S
+            self._limit.reschedule(min(self._limit.when() or until, until))
 
 
 def _draining() -> Draining:

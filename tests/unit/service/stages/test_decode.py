@@ -282,9 +282,7 @@ def test_a_clip_that_takes_all_memory_ends_at_its_own_bound(clip: Path, obedient
     asyncio.run(scenario())
 
 
-def test_a_hanging_worker_is_killed_at_the_wall_clock_also_when_nobody_waits(
-    clip: Path, obedient: Callable[..., Path]
-) -> None:
+def test_a_hanging_worker_is_killed_at_the_wall_clock(clip: Path, obedient: Callable[..., Path]) -> None:
     async def scenario() -> None:
         metrics = Metrics()
         async with pool_of(metrics, wall_seconds=0.3, quarantine_after=1) as pool:
@@ -293,10 +291,30 @@ def test_a_hanging_worker_is_killed_at_the_wall_clock_also_when_nobody_waits(
             with pytest.raises(Quarantined):
                 await ask(pool, clip, "slow")
             assert (await ask(pool, clip, "innocent")).codec == "h264"
-            left = asyncio.create_task(ask(pool, obedient("spin"), "left"))
-            await asyncio.sleep(0.1)
-            left.cancel()
-            await until(lambda: restarts(metrics, "timeout") == 2)
+            await until(lambda: restarts(metrics, "timeout") == 1)
+
+    asyncio.run(scenario())
+
+
+def test_a_worker_that_does_not_look_up_when_its_caller_left_is_ended(
+    clip: Path, obedient: Callable[..., Path], handed: list[tuple[str, int]]
+) -> None:
+    """A clip that hangs does not hold a worker for the whole wall time; whoever was only stopped is not blamed."""
+
+    async def scenario() -> None:
+        metrics = Metrics()
+        async with pool_of(metrics, wall_seconds=60, quarantine_after=1) as pool:
+            for path, digest in ((obedient("spin"), "spins"), (obedient("slow"), "stopped")):
+                before = len(handed)
+                left = asyncio.create_task(ask(pool, path, digest))
+                await until(lambda before=before: len(handed) == before + 2)
+                if digest == "stopped":
+                    os.kill(handed[-1][1], signal.SIGSTOP)
+                left.cancel()
+            await until(lambda: restarts(metrics, "stuck") == 2)
+            with pytest.raises(Quarantined):
+                await ask(pool, clip, "spins")
+            assert (await ask(pool, clip, "stopped")).codec == "h264"
 
     asyncio.run(scenario())
 
