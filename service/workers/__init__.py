@@ -4,6 +4,7 @@
     deaths     why a process ended: by its own doing, or from outside
     backoff    how long to wait before the next start that may fail too
     ending     tells at once when a process is gone
+    patience   ends a job that nobody waits for, and its process only if that is stuck
     processes  keeps them alive, hands them jobs, ends those that hang
 
 Which job comes next is not decided here: see ``service.scheduling``.

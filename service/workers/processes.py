@@ -24,9 +24,10 @@ from service.stages.decode_process import DecodeProcess, WorkerDied
 from service.stages.outcome import fail, succeed
 from service.stages.quarantine import Quarantine
 from service.workers.backoff import delay_s
-from service.workers.deaths import Blame, blame_for, cpu_seconds, memory_kills
+from service.workers.deaths import Blame, blame_for, memory_kills
 from service.workers.ending import Ending
 from service.workers.job import Job
+from service.workers.patience import Patience
 
 log = logging.getLogger(__name__)
 RESTART_REASONS = ("recycled", "start_failed", "died_idle", "killed", "timeout", "stuck", "crashed", "failed")
@@ -36,9 +37,6 @@ _NONE_ALIVE_S = 10.0
 can end all of them at once, and what callers send must not turn the others away."""
 _LIFE_SPREAD = 0.25
 _REAP_S = 1.0
-_STOP_GRACE_S = 2.0
-_PACKET_CPU_S = 0.3
-"""No packet takes so much CPU time: whoever had it and did not look up hangs by his own doing."""
 
 
 class Workers:
@@ -72,6 +70,7 @@ class Workers:
         self._live: dict[int, DecodeProcess] = {}
         self._idle: deque[asyncio.Future[Job[Any]]] = deque()
         self._failures: dict[int, int] = {}
+        self._was_up = False
         self._none_since: float | None = None
         self.count = count
         for reason in RESTART_REASONS:  # at 0 from the start: increase() does not see a series' birth
@@ -100,8 +99,10 @@ class Workers:
         failed = self.start_failures()
         if failed:
             return [f"0 of {self.count} decode workers are alive: {failed} starts in a row failed, the log says why"]
-        if self._none_since is not None and time.monotonic() - self._none_since < _NONE_ALIVE_S:
-            return []
+        if self._was_up:
+            self._none_since = self._none_since or time.monotonic()
+            if time.monotonic() - self._none_since < _NONE_ALIVE_S:
+                return []
         return [f"0 of {self.count} decode workers are alive"]
 
     def wake(self) -> None:
@@ -144,13 +145,12 @@ class Workers:
                 return "start_failed"
             self._failures.pop(index, None)
             self._live[index] = process
-            self._none_since = None
+            self._was_up, self._none_since = True, None
             self._metrics.decode_workers_alive.set(len(self._live))
             with Ending(process.pid) as ending:
                 return await self._serve(process, ending)
         finally:
-            if self._live.pop(index, None) is not None and not self._live:
-                self._none_since = time.monotonic()
+            self._live.pop(index, None)
             self._metrics.decode_workers_alive.set(len(self._live))
             await asyncio.shield(process.end())
 
@@ -196,7 +196,7 @@ class Workers:
     async def _run(self, process: DecodeProcess, job: Job[Any], ending: Ending) -> str | None:
         """Resolves the job's future; says why the process must go, or None if it may stay."""
         began, kills, whole = time.monotonic(), memory_kills(), False
-        patience = _Patience(process, job)
+        patience = Patience(process, job)
         try:
             async with asyncio.timeout(job.limit_s) as limit:
                 patience.watch(limit)
@@ -205,7 +205,7 @@ class Workers:
             whole = not {"failed", "refused", "stopped"} & answer.keys()
             return self._resolve(process, job, answer)
         except TimeoutError:
-            if not job.done.done() or patience.was_busy():
+            if not job.done.done() or patience.exhausted:
                 self._quarantine.record(job.digest)
             if job.done.done():
                 return "stuck"
@@ -258,39 +258,6 @@ class Workers:
             job.done,
             DecodeCrashed("the video's decoder ended: send it once more; if that fails, re-encoded as H.264 in MP4"),
         )
-
-
-class _Patience:
-    """Stops a job that nobody waits for any more, and waits a moment for the process to notice.
-
-    A healthy decode looks up between two packets. One that does not is stuck in native code: its process is ended.
-    """
-
-    def __init__(self, process: DecodeProcess, job: Job[Any]) -> None:
-        self._process = process
-        self._job = job
-        self._limit: asyncio.Timeout | None = None
-        self._cpu_s = 0.0
-
-    def watch(self, limit: asyncio.Timeout) -> None:
-        """``limit`` ends the wait for the answer; it comes sooner once nobody waits."""
-        self._limit = limit
-        self._job.done.add_done_callback(self._left)
-
-    def end(self) -> None:
-        """There is an answer, or there will be none."""
-        self._limit = None
-
-    def was_busy(self) -> bool:
-        """Whether the process was at work while it did not look up: stopped or starved, it is not to blame."""
-        return cpu_seconds(self._process.pid) - self._cpu_s > _PACKET_CPU_S
-
-    def _left(self, _: asyncio.Future[Any]) -> None:
-        if self._limit is not None:
-            self._process.stop(self._job.number)
-            self._cpu_s = cpu_seconds(self._process.pid)
-            until = asyncio.get_running_loop().time() + _STOP_GRACE_S
-            self._limit.reschedule(min(self._limit.when() or until, until))
 
 
 def _draining() -> Draining:
