@@ -96,6 +96,7 @@ LABEL org.opencontainers.image.title="cpfd" \
 ENV PATH=/opt/cpfd/bin:${PATH} \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1 \
+    PROMETHEUS_DISABLE_CREATED_SERIES=True \
     HOST=0.0.0.0 \
     HOME=/tmp \
     CPFD_BODY__SPOOL_DIRECTORY=/spool

@@ -14,7 +14,6 @@ import signal
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from service.stages import decode_worker
@@ -38,12 +37,9 @@ def faulty(clip: bytes, fault: str, task: str = "decode", mark: str = "") -> byt
     return clip + (8 + _ORDER_BYTES).to_bytes(4, "big") + b"free" + order.ljust(_ORDER_BYTES, b" ")
 
 
-def _order(path: Path) -> tuple[str, str]:
+def _order(descriptor: int) -> tuple[str, str]:
     """Fault and task that the clip orders, or two empty words."""
-    size = path.stat().st_size
-    with path.open("rb") as file:
-        file.seek(max(0, size - _ORDER_BYTES))
-        tail = file.read()
+    tail = os.pread(descriptor, _ORDER_BYTES, max(0, os.fstat(descriptor).st_size - _ORDER_BYTES))
     if not tail.startswith(_MARK):
         return "", ""
     fault, task, *_ = tail[len(_MARK) :].decode().split(":")
@@ -63,7 +59,7 @@ def _strike(fault: str, stop: Callable[[], bool]) -> None:
         while True:
             held.append(bytearray(64 << 20))
     if fault == "killed":
-        os.kill(os.getpid(), signal.SIGKILL)
+        signal.raise_signal(signal.SIGKILL)
     if fault == "raise":
         raise RuntimeError("ordered")
     end = time.monotonic() + 0.3
@@ -72,11 +68,11 @@ def _strike(fault: str, stop: Callable[[], bool]) -> None:
 
 
 def _obeying(task: str, really: Callable[..., Any]) -> Callable[..., Any]:
-    def obey(path: Path, *arguments: Any, stop: Callable[[], bool], **options: Any) -> Any:
-        fault, at = _order(path)
+    def obey(descriptor: int, *arguments: Any, stop: Callable[[], bool], **options: Any) -> Any:
+        fault, at = _order(descriptor)
         if at == task:
             _strike(fault, stop)
-        return really(path, *arguments, stop=stop, **options)
+        return really(descriptor, *arguments, stop=stop, **options)
 
     return obey
 

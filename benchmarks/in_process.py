@@ -28,7 +28,7 @@ def measure(bundle_path: Path, clip: Path, threads: int, clips: int) -> dict[str
     bundle = read_bundle(bundle_path)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
-    session = onnxruntime.InferenceSession(str(bundle.model_path), options, providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(bundle.graph(), options, providers=["CPUExecutionProvider"])
     spec, names = bundle.manifest.input_spec, list(bundle.manifest.output_names)
 
     def one(_: int) -> float:

@@ -28,17 +28,18 @@ from benchmarks.clip import write_clip
 from contract.decision import Modality, TaskKind, TaskSpec
 from contract.text import TextTokenizer
 from contract.video import DecodeLimits
-from training.batches import Batch, RowSet, row_set, training_batches
-from training.checkpoint import build_model
 from training.config import RunConfig, read_config
-from training.engine import forward
-from training.frame_cache import FrameCache
-from training.frame_store import FrameStore
-from training.manifest import Manifest, Row
-from training.manifest_io import read_manifest
-from training.shards.pack import pack
-from training.shards.store import ShardStore
-from training.tokenizer import train_tokenizer
+from training.data.frames.frame_cache import FrameCache
+from training.data.frames.frame_store import FrameStore
+from training.data.frames.shards.pack import pack
+from training.data.frames.shards.store import ShardStore
+from training.data.loading.epoch_batches import training_batches
+from training.data.loading.row_set import Batch, RowSet, row_set
+from training.data.manifest import Manifest, Row
+from training.data.manifest_io import read_manifest
+from training.data.tokenizer import train_tokenizer
+from training.fitting.predict import forward
+from training.models.build import build_model
 
 WORKERS = (0, 1, 2)
 Step = Callable[[Batch], None]

@@ -21,16 +21,16 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from contract.decision import Modality, TaskKind, TaskSpec
-from training.batches import Batch, TaskRows
 from training.config import RunConfig, read_config
+from training.data.loading.row_set import Batch, TaskRows
 from training.distillation.task_losses import cross_entropy
-from training.engine import train_step
-from training.models.checkpointing import checkpoint_layers
+from training.fitting.operation import Operation
+from training.fitting.processes import close, open_accelerator, world
+from training.fitting.shared_batches import Part, SharedBatch
+from training.fitting.train_step import train_step
+from training.models.gradient_checkpointing import checkpoint_layers
 from training.models.trained import Trained
 from training.models.xvlm import XVLM
-from training.operation import Operation
-from training.processes import close, open_accelerator, world
-from training.shares import Part, SharedBatch
 
 TASK = TaskSpec(name="made_up", kind=TaskKind.BINARY, labels=("no", "yes"), modalities=(Modality.VIDEO, Modality.TEXT))
 _PEAK_SIDE = {"cuda": 8192, "cpu": 1024}

@@ -1,96 +1,71 @@
 """The bundle: a directory that holds a model and everything needed to serve it as it was trained.
 
     bundle.json      BundleManifest: the digests of the other files, and all that is not a tensor
-    model.onnx       frames and text in, one ``logits_<task>`` for each task out
+    model.onnx       frames and text in, one ``logits_<task>`` for each task out; or several graphs, each with its role
     tokenizer.json   the text side of the input spec
-    golden.npz       ``input_<name>`` and ``logits_<task>`` arrays: what the model must answer
+    golden.npz       ``input_<name>`` and ``logits_<task>`` arrays: what the model must answer; ``replay_pixels``
+    golden.mp4       a clip that is replayed from its bytes (``contract.replay``); bundles of format 1 have none
     MODEL_CARD.md    for people
     reference.json   optional: the distribution of its scores on held-out rows (``contract.reference``)
 
-``read_bundle`` verifies versions and every digest before anything is used.
+``read_bundle`` verifies versions and every digest before anything is used, and what is used are the bytes that were
+verified. No file is read that the manifest does not name, and none may lie beside those that it names.
 """
 
 from __future__ import annotations
 
 import hashlib
+import io
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field, ValidationError, model_validator
+from pydantic import ValidationError
 
-from contract.decision import DecisionPolicy, TaskSpec
+from contract.bundle_manifest import (
+    CLIP_FILE,
+    FORMAT_VERSION,
+    GOLDEN_FILE,
+    MANIFEST_FILE,
+    MODEL_CARD_FILE,
+    MODEL_FILE,
+    REFERENCE_FILE,
+    TOKENIZER_FILE,
+    WHOLE,
+    BundleManifest,
+    Provenance,
+)
 from contract.errors import BundleError
-from contract.example import INPUT_NAMES
-from contract.frozen import FrozenDocument
-from contract.input_spec import InputSpec
+from contract.onnx_bytes import outside_of
 from contract.reference import ScoreReference
+from contract.replay import GoldenClip, thinned
 from contract.text import TextTokenizer
 
-FORMAT_VERSION = 1
-MANIFEST_FILE = "bundle.json"
-MODEL_FILE = "model.onnx"
-TOKENIZER_FILE = "tokenizer.json"
-GOLDEN_FILE = "golden.npz"
-MODEL_CARD_FILE = "MODEL_CARD.md"
-REFERENCE_FILE = "reference.json"
-DIGESTED_FILES = (MODEL_FILE, TOKENIZER_FILE, GOLDEN_FILE, MODEL_CARD_FILE)
-"""What every bundle holds beside its manifest."""
-OPTIONAL_FILES = (REFERENCE_FILE,)
-"""What a bundle may hold; its manifest then has their digests too."""
+__all__ = [
+    "CLIP_FILE",
+    "GOLDEN_FILE",
+    "MANIFEST_FILE",
+    "MODEL_CARD_FILE",
+    "MODEL_FILE",
+    "REFERENCE_FILE",
+    "TOKENIZER_FILE",
+    "WHOLE",
+    "Bundle",
+    "BundleManifest",
+    "Golden",
+    "Provenance",
+    "file_digest",
+    "read_bundle",
+    "read_manifest",
+    "write_golden",
+]
 
-
-class Provenance(FrozenDocument):
-    """Where the model came from. Digests are SHA-256 in hex."""
-
-    method: str
-    """The training method: ``ce`` (the X-VLM baseline), ``pfd``, ``cpfd``, ..."""
-    manifest_digest: str
-    config_digest: str
-    checkpoint_digest: str
-    teacher_digest: str | None = None
-    seed: int
-    created: str
-    """ISO 8601 date of the export."""
-    metrics: dict[str, dict[str, float]] = Field(default_factory=dict)
-    """Task -> metric -> value, on the held-out split of this very model."""
-
-
-class BundleManifest(FrozenDocument):
-    """``bundle.json``."""
-
-    format_version: Literal[1] = 1
-    name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")
-    version: str = Field(pattern=r"^\d+\.\d+\.\d+$")
-    architecture: str
-    tasks: tuple[TaskSpec, ...] = Field(min_length=1)
-    input_spec: InputSpec
-    policy: DecisionPolicy
-    opset: int = Field(ge=1)
-    input_names: tuple[str, ...]
-    output_names: tuple[str, ...]
-    parity_max_abs_difference: float = Field(ge=0)
-    """The largest difference between torch and ONNX logits seen at export."""
-    golden_tolerance: float = Field(gt=0)
-    """How far a replayed golden logit may lie from the recorded one on any execution provider."""
-    files: dict[str, str]
-    """File name -> SHA-256 in hex."""
-    provenance: Provenance
-
-    @model_validator(mode="after")
-    def _consistent(self) -> BundleManifest:
-        self.policy.check(self.tasks)
-        if self.input_names != INPUT_NAMES:
-            raise ValueError(f"input_names must be {INPUT_NAMES}")
-        if self.output_names != tuple(task.output_name for task in self.tasks):
-            raise ValueError("output_names must be logits_<task>, in the order of the tasks")
-        if set(self.files) - set(OPTIONAL_FILES) != set(DIGESTED_FILES):
-            names = ", ".join(DIGESTED_FILES)
-            raise ValueError(f"files must hold the digests of {names}; it may hold {', '.join(OPTIONAL_FILES)}")
-        return self
+_REPLAY_PIXELS = "replay_pixels"
+_FILE_SYSTEMS_OWN = "lost+found"
+"""The one stranger beside a bundle: the root of an ext4 volume always holds it."""
 
 
 @dataclass(frozen=True)
@@ -111,6 +86,7 @@ class Bundle:
         digest: SHA-256 of ``bundle.json``'s bytes: it names the whole, since that file holds the others' digests.
         tokenizer: ready to encode.
         golden: recorded examples.
+        clip: what is replayed from bytes; None in bundles of format 1.
         reference: the distribution of its scores on held-out rows; None where the bundle holds none.
     """
 
@@ -119,11 +95,19 @@ class Bundle:
     digest: str
     tokenizer: TextTokenizer
     golden: Golden
+    clip: GoldenClip | None = None
     reference: ScoreReference | None = None
 
-    @property
-    def model_path(self) -> Path:
-        return self.directory / MODEL_FILE
+    def graph(self, role: str = WHOLE) -> bytes:
+        """The bytes of an ONNX graph, verified as they are read: a runtime must be given these, never a path.
+
+        Raises:
+            BundleError: there is none of this role, or the file was altered since the bundle was read.
+        """
+        name = self.manifest.graphs.get(role)
+        if name is None:
+            raise BundleError(f"{self.directory}: holds no graph {role}, but {', '.join(self.manifest.graphs)}")
+        return _verified(self.directory / name, self.manifest.files[name])
 
 
 def file_digest(path: Path) -> str:
@@ -136,22 +120,26 @@ def read_bundle(directory: Path) -> Bundle:
     """The bundle in ``directory``, after its versions and the digest of every file were verified.
 
     Raises:
-        BundleError: something is missing, altered or of another version. The message names the file.
+        BundleError: something is missing, altered, of another version, or not named by the manifest. The message names
+            the file.
     """
     manifest, digest = read_manifest(directory)
+    _refuse_strangers(directory, manifest)
+    held: dict[str, bytes] = {}
     for name, expected in manifest.files.items():
-        found = _digest_of(directory / name)
-        if found != expected:
-            raise BundleError(
-                f"{directory / name}: its SHA-256 is {found[:12]}..., {MANIFEST_FILE} says {expected[:12]}...: "
-                "the file was altered or belongs to another bundle"
-            )
+        data = _verified(directory / name, expected)
+        if name in manifest.graphs.values():
+            _refuse_outside_data(directory / name, data)  # not held: graph() reads it again, and verifies it again
+        else:
+            held[name] = data
     try:
-        tokenizer = TextTokenizer(directory / TOKENIZER_FILE, manifest.input_spec)
+        tokenizer = TextTokenizer(held[TOKENIZER_FILE], manifest.input_spec)
     except ValueError as error:
         raise BundleError(f"{directory / TOKENIZER_FILE}: {error}") from error
-    golden = _read_golden(directory / GOLDEN_FILE, manifest)
-    return Bundle(directory, manifest, digest, tokenizer, golden, _read_reference(directory, manifest))
+    golden, pixels = _read_golden(directory / GOLDEN_FILE, held[GOLDEN_FILE], manifest)
+    clip = None if pixels is None else GoldenClip(held[CLIP_FILE], pixels)
+    reference = _read_reference(directory / REFERENCE_FILE, held.get(REFERENCE_FILE), manifest)
+    return Bundle(directory, manifest, digest, tokenizer, golden, clip, reference)
 
 
 def read_manifest(directory: Path) -> tuple[BundleManifest, str]:
@@ -173,43 +161,81 @@ def read_manifest(directory: Path) -> tuple[BundleManifest, str]:
     return manifest, hashlib.sha256(raw).hexdigest()
 
 
-def _digest_of(path: Path) -> str:
+def _verified(path: Path, expected: str) -> bytes:
+    """The file's bytes. Raises BundleError where they are not those of the digest."""
     try:
-        return file_digest(path)
+        data = path.read_bytes()
     except OSError as error:
         raise BundleError(f"{path}: cannot be read: {error.strerror}") from error
+    actual = hashlib.sha256(data).hexdigest()
+    if actual != expected:
+        raise BundleError(
+            f"{path}: its SHA-256 is {actual[:12]}..., {MANIFEST_FILE} says {expected[:12]}...: "
+            "the file was altered or belongs to another bundle"
+        )
+    return data
 
 
-def _read_golden(path: Path, manifest: BundleManifest) -> Golden:
+def _refuse_strangers(directory: Path, manifest: BundleManifest) -> None:
+    """Raises BundleError where a file lies in the bundle that its digest does not name."""
+    named = {MANIFEST_FILE, _FILE_SYSTEMS_OWN, *manifest.files}
+    if strangers := sorted(entry.name for entry in directory.iterdir() if entry.name not in named):
+        raise BundleError(f"{directory / strangers[0]}: {MANIFEST_FILE} does not name it: take it away")
+
+
+def _refuse_outside_data(path: Path, graph: bytes) -> None:
+    """Raises BundleError where the graph takes weights from other files, which its digest does not cover."""
     try:
-        # numpy leaves a file open that it opened itself and then cannot read.
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+        outside = outside_of(graph)
+    except ValueError as error:
+        raise BundleError(f"{path}: {error}") from error
+    if outside:
+        raise BundleError(f"{path}: takes {outside[0]} from a file of its own: export it with all weights inside")
+
+
+def _read_golden(path: Path, data: bytes, manifest: BundleManifest) -> tuple[Golden, NDArray[np.uint8] | None]:
+    """The golden examples, and the pixels expected of the golden clip, if there is one."""
+    pixels: NDArray[np.uint8] | None = None
+    try:
+        with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
             inputs = {name: arrays[f"input_{name}"] for name in manifest.input_names}
             logits = {task.name: arrays[task.output_name] for task in manifest.tasks}
+            if manifest.replay is not None:
+                pixels = arrays[_REPLAY_PIXELS]
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise BundleError(f"{path}: not the golden examples of this bundle: {error}") from error
-    return Golden(inputs, logits)
+    if pixels is not None:
+        expected = thinned(np.empty(manifest.input_spec.frames_shape, np.uint8)).shape
+        if pixels.shape != expected or pixels.dtype != np.uint8:
+            raise BundleError(f"{path}: {_REPLAY_PIXELS} must be {expected} uint8")
+    return Golden(inputs, logits), pixels
 
 
-def _read_reference(directory: Path, manifest: BundleManifest) -> ScoreReference | None:
-    """The reference that the manifest names; a file that it does not name is never read."""
-    if REFERENCE_FILE not in manifest.files:
+def _read_reference(path: Path, data: bytes | None, manifest: BundleManifest) -> ScoreReference | None:
+    """The reference that the manifest names; None where it names none."""
+    if data is None:
         return None
-    path = directory / REFERENCE_FILE
     try:
-        reference = ScoreReference.model_validate_json(path.read_bytes())
-    except (OSError, ValidationError) as error:
+        reference = ScoreReference.model_validate_json(data)
+    except ValidationError as error:
         raise BundleError(f"{path}: not a score reference: {error}") from error
-    of_bundle = (manifest.files[MODEL_FILE], manifest.policy.digest())
-    if (reference.model_digest, reference.policy_digest) != of_bundle:
+    if (reference.model_digest, reference.policy_digest) != (manifest.model_digest, manifest.policy.digest()):
         raise BundleError(f"{path}: made with another model or policy than the bundle's: make it again")
     if strangers := sorted(set(reference.tasks) - {task.name for task in manifest.tasks}):
         raise BundleError(f"{path}: holds {strangers[0]}, which is no task of the bundle")
     return reference
 
 
-def write_golden(path: Path, golden: Golden) -> None:
-    """Writes ``golden.npz`` as ``read_bundle`` expects it."""
-    arrays = {f"input_{name}": array for name, array in golden.inputs.items()}
+def write_golden(path: Path, golden: Golden, replay_pixels: NDArray[np.uint8] | None = None) -> None:
+    """Writes ``golden.npz`` as ``read_bundle`` expects it.
+
+    Args:
+        path: the file.
+        golden: recorded examples.
+        replay_pixels: (T, S, S, 3), what the golden clip gave.
+    """
+    arrays: dict[str, Any] = {f"input_{name}": array for name, array in golden.inputs.items()}
     arrays |= {f"logits_{name}": array for name, array in golden.logits.items()}
-    np.savez_compressed(path, **arrays)  # type: ignore[arg-type]
+    if replay_pixels is not None:
+        arrays[_REPLAY_PIXELS] = thinned(replay_pixels)
+    np.savez_compressed(path, **arrays)

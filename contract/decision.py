@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
-from contract.frozen import FrozenDocument
+from contract.frozen import FrozenDocument, GrowingDocument
 
 
 class TaskKind(StrEnum):
@@ -36,7 +36,7 @@ class TaskSpec(FrozenDocument):
     kind: TaskKind
     labels: tuple[str, ...] = Field(min_length=1)
     flag_labels: tuple[str, ...] = ()
-    """What a moderator wants to see. Empty: the positive of a binary task, every label of a multilabel one."""
+    """The labels that raise the flag. Empty: the positive of a binary task, every label of a multilabel one."""
     modalities: tuple[Modality, ...] = (Modality.VIDEO, Modality.TEXT)
     """What the task's training examples held. A request with none of these is answered, but marked unsupported."""
 
@@ -71,14 +71,50 @@ class TaskSpec(FrozenDocument):
         """The ONNX graph's output: (B, K) float32 logits."""
         return f"logits_{self.name}"
 
+    @property
+    def evidence_name(self) -> str:
+        """The ONNX graph's output, where there is one: (B, M, K) float32, each moment's share of the logits."""
+        return f"evidence_{self.name}"
 
-class TaskPolicy(FrozenDocument):
+
+class OperatingPoint(FrozenDocument):
+    """What a task's threshold is chosen for, on validation rows.
+
+    max_f1                the highest F1
+    recall_at_precision   the highest recall among thresholds that reach the precision ``value``
+    precision_at_recall   the highest precision among thresholds that reach the recall ``value``
+    cost_ratio            the least cost, where a miss costs ``value`` times as much as a false alarm
+    review_budget         the share ``value`` of rows is flagged, or as much less as ties demand
+    """
+
+    kind: Literal["max_f1", "recall_at_precision", "precision_at_recall", "cost_ratio", "review_budget"] = "max_f1"
+    value: float | None = Field(default=None, gt=0)
+
+    @model_validator(mode="after")
+    def _value_fits(self) -> OperatingPoint:
+        if (self.kind == "max_f1") != (self.value is None):
+            wrong = "needs a value" if self.value is None else "has no value"
+            raise ValueError(f"operating point {self.kind}: {wrong}")
+        if self.kind != "cost_ratio" and self.value is not None and self.value > 1:
+            raise ValueError(f"operating point {self.kind}: value is a share, at most 1")
+        return self
+
+    def __str__(self) -> str:
+        return self.kind if self.value is None else f"{self.kind} {self.value:g}"
+
+
+class TaskPolicy(GrowingDocument):
     """How one task's logits are read."""
 
+    first_fields: ClassVar = frozenset({"temperature", "thresholds"})
     temperature: float = Field(default=1.0, gt=0)
     """Logits are divided by it (temperature scaling, arXiv:1706.04599)."""
     thresholds: dict[str, float]
     """Binary and multiclass: one entry, ``flag``. Multilabel: one entry for each label that can raise the flag."""
+    point: OperatingPoint = OperatingPoint()
+    """What the thresholds were chosen for."""
+    unserved: str | None = None
+    """Why this task's verdict is not served, if it is not: a model that learnt nothing of it must not decide it."""
 
     @model_validator(mode="after")
     def _in_range(self) -> TaskPolicy:
@@ -115,7 +151,8 @@ class TaskDecision:
         flagged: whether a moderator should see it. Never true where ``supported`` is false.
         flagged_labels: which labels raised the flag: the likeliest flag label of a multiclass task, all that
             are over their thresholds of a multilabel one.
-        supported: whether the request held any modality that the task was trained on.
+        supported: whether the request held any modality that the task was trained on, and the task is served.
+        unsupported_because: why not; None where it is supported.
     """
 
     scores: dict[str, float]
@@ -125,6 +162,7 @@ class TaskDecision:
     flagged: bool
     flagged_labels: tuple[str, ...]
     supported: bool
+    unsupported_because: str | None = None
 
 
 def probabilities(logits_BK: NDArray[Any], kind: TaskKind, temperature: float = 1.0) -> NDArray[np.float64]:
@@ -153,7 +191,10 @@ def decide_task(
     if task.kind is TaskKind.BINARY:
         p_K = np.asarray([1.0 - p_K[0], p_K[0]])
     scores = {label: float(p) for label, p in zip(task.labels, p_K, strict=True)}
-    supported = bool(modalities & set(task.modalities))
+    reason = policy.unserved
+    if reason is None and not modalities & set(task.modalities):
+        reason = f"the request holds no {' and no '.join(m.value for m in task.modalities)}"
+    supported = reason is None
     if task.kind is TaskKind.MULTILABEL:
         margins = {name: scores[name] - policy.thresholds[name] for name in task.flagged_by}
         nearest = max(margins, key=lambda name: margins[name])
@@ -170,7 +211,7 @@ def decide_task(
     else:
         label = max(scores, key=lambda name: scores[name])
     flagged = bool(over) and supported
-    return TaskDecision(scores, label, flag_score, threshold, flagged, over if flagged else (), supported)
+    return TaskDecision(scores, label, flag_score, threshold, flagged, over if flagged else (), supported, reason)
 
 
 def decide(

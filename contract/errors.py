@@ -15,6 +15,7 @@
     │       ├── VideoTooLong       longer than the limit             video_too_long
     │       └── DecodeBudget       pixels x frames over the budget   decode_budget_exceeded
     ├── BundleError                a bundle that must not be served; the operator must act
+    │   └── GoldenMismatch         its golden clip and title come out otherwise than at export
     └── Stopped                    whoever asked for the work wants it no more
 
 Each InputError carries a stable snake_case ``code`` and a ``detail`` that says what to change. Neither
@@ -23,7 +24,7 @@ ever holds a path, a library's message or any of the sender's data.
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 
 class ContractError(Exception):
@@ -94,6 +95,24 @@ class DecodeBudget(MediaError):
 
 class BundleError(ContractError):
     """A bundle that must not be served. The message names the file at fault."""
+
+
+class GoldenMismatch(BundleError):
+    """The bundle's golden clip and title come out otherwise than at export: a library or a machine differs.
+
+    Attributes:
+        stage: the first that differs.
+        gap: how far.
+        tolerance: how far it may.
+    """
+
+    def __init__(
+        self, stage: Literal["decode", "tokenisation", "inference"], gap: float, tolerance: float, unit: str
+    ) -> None:
+        super().__init__(f"{stage}: {gap:.3g} {unit}, over its tolerance of {tolerance:g}")
+        self.stage = stage
+        self.gap = gap
+        self.tolerance = tolerance
 
 
 class Stopped(ContractError):

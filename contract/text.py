@@ -19,6 +19,13 @@ _XVLM_DELETED = re.compile(r"""[,.'!?"()*#:;~]""")
 _XVLM_SPACED = re.compile(r"[-/]")
 _MAX_CHARS_PER_TOKEN = 200
 """WordPiece gives up on words longer than 100 characters, so text beyond budget x this is never read."""
+_LIKELY_CHARS_PER_TOKEN = 16
+"""A budget of tokens is mostly filled by so many characters each: the rest is then not tokenised to be thrown away."""
+_MAX_MARKS = 30
+"""Combining marks in a row that are read: the bound of Unicode's Stream-Safe Text Format (UAX 15, section 13), which
+no writing reaches. Sorting a run of them takes NFC the square of its length."""
+_MARKS_IN_DISGUISE = frozenset("\u0f73\u0f75\u0f81")
+"""Not combining by their class, but NFC makes two combining marks of each."""
 
 
 @dataclass(frozen=True)
@@ -39,27 +46,38 @@ class TokenisedText:
 
 
 def clean(text: str, cleaning: str) -> str:
-    """The text as the tokenizer will see it: NFC, without control characters, stripped."""
-    text = unicodedata.normalize("NFC", text)
+    """The text as the tokenizer will see it: NFC, without control characters and endless marks, stripped."""
+    text = unicodedata.normalize("NFC", text if text.isascii() else _without_endless_marks(text))
     text = "".join(c if c in "\t\n\r" or unicodedata.category(c) not in ("Cc", "Cs") else " " for c in text)
     if cleaning == "xvlm":
         text = _XVLM_SPACED.sub(" ", _XVLM_DELETED.sub("", text.lower()))
     return " ".join(text.split())
 
 
+def _without_endless_marks(text: str) -> str:
+    kept, run = [], 0
+    for character in text:
+        is_mark = unicodedata.combining(character) or character in _MARKS_IN_DISGUISE
+        run = run + 1 if is_mark else 0
+        if run <= _MAX_MARKS:
+            kept.append(character)
+    return "".join(kept)
+
+
 class TextTokenizer:
     """Encodes text fields under their budgets. Safe to share between threads."""
 
-    def __init__(self, path: Path, spec: InputSpec) -> None:
-        """Reads ``tokenizer.json``.
+    def __init__(self, source: Path | bytes, spec: InputSpec) -> None:
+        """Reads ``tokenizer.json``, or takes its bytes.
 
         Raises:
             ValueError: the file has no [CLS], [SEP] or [PAD] token, or is no tokenizer.
         """
         try:
-            self._tokenizer = Tokenizer.from_file(str(path))
+            self._tokenizer = Tokenizer.from_buffer(source if isinstance(source, bytes) else source.read_bytes())
         except Exception as error:  # the library raises bare Exception on a bad file
-            raise ValueError(f"{path.name}: not a tokenizer: {error}") from error
+            name = "the tokenizer" if isinstance(source, bytes) else source.name
+            raise ValueError(f"{name}: not a tokenizer: {error}") from error
         self._spec = spec
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
@@ -106,5 +124,20 @@ class TextTokenizer:
             raise InvalidText(f"{name} is not valid Unicode text") from None
         text = text.strip()
         readable = max_tokens * _MAX_CHARS_PER_TOKEN
-        ids = self._tokenizer.encode(clean(text[:readable], self._spec.text_cleaning), add_special_tokens=False).ids
+        cleaned = clean(text[:readable], self._spec.text_cleaning)
+        ids = self._ids_of_beginning(cleaned, max_tokens)
+        if ids is None:
+            ids = self._tokenizer.encode(cleaned, add_special_tokens=False).ids
         return ids[:max_tokens], len(ids) > max_tokens or len(text) > readable
+
+    def _ids_of_beginning(self, cleaned: str, max_tokens: int) -> list[int] | None:
+        """More than ``max_tokens`` ids that the whole text begins with, from its beginning alone; None if those are not
+        so many. A word does not depend on what follows it, but the last one may have been cut, so it does not count.
+        """
+        beginning = cleaned[: max_tokens * _LIKELY_CHARS_PER_TOKEN]
+        if len(beginning) == len(cleaned):
+            return None
+        read = self._tokenizer.encode(beginning, add_special_tokens=False)
+        words = read.word_ids
+        ids = [i for i, word in zip(read.ids, words, strict=True) if word != words[-1]]
+        return ids if len(ids) > max_tokens else None

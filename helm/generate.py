@@ -1,11 +1,13 @@
 """Everything below helm/ that is made from something else, so that it cannot go stale: tests/helm compares.
 
-python helm/generate.py           writes README.md, values.schema.json and the dashboards
+python helm/generate.py           writes README.md, values.schema.json, the service's defaults and the dashboards
 python helm/generate.py --check   exit 1 where one is stale
 
-values.yaml (its `# --` comments)           -> README.md, the table
+values.yaml (its `# --` comments)           -> README.md, the table (helm-docs does that too, but is a Go binary that
+                                               neither PyPI nor Debian nor npm has; here it is 20 lines)
 values.yaml, service.settings.Settings,
   loadtest.objectives.Objectives            -> values.schema.json
+service.settings.Settings                   -> files/service.yaml, the defaults that templates reckon with
 helm/dashboards.py                          -> files/dashboards/*.json
 """
 
@@ -25,114 +27,25 @@ CHART = HERE / "cpfd"
 sys.path[:0] = [str(HERE), str(HERE.parent)]
 
 from dashboards import DASHBOARDS  # noqa: E402  found beside this file
+from value_schema import EXACT, OPEN_MAPS  # noqa: E402
 
 from loadtest.objectives import Objectives  # noqa: E402  found beside helm/
-from loadtest.run_file import RunFile  # noqa: E402
-from loadtest.shapes import MAX_PER_S, MAX_TOTAL_S, SHAPES  # noqa: E402
 from service.settings import Settings  # noqa: E402
 
 Json = dict[str, Any]
 
-OPEN_MAPS = {
-    "commonLabels",
-    "nodeSelector",
-    "affinity",
-    "podAnnotations",
-    "podLabels",
-    "resources",
-    "podSecurityContext",
-}
-OPEN_MAPS |= {
-    "workload.strategy",
-    "fetch.resources",
-    "credentials.data",
-    "service.annotations",
-    "serviceAccount.annotations",
-}
-OPEN_MAPS |= {"probes.startup", "probes.liveness", "probes.readiness", "autoscaling.behavior", "monitoring.labels"}
-OPEN_MAPS |= {"monitoring.dashboards.labels", "monitoring.dashboards.annotations"}
-OPEN_MAPS |= {"loadtest.resources", "loadtest.nodeSelector"}
-"""Maps whose keys are Kubernetes' own, or the user's."""
-
-CHART_OWNED = ("host", "port", "arms")
+CHART_OWNED = ("host", "port", "metrics_port", "arms")
 """Settings that the chart writes itself; those of a section stand in ``CHART_OWNED_FIELDS``."""
 CHART_OWNED_FIELDS = {"BodySettings": "spool_directory", "DrainSettings": "max_seconds"}
-
-QUANTITY = {"type": "string", "pattern": r"^[0-9]+(\.[0-9]+)?(m|k|M|G|T|Ki|Mi|Gi|Ti)?$"}
-WHOLE = {"type": "integer", "minimum": 0}
-POSITIVE = {"type": "integer", "minimum": 1}
-PORT = {"type": "integer", "minimum": 1, "maximum": 65535}
-RESERVED = ["service", "serve", "test", "loadtest", "loadtest-master", "loadtest-worker"]
-"""Names of the chart's own components, which no arm may have."""
-NAME = r"^[a-z0-9]([a-z0-9-]{0,22}[a-z0-9])?$"
-
-EXACT: dict[str, Json] = {
-    "image.digest": {"type": "string", "pattern": "^(sha256:[0-9a-f]{64})?$"},
-    "image.pullPolicy": {"enum": ["Always", "IfNotPresent", "Never"]},
-    "split.mode": {"enum": ["in-service", "gateway"]},
-    "split.router": {"enum": ["httproute", "istio", "none"]},
-    "split.mirror.percent": {"type": "integer", "minimum": 0, "maximum": 100},
-    "workload.kind": {"enum": ["deployment", "rollout"]},
-    "replicaCount": WHOLE,
-    "containerPort": {"type": "integer", "minimum": 1024, "maximum": 65535},
-    "service.port": PORT,
-    "service.type": {"enum": ["ClusterIP", "NodePort", "LoadBalancer"]},
-    "gpu.count": POSITIVE,
-    "volumes.spool.sizeLimit": QUANTITY,
-    "volumes.spool.medium": {"enum": ["", "Memory"]},
-    "volumes.sharedMemory.sizeLimit": QUANTITY,
-    "volumes.tmp.sizeLimit": QUANTITY,
-    "volumes.bundles.sizeLimit": QUANTITY,
-    "lifecycle.preStopSeconds": WHOLE,
-    "lifecycle.graceMarginSeconds": {"type": "integer", "minimum": 10},
-    "autoscaling.kind": {"enum": ["none", "hpa", "keda"]},
-    "autoscaling.minReplicas": POSITIVE,
-    "autoscaling.maxReplicas": POSITIVE,
-    "autoscaling.targetQueueSecondsOfWork": {"type": "number", "exclusiveMinimum": 0},
-    "autoscaling.targetCPUUtilization": WHOLE,
-    "podDisruptionBudget.maxUnavailable": {"oneOf": [WHOLE, {"type": "string", "pattern": "^[0-9]+%$"}]},
-    "monitoring.scrape": {"enum": ["none", "service", "pod"]},
-    "monitoring.interval": {"type": "string", "pattern": "^[0-9]+(ms|s|m)$"},
-    "monitoring.rules.disabled": {"type": "array", "items": {"type": "string"}},
-    "faults.cpuLimit": {"type": "string", "pattern": "^([0-9]+m?)?$"},
-    "extraObjects": {"type": "array", "items": {"type": ["object", "string"]}},
-    "loadtest.image.digest": {"type": "string", "pattern": "^(sha256:[0-9a-f]{64})?$"},
-    "loadtest.image.pullPolicy": {"enum": ["Always", "IfNotPresent", "Never"]},
-    "loadtest.target": {"type": "string", "pattern": "^(https?://.+)?$"},
-    # No more workers than a run has sources (loadtest.run_file).
-    "loadtest.workers": {"type": "integer", "minimum": 1, "maximum": RunFile.model_fields["sources"].default},
-    "loadtest.shape": {"enum": list(SHAPES)},
-    "loadtest.rate": {"type": "number", "exclusiveMinimum": 0, "maximum": MAX_PER_S},
-    "loadtest.seconds": {"type": "number", "exclusiveMinimum": 0, "maximum": MAX_TOTAL_S},
-    "loadtest.readySeconds": WHOLE,
-    "loadtest.extraArgs": {"type": "array", "items": {"type": "string"}},
-    "split.hostnames": {"type": "array", "items": {"type": "string"}},
-    "split.gateways": {"type": "array", "items": {"type": "string"}},
-    "arms": {
-        "type": "array",
-        "minItems": 1,
-        "items": {
-            "type": "object",
-            "additionalProperties": False,
-            "required": ["name", "weight", "bundle"],
-            "properties": {
-                "name": {"type": "string", "pattern": NAME, "not": {"enum": RESERVED}},
-                "weight": {"type": "integer", "minimum": 0},
-                "bundle": {
-                    "type": "object",
-                    "additionalProperties": False,
-                    "properties": {
-                        "source": {"type": "string"},
-                        "claim": {"type": "string"},
-                        "image": {"type": "string"},
-                        "path": {"type": "string", "pattern": r"^([A-Za-z0-9._-]+(/[A-Za-z0-9._-]+)*)?$"},
-                        "digest": {"type": "string", "pattern": "^([0-9a-f]{64})?$"},
-                    },
-                },
-            },
-        },
-    },
+RECKONED = {
+    "admission": ("max_bytes", "max_requests", "max_seconds_of_work"),
+    "body": ("max_media_bytes", "max_text_bytes"),
+    "deadline": ("max_ms",),
+    "decode": ("workers",),
+    "lanes": ("count",),
+    "uploads": ("max_bytes",),
 }
+"""Settings of which the chart computes others, where the service has them."""
 
 
 def values() -> Json:
@@ -230,9 +143,18 @@ def _without_clash(definitions: Json, more: Json) -> Json:
     return more
 
 
+def service_defaults() -> str:
+    """files/service.yaml: the settings that the templates reckon with, where nobody sets them."""
+    sections = {name: field.get_default() for name, field in Settings.model_fields.items() if name in RECKONED}
+    defaults = {name: section.model_dump(include=set(RECKONED[name])) for name, section in sections.items()}
+    text = yaml.safe_dump(defaults)
+    return f"# Generated by helm/generate.py: the service's own defaults, of which the templates make others.\n{text}"
+
+
 def made() -> dict[Path, str]:
     """Every generated file and its text."""
     files = {CHART / "README.md": readme(), CHART / "values.schema.json": schema()}
+    files[CHART / "files" / "service.yaml"] = service_defaults()
     for name, dashboard in DASHBOARDS.items():
         files[CHART / "files" / "dashboards" / f"{name}.json"] = json.dumps(dashboard, indent=1) + "\n"
     return files

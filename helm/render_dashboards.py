@@ -1,5 +1,7 @@
 """Draws the chart's dashboards from a running Prometheus, so that they can be looked at where there is no Grafana.
 
+Our own: the libraries there are write dashboards (grafanalib, grafana-foundation-sdk) or have a Grafana draw them.
+
     python helm/render_dashboards.py --prometheus http://127.0.0.1:9090 --out rendered --minutes 15
 
 One PNG for each dashboard: its panels, queries, units and legends, with the pickers at `All`. A development tool: it

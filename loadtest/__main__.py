@@ -15,16 +15,17 @@ import signal
 import sys
 from pathlib import Path
 
-from loadtest.corpus import Corpus, CorpusError, Recipe, build_corpus, load_corpus
-from loadtest.mix import DEFAULT_WEIGHTS, Kind
 from loadtest.objectives import ObjectivesError, read_objectives
-from loadtest.probe import ProbeError, closed_loop_rate, find_ids, wait_until_ready
-from loadtest.results import JUNIT, REPORT, RESULTS, Results
+from loadtest.report.files import JUNIT, REPORT, RESULTS
 from loadtest.run import RunFailed, is_loopback, run_and_judge, run_locust
 from loadtest.run_file import RunFile
-from loadtest.service_process import ServiceFailed, running_service
 from loadtest.shapes import SHAPES, Plan, make_plan
-from loadtest.verdict import ExitCode
+from loadtest.target.probe import ProbeError, closed_loop_rate, find_ids, wait_until_ready
+from loadtest.target.service_process import ServiceFailed, running_service
+from loadtest.traffic.corpus import Corpus, CorpusError, Recipe, build_corpus, load_corpus
+from loadtest.traffic.mix import DEFAULT_WEIGHTS, Kind
+from loadtest.verdict.judge import ExitCode
+from loadtest.verdict.results import Results
 
 CACHE = Path(".cache/loadtest")
 _PROBE_S = 4.0
@@ -34,20 +35,28 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m loadtest", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    in_flight, timeout_s = (RunFile.model_fields[name].default for name in ("max_in_flight", "timeout_s"))
     commands = parser.add_subparsers(dest="command", required=True)
     demo = commands.add_parser("demo", help="start a service, test it for a minute, stop it")
     run = commands.add_parser("run", help="test a service that is running")
     for command, seconds in ((demo, 48.0), (run, 120.0)):
         command.add_argument("--shape", choices=SHAPES, default="steps")
-        command.add_argument("--seconds", type=float, default=seconds, help="of the whole plan (default: %(default)g)")
+        command.add_argument(
+            "--seconds",
+            type=float,
+            default=seconds,
+            help="of the whole plan; steps may take up to twice as long (default: %(default)g)",
+        )
         command.add_argument("--rate", default="auto", help="reference rate, requests/s; auto: what a closed loop gets")
         command.add_argument("--arm", help="of the shape ramp-arm")
         command.add_argument("--objectives", type=Path, default=Path("configs/objectives.yaml"))
         command.add_argument("--corpus", type=Path, help="a directory of clips (default: a generated one)")
         command.add_argument("--mix", type=_mix, default={}, help="weights, such as form=1,hostile=0; the rest stay")
         command.add_argument("--seed", type=int, help="of the mix and of the arrivals")
-        command.add_argument("--max-in-flight", type=int, default=1000, help="for each process")
-        command.add_argument("--timeout", type=float, default=30.0, help="seconds of silence (default: %(default)g)")
+        command.add_argument("--max-in-flight", type=int, default=in_flight, help="for each process")
+        command.add_argument(
+            "--timeout", type=float, default=timeout_s, help="seconds of silence (default: %(default)g)"
+        )
         command.add_argument("--out", type=Path, default=CACHE / "latest", help="for the results")
     run.add_argument("--host", action="append", required=True, help="base URL; again for more, taken in turn")
     run.add_argument(
@@ -106,17 +115,19 @@ def _test(options: argparse.Namespace, hosts: list[str], *, role: list[str], qui
     run = RunFile(
         hosts=tuple(hosts),
         corpus=corpus.directory.resolve(),
-        plan=plan.to_json(),
+        plan=plan,
         record=(options.out / "record.json").resolve(),
         weights=dict(DEFAULT_WEIGHTS) | options.mix,
         ids_by_arm=find_ids(hosts, options.arm) if options.arm else {},
         timeout_s=options.timeout,
         max_in_flight=options.max_in_flight,
+        extend_s=plan.may_extend_s,
         seed=options.seed,
     )
     if quiet:
         return run_locust(run, options.out, role)
-    _say(f"{plan.shape}: {len(plan.stages)} stages, {plan.total_s:g} s")
+    more = f", and up to {plan.may_extend_s:g} s more where a queue is not decided" if plan.may_extend_s else ""
+    _say(f"{plan.shape}: {len(plan.stages)} stages, {plan.total_s:g} s{more}")
     results = run_and_judge(run, objectives, options.out, about={"hosts": ", ".join(hosts)}, extra=role)
     _tell(results, options.out)
     return int(results.verdict.exit_code)
@@ -129,9 +140,11 @@ def _tell(results: Results, out: Path) -> None:
         _say(f"{'holds' if check.passed else 'DOES NOT HOLD'}: {check.sentence()}")
     for reason in verdict.generator_reasons:
         _say(f"the generator was at its limit: {reason}")
+    _say(verdict.capacity.sentence())
     found = {
         "outcome": verdict.exit_code.name.lower(),
-        "capacity_per_s": verdict.capacity_per_s,
+        "capacity_per_s": verdict.capacity.per_s,
+        "capacity_undecided_per_s": verdict.capacity.undecided_per_s,
         "failed": [check.sentence() for check in verdict.checks if not check.passed],
         "files": [str(out / name) for name in (RESULTS, JUNIT, REPORT)],
     }

@@ -5,20 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
-from loadtest.generator import GeneratorLimits
+from loadtest.frozen import Frozen
 from loadtest.shapes import Plan
 
 
 class ObjectivesError(ValueError):
     """An objectives file that cannot be used, or that asks nothing of the plan."""
-
-
-class Frozen(BaseModel):
-    """Refuses what it does not know, typos above all."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
 
 class Limits(Frozen):
@@ -46,6 +40,17 @@ class Judged(Frozen):
         if self.up_to_load is not None and self.up_to_per_s is not None:
             raise ValueError("name up_to_load or up_to_per_s, not both")
         return self
+
+
+class GeneratorLimits(Frozen):
+    """Beyond these the generator was the limit."""
+
+    max_lag_p95_ms: float = Field(default=50.0, gt=0)
+    """95 % of the half seconds must not see a longer overrun of a short sleep."""
+    max_late_p99_ms: float = Field(default=100.0, gt=0)
+    """99 % of the requests must begin within this of their due time."""
+    max_cpu_share: float = Field(default=0.85, gt=0, le=1)
+    """CPU time over wall time of one generator process, on average over a stage."""
 
 
 class Objectives(Frozen):

@@ -7,7 +7,6 @@ import ipaddress
 import os
 import platform
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -15,12 +14,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from loadtest.measurement.samples import Record
 from loadtest.objectives import Objectives
-from loadtest.results import Results, make_results, write_results
-from loadtest.run_file import Record, RunFile
+from loadtest.report.files import write_results
+from loadtest.run_file import RunFile
 from loadtest.shapes import Plan
+from loadtest.target.service_process import last_line
+from loadtest.verdict.results import Results, make_results
 
 LOCUSTFILE = Path(__file__).with_name("locustfile.py")
+LOG = "locust.log"
 
 
 class RunFailed(RuntimeError):
@@ -34,13 +37,6 @@ def is_loopback(url: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
-
-
-def free_port() -> int:
-    """A TCP port of loopback that nobody listens on now."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
 
 
 def run_locust(run: RunFile, out: Path, extra: Sequence[str] = ()) -> int:
@@ -57,7 +53,7 @@ def run_locust(run: RunFile, out: Path, extra: Sequence[str] = ()) -> int:
     command += ["--only-summary", "--exit-code-on-error", "0", *extra]
     paths = [str(LOCUSTFILE.parent.parent), os.environ.get("PYTHONPATH", "")]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, paths))}
-    with (out / "locust.log").open("wb") as log:
+    with (out / LOG).open("wb") as log:
         process = subprocess.Popen(
             command, env=environment, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
         )
@@ -85,15 +81,14 @@ def run_and_judge(
         RunFailed: Locust ended without a record.
         ObjectivesError: the objectives judge nothing of the plan.
     """
-    objectives.judges(run.the_plan)
+    objectives.judges(run.plan)
     run.record.unlink(missing_ok=True)
     began = datetime.datetime.now(datetime.UTC)
     code = run_locust(run, out, extra)
     if not run.record.is_file():
-        log = (out / "locust.log").read_text(encoding="utf-8", errors="replace").splitlines()
-        raise RunFailed(f"Locust ended with {code} and left no record: {log[-1] if log else 'it said nothing'}")
+        raise RunFailed(f"Locust ended with {code} and left no record: {last_line(out / LOG)}")
     record = Record.model_validate_json(run.record.read_text(encoding="utf-8"))
-    results = make_results(run.the_plan, objectives, record, _about(run.the_plan, began) | about)
+    results = make_results(run.plan, objectives, record, _about(run.plan, began) | about)
     write_results(results, out)
     return results
 

@@ -10,12 +10,12 @@ The reference rate is what the service is thought to manage (``--rate``), or wha
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass, replace
 
 SHAPES = ("steps", "spike", "soak", "ramp-arm")
 MAX_TOTAL_S = 12 * 3600.0
 MAX_PER_S = 10_000.0
+MAX_EXTENSION_S = 120.0
 
 # shape -> (relative length, multiple of the reference rate) of each stage
 _LOADS = {
@@ -72,6 +72,20 @@ class Plan:
             begun += stage.seconds
         return starts
 
+    @property
+    def may_extend_s(self) -> float:
+        """How much longer the stages may take, all together, to decide whether their queue grows: in steps alone."""
+        return min(self.total_s, MAX_EXTENSION_S) if self.shape == "steps" else 0.0
+
+    def ends_at(self, index: int) -> float:
+        """When a stage ends."""
+        return sum(stage.seconds for stage in self.stages[: index + 1])
+
+    def extended(self, index: int, seconds: float) -> Plan:
+        """The plan with one stage longer by ``seconds``."""
+        longer = replace(self.stages[index], seconds=self.stages[index].seconds + seconds)
+        return replace(self, stages=(*self.stages[:index], longer, *self.stages[index + 1 :]))
+
     def stage_at(self, at_s: float) -> int:
         """Index of the stage at ``at_s``; the last one's after the end."""
         begun = 0.0
@@ -80,15 +94,6 @@ class Plan:
             if at_s < begun:
                 return index
         return len(self.stages) - 1
-
-    def to_json(self) -> dict[str, Any]:
-        """As ``from_json`` reads it."""
-        return asdict(self)
-
-    @classmethod
-    def from_json(cls, found: dict[str, Any]) -> Plan:
-        """The inverse of ``to_json``."""
-        return cls(found["shape"], tuple(Stage(**stage) for stage in found["stages"]), found["arm"])
 
 
 def make_plan(shape: str, *, per_s: float, seconds: float, arm: str | None = None) -> Plan:

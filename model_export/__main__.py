@@ -18,12 +18,13 @@ from contract.errors import ContractError
 from model_export.errors import ExportError
 from model_export.model_card import read_notes
 from model_export.reference import HeldOut, measure_reference
+from model_export.served_tasks import MAX_OVERKILL
 from model_export.write_bundle import BundleRequest, add_reference, write_bundle
-from training.checkpoint import CheckpointError, read_card
 from training.config import faults_in
-from training.manifest import Split
-from training.manifest_io import read_manifest
-from training.validation import ManifestError
+from training.data.manifest import Split
+from training.data.manifest_io import read_manifest
+from training.data.validation import ManifestError
+from training.fitting.checkpoint import CheckpointError, read_card
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 
@@ -44,6 +45,12 @@ def export(
     manifest: Annotated[
         Path | None, typer.Option(help="The checkpoint's manifest: its validation rows become the bundle's reference.")
     ] = None,
+    max_overkill: Annotated[
+        float, typer.Option(min=0, max=1, help="A task that flags more of the held-out negatives is not served.")
+    ] = MAX_OVERKILL,
+    all_tasks: Annotated[
+        bool, typer.Option("--all-tasks", help="Refuse the export where a task is not good enough to be served.")
+    ] = False,
     cache: Cache = Path(".cache/frames"),
     workers: Workers = 1,
 ) -> None:
@@ -56,12 +63,14 @@ def export(
     rows = None if manifest is None else read_manifest(manifest)
     if rows is not None and rows.digest() != card.manifest_digest:
         raise ExportError(f"{manifest}: not the manifest that the checkpoint was trained on")
-    found = None if report is None else _read_report(report)
-    bundle = write_bundle(checkpoint, tokenizer, out, BundleRequest(name, version, read_notes(notes), found))
+    document = None if report is None else _read_report(report)
+    request = BundleRequest(name, version, read_notes(notes), document, max_overkill, all_tasks)
+    bundle = write_bundle(checkpoint, tokenizer, out, request)
     if rows is not None:
         held_out = HeldOut("val", card.test_fold, workers)
         bundle = add_reference(out, measure_reference(bundle, rows, cache, held_out))
-    _print(bundle, {"parity_max_abs_difference": bundle.manifest.parity_max_abs_difference})
+    unserved = {n: one.unserved for n, one in bundle.manifest.policy.tasks.items() if one.unserved is not None}
+    _print(bundle, {"parity_max_abs_difference": bundle.manifest.parity_max_abs_difference, "unserved": unserved})
 
 
 @app.command()
@@ -86,22 +95,22 @@ def reference(
 
 def _read_report(path: Path) -> dict[str, Any]:
     try:
-        found = json.loads(path.read_text())
+        document = json.loads(path.read_text())
     except OSError as error:
         raise ExportError(f"{path}: cannot be read: {error.strerror}") from error
     except ValueError as error:
         raise ExportError(f"{path}: not JSON: {error}") from error
-    if not isinstance(found, dict) or not {"manifest", "config_digest", "trials", "tasks"} <= set(found):
+    if not isinstance(document, dict) or not {"manifest", "config_digest", "trials", "tasks"} <= set(document):
         raise ExportError(f"{path}: not a report that `python -m training report` wrote")
-    return found
+    return document
 
 
 def _print(bundle: Bundle, more: dict[str, Any]) -> None:
-    found: dict[str, Any] = {"bundle": str(bundle.directory), "digest": bundle.digest}
-    found["bytes"] = sum(file.stat().st_size for file in bundle.directory.iterdir())
+    answer: dict[str, Any] = {"bundle": str(bundle.directory), "digest": bundle.digest}
+    answer["bytes"] = sum(file.stat().st_size for file in bundle.directory.iterdir())
     if bundle.reference is not None:
-        found["reference_rows"] = {task: histogram.rows for task, histogram in bundle.reference.tasks.items()}
-    typer.echo(json.dumps(found | more, indent=1))
+        answer["reference_rows"] = {task: histogram.rows for task, histogram in bundle.reference.tasks.items()}
+    typer.echo(json.dumps(answer | more, indent=1))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

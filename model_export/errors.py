@@ -1,4 +1,4 @@
-"""Why a checkpoint did not become a bundle."""
+"""The errors of an export."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class ExportError(Exception):
 
 
 class ForbiddenInputError(ExportError):
-    """The graph can see something that is not there at upload time."""
+    """The graph reads an input that is not known at upload time."""
 
 
 class ParityError(ExportError):

@@ -9,11 +9,14 @@ from typing import Any
 import yaml
 from pydantic import Field, ValidationError
 
+from contract.bundle_manifest import WeightsUsed
 from contract.frozen import FrozenDocument
+from contract.input_spec import InputSpec
 from model_export.errors import ExportError, lines_of
-from training.checkpoint import CheckpointCard
-from training.report_table import cell, short_control
-from training.report_words import full, verdict_on
+from training.fitting.checkpoint import CheckpointCard
+from training.report.markdown import cell, short_control
+from training.report.titles import full
+from training.report.words import number, verdict_on, withheld_words
 
 _METRICS = {
     "f1": "F1",
@@ -58,7 +61,14 @@ def read_notes(path: Path) -> CardNotes:
 
 
 def render_card(
-    name: str, version: str, card: CheckpointCard, notes: CardNotes, report: Mapping[str, Any] | None, trial: int
+    name: str,
+    version: str,
+    card: CheckpointCard,
+    notes: CardNotes,
+    report: Mapping[str, Any] | None,
+    trial: int,
+    unserved: Mapping[str, str] | None = None,
+    weights: Mapping[str, WeightsUsed] | None = None,
 ) -> str:
     """The card as Markdown.
 
@@ -68,6 +78,8 @@ def render_card(
         notes: for every task of the checkpoint.
         report: of the experiment the checkpoint is part of; None says in the card that nothing was measured.
         trial: the checkpoint's place among the report's trials.
+        unserved: task -> why its verdicts are not served.
+        weights: encoder -> whose weights it started from.
 
     Raises:
         ExportError: the notes lack a task, or the report the checkpoint's method.
@@ -79,6 +91,8 @@ def render_card(
     lines = [
         f"# {name} {version}",
         "",
+        *_good_for(card, report, unserved or {}),
+        "",
         f"{full(card.method)}, architecture `{card.config.model.name}`, seed {card.seed}"
         + ("" if card.test_fold is None else f", held-out fold {card.test_fold}")
         + f", {card.train_rows} training rows.",
@@ -87,14 +101,17 @@ def render_card(
         "",
         "## What it reads",
         "",
-        f"{spec.frames} frames of {spec.frame_size}x{spec.frame_size} pixels ({spec.sampling.replace('_', ' ')} of "
-        f"each of {spec.frames} equal spans of time), and "
+        f"{spec.frames} frames of {spec.frame_size}x{spec.frame_size} pixels ({_sampling(spec)}), and "
         + ", ".join(f"`{f.name}` (first {f.max_tokens} word pieces)" for f in spec.text_fields)
         + ". Either video or text may be missing. No privileged feature is read"
         + (": the teacher alone saw them, in training." if card.teacher_digest else ", in training or after it."),
         "",
         "## What it was trained on",
         "",
+        *(
+            f"- The {encoder} encoder started from {one.source} ({one.licence}, SHA-256 {one.sha256 or 'not known'})."
+            for encoder, one in (weights or {}).items()
+        ),
         *(
             f"- **{task.name}**: {notes.tasks[task.name].asks.strip()} {notes.tasks[task.name].data.strip()}"
             for task in card.tasks
@@ -113,6 +130,38 @@ def render_card(
     return "\n".join(lines)
 
 
+def _good_for(card: CheckpointCard, report: Mapping[str, Any] | None, unserved: Mapping[str, str]) -> list[str]:
+    """One line for each task: what can be expected of it, or why it is not served."""
+    if report is None:
+        return ["What it is good for was not measured: no report was given at the export."]
+    lines = []
+    for task in card.tasks:
+        if task.name in unserved:
+            lines.append(f"- **{task.name}: not served**, {unserved[task.name]}.")
+            continue
+        own = report["tasks"][task.name]["methods"].get(card.method)
+        if own is None:
+            continue
+        missed, flagged, pr_auc, roc_auc = (
+            number(own[metric]["mean"]) for metric in ("miss_rate", "overkill", "pr_auc", "roc_auc")
+        )
+        point = card.policy.tasks[task.name].point
+        lines += [
+            f"- **{task.name}**: PR-AUC {pr_auc}, ROC-AUC {roc_auc} on held-out rows; at its threshold ({point}) it",
+            f"  misses a share of {missed}, and flags {flagged} of what it should let pass.",
+        ]
+    return lines
+
+
+def _sampling(spec: InputSpec) -> str:
+    if spec.burst is None:
+        return f"{spec.sampling.replace('_', ' ')} of each of {spec.frames} equal spans of time"
+    return (
+        f"{spec.burst.moments} moments spread over the clip, {spec.burst.pictures} pictures each, "
+        f"{spec.burst.step_ms:g} ms apart"
+    )
+
+
 def _scores(card: CheckpointCard, report: Mapping[str, Any], trial: int) -> list[str]:
     lines = [
         "*This model*: this very checkpoint on its own held-out rows. *Method*: mean over "
@@ -129,7 +178,7 @@ def _scores(card: CheckpointCard, report: Mapping[str, Any], trial: int) -> list
         methods = report["tasks"][task.name]["methods"]
         if card.method not in methods:
             raise ExportError(f"the report says nothing of {card.method}: write it anew (`python -m training report`)")
-        controls = {name: found for name, found in methods.items() if name not in report["methods"]}
+        controls = {name: metrics for name, metrics in methods.items() if name not in report["methods"]}
         for metric, title in _METRICS.items():
             own = methods[card.method].get(metric)
             if own is None:
@@ -145,10 +194,13 @@ def _scores(card: CheckpointCard, report: Mapping[str, Any], trial: int) -> list
 
 
 def _in_words(task: str, method: str, report: Mapping[str, Any]) -> list[str]:
-    """How many rows stand behind the figures, and what the paired comparison with the baseline allows one to say."""
-    found = report["tasks"][task]
-    tested = f"- **{task}**: {found['rows_tested']} held-out rows in {found['groups_tested']} groups over all trials"
-    compared = found["comparisons"].get(f"{method} - ce")
+    """The number of rows behind the figures, and the paired comparison with the baseline in words."""
+    task_report = report["tasks"][task]
+    rows, groups = task_report["rows_tested"], task_report["groups_tested"]
+    tested = f"- **{task}**: {rows} held-out rows in {groups} groups over all trials"
+    compared = task_report["comparisons"].get(f"{method} - ce")
+    if why := withheld_words(task_report):
+        return [f"{tested}. {why}"]
     if compared is None:
         return [tested + "."]
     words = ", ".join(f"{_METRICS[metric]} {verdict_on(value)}" for metric, value in compared.items())

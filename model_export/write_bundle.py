@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import datetime
+import json
+import logging
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -10,16 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import onnxruntime
 from pydantic import ValidationError
 
 from contract.bundle import (
-    DIGESTED_FILES,
+    CLIP_FILE,
     GOLDEN_FILE,
     MANIFEST_FILE,
     MODEL_CARD_FILE,
     MODEL_FILE,
-    OPTIONAL_FILES,
     REFERENCE_FILE,
     TOKENIZER_FILE,
     Bundle,
@@ -27,32 +27,62 @@ from contract.bundle import (
     Provenance,
     file_digest,
     read_bundle,
+    read_manifest,
     write_golden,
 )
-from contract.example import INPUT_NAMES
+from contract.bundle_manifest import REST_FILE, VISION_FILE, WeightsUsed
+from contract.decision import DecisionPolicy
+from contract.errors import BundleError, GoldenMismatch
+from contract.example import INPUT_NAMES, collate
+from contract.proof import explained, prove_inputs_here, prove_scores
 from contract.reference import ScoreReference
+from contract.replay import GoldenReplay
 from contract.text import TextTokenizer
+from contract.video import DecodeLimits
 from model_export.errors import ExportError
-from model_export.golden import golden_inputs, record_golden
+from model_export.golden import golden_inputs, record_golden, record_replay
 from model_export.model_card import CardNotes, render_card
 from model_export.parity import measure_parity
-from model_export.to_onnx import OPSET, export_onnx
-from training.checkpoint import CheckpointCard, read_checkpoint
+from model_export.served_tasks import MAX_OVERKILL, unserved_tasks, with_unserved
+from model_export.sessions import graphs_of, open_written
+from model_export.to_onnx import OPSET, ExportedGraphs, export_graphs
 from training.config import field_faults
+from training.fitting.checkpoint import CheckpointCard, read_checkpoint
+from training.fitting.fit import PRETRAINED_FILE
 
+_LOG = logging.getLogger(__name__)
 GOLDEN_TOLERANCE = 5e-3
 """Of replayed fp32 logits on any execution provider. fp16 or TF32 kernels differ by about 1e-3."""
 
 
+_FILES = (TOKENIZER_FILE, GOLDEN_FILE, CLIP_FILE, MODEL_CARD_FILE)
+
+
 @dataclass(frozen=True)
 class BundleRequest:
-    """What to call the bundle and what to say of it."""
+    """Name, version and model-card notes of a bundle."""
 
     name: str
     version: str
     notes: CardNotes
     report: Mapping[str, Any] | None = None
-    """The experiment's report.json."""
+    """The experiment's report.json: without one nothing tells which tasks are good enough, and all are served."""
+    max_overkill: float = MAX_OVERKILL
+    """The share of held-out negatives beyond which a task that flags them is not served."""
+    all_tasks: bool = False
+    """Whether a bundle that would leave a task unserved is refused."""
+
+
+@dataclass(frozen=True)
+class _Measured:
+    """What the export found out: the largest difference to torch, the trial's place, what came of the golden clip."""
+
+    parity: float
+    trial: int
+    replay: GoldenReplay | None
+    graphs: ExportedGraphs
+    policy: DecisionPolicy
+    weights: dict[str, WeightsUsed]
 
 
 def write_bundle(checkpoint: Path, tokenizer: Path, destination: Path, request: BundleRequest) -> Bundle:
@@ -76,26 +106,48 @@ def write_bundle(checkpoint: Path, tokenizer: Path, destination: Path, request: 
     if file_digest(tokenizer) != card.tokenizer_digest:
         raise ExportError(f"{tokenizer}: not the tokenizer that the checkpoint was trained with")
     trial = _trial_index(card, request.report)
-    words = render_card(request.name, request.version, card, request.notes, request.report, trial)
+    policy = card.policy if request.report is None else _served(card, request)
+    unserved = {name: one.unserved for name, one in policy.tasks.items() if one.unserved is not None}
+    used = weights_used(card, checkpoint)
+    words = render_card(request.name, request.version, card, request.notes, request.report, trial, unserved, used)
     destination.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=destination.parent, prefix=".bundle-") as name:
         work = Path(name) / "bundle"
         work.mkdir()
-        export_onnx(model, card, work / MODEL_FILE)
+        exported = export_graphs(model, card, work)
         shutil.copyfile(tokenizer, work / TOKENIZER_FILE)
         spec = card.config.input_spec
         text = TextTokenizer(work / TOKENIZER_FILE, spec)
-        session = onnxruntime.InferenceSession(str(work / MODEL_FILE), providers=["CPUExecutionProvider"])
-        parity = measure_parity(model, session, card.tasks, spec, text.vocab_size)
-        write_golden(work / GOLDEN_FILE, record_golden(session, golden_inputs(spec, text), card.tasks))
+        graphs = open_written(card, exported, work)
+        parity = measure_parity(model, graphs, card.tasks, spec, text.vocab_size)
+        recorded = record_replay(graphs, spec, text, card.tasks, policy)
+        (work / CLIP_FILE).write_bytes(recorded.clip)
+        golden = record_golden(graphs, golden_inputs(spec, text), card.tasks)
+        write_golden(work / GOLDEN_FILE, golden, recorded.pixels)
         (work / MODEL_CARD_FILE).write_text(words)
-        manifest = _manifest(work, card, request, parity, trial)
-        (work / MANIFEST_FILE).write_text(manifest.model_dump_json(indent=1) + "\n")
-        read_bundle(work)
+        measured = _Measured(parity, trial, recorded.replay, exported, policy, used)
+        (work / MANIFEST_FILE).write_text(_manifest(work, card, request, measured).written())
+        prove_bundle(read_bundle(work))
         if destination.exists():
             destination.rename(Path(name) / "replaced")
         work.rename(destination)
     return read_bundle(destination)
+
+
+def prove_bundle(bundle: Bundle) -> None:
+    """Replays the golden clip and title from their bytes, through the graph as it was written.
+
+    Raises:
+        ExportError: they come out otherwise than was recorded a moment ago, or the bundle has several graphs.
+        BundleError: the bundle holds no golden clip.
+    """
+    manifest = bundle.manifest
+    try:
+        inputs, _ = prove_inputs_here(bundle, DecodeLimits())
+        values = graphs_of(bundle).run(collate([inputs], bundle.tokenizer.pad_id))
+        prove_scores(bundle, {task.name: values[task.name][0] for task in manifest.tasks})
+    except GoldenMismatch as error:
+        raise ExportError(explained(bundle, error)) from error
 
 
 def add_reference(directory: Path, reference: ScoreReference) -> Bundle:
@@ -115,7 +167,7 @@ def add_reference(directory: Path, reference: ScoreReference) -> Bundle:
         (work / REFERENCE_FILE).write_text(reference.model_dump_json(indent=1) + "\n")
         files = manifest.files | {REFERENCE_FILE: file_digest(work / REFERENCE_FILE)}
         changed = manifest.model_copy(update={"files": files})
-        (work / MANIFEST_FILE).write_text(changed.model_dump_json(indent=1) + "\n")
+        (work / MANIFEST_FILE).write_text(changed.written())
         read_bundle(work)
         directory.rename(Path(name) / "replaced")
         work.rename(directory)
@@ -138,22 +190,28 @@ def _check_destination(destination: Path) -> None:
         return
     if not destination.is_dir():
         raise ExportError(f"{destination}: exists and is not a folder")
-    strangers = sorted(
-        {entry.name for entry in destination.iterdir()} - {MANIFEST_FILE, *DIGESTED_FILES, *OPTIONAL_FILES}
-    )
+    strangers = sorted({entry.name for entry in destination.iterdir()} - _files_of(destination))
     if strangers:
         raise ExportError(f"{destination}: holds {strangers[0]}, which is no part of a bundle: choose another folder")
 
 
-def _manifest(work: Path, card: CheckpointCard, request: BundleRequest, parity: float, trial: int) -> BundleManifest:
+def _files_of(directory: Path) -> set[str]:
+    """What belongs to the bundle that lies there; a bundle that cannot be read any more has what all have."""
+    try:
+        return {MANIFEST_FILE, *read_manifest(directory)[0].files}
+    except BundleError:
+        return {MANIFEST_FILE, MODEL_FILE, VISION_FILE, REST_FILE, *_FILES, REFERENCE_FILE}
+
+
+def _manifest(work: Path, card: CheckpointCard, request: BundleRequest, measured: _Measured) -> BundleManifest:
     metrics: dict[str, dict[str, float]] = {}
     if request.report is not None:
         for task in card.tasks:
-            found = request.report["tasks"][task.name]["methods"][card.method]
+            by_metric = request.report["tasks"][task.name]["methods"][card.method]
             metrics[task.name] = {
-                metric: values["trials"][trial]
-                for metric, values in found.items()
-                if values["trials"][trial] is not None
+                metric: values["trials"][measured.trial]
+                for metric, values in by_metric.items()
+                if values["trials"][measured.trial] is not None
             }
     return BundleManifest(
         name=request.name,
@@ -161,13 +219,18 @@ def _manifest(work: Path, card: CheckpointCard, request: BundleRequest, parity: 
         architecture=card.config.model.name,
         tasks=card.tasks,
         input_spec=card.config.input_spec,
-        policy=card.policy,
+        policy=measured.policy,
+        graphs=measured.graphs.files,
+        feature_shape=measured.graphs.feature_shape,
+        evidence_names=measured.graphs.evidence,
+        weights=measured.weights,
         opset=OPSET,
         input_names=INPUT_NAMES,
         output_names=tuple(task.output_name for task in card.tasks),
-        parity_max_abs_difference=parity,
+        parity_max_abs_difference=measured.parity,
         golden_tolerance=GOLDEN_TOLERANCE,
-        files={file: file_digest(work / file) for file in DIGESTED_FILES},
+        replay=measured.replay,
+        files={file: file_digest(work / file) for file in (*measured.graphs.files.values(), *_FILES)},
         provenance=Provenance(
             method=card.method,
             manifest_digest=card.manifest_digest,
@@ -179,6 +242,36 @@ def _manifest(work: Path, card: CheckpointCard, request: BundleRequest, parity: 
             metrics=metrics,
         ),
     )
+
+
+def _served(card: CheckpointCard, request: BundleRequest) -> DecisionPolicy:
+    """The policy, tasks that the report finds useless being answered as unsupported.
+
+    Raises:
+        ExportError: no task is left, or the request refuses bundles that leave one out.
+    """
+    assert request.report is not None
+    useless = unserved_tasks(card, request.report, request.max_overkill)
+    for name, reason in useless.items():
+        _LOG.warning("task %s is not served: %s", name, reason)
+    listed = "; ".join(f"{name}: {reason}" for name, reason in useless.items())
+    if useless and (request.all_tasks or len(useless) == len(card.tasks)):
+        raise ExportError(f"not good enough to be served: {listed}")
+    return with_unserved(card.policy, useless)
+
+
+def weights_used(card: CheckpointCard, checkpoint: Path) -> dict[str, WeightsUsed]:
+    """Encoder -> whose weights the checkpoint started from, with licence and digest."""
+    given = card.config.pretrained
+    if given is None:
+        return {}
+    record = checkpoint / PRETRAINED_FILE
+    digests = json.loads(record.read_text())["sha256"] if record.exists() else {}
+    encoders = {name: one for name, one in (("vision", given.vision), ("text", given.text)) if one is not None}
+    return {
+        name: WeightsUsed(source=one.source, licence=one.licence, sha256=digests.get(name))
+        for name, one in encoders.items()
+    }
 
 
 def _trial_index(card: CheckpointCard, report: Mapping[str, Any] | None) -> int:

@@ -24,8 +24,10 @@ from service.api.problem import problem_response
 from service.api.routes import build_routes
 from service.errors import StartError
 from service.experiment.arms import Arms, read_bundles
+from service.experiment.golden import GoldenReplays
 from service.judge import Judge
 from service.metrics import Metrics
+from service.metrics_port import MetricsPort
 from service.pipeline import Components
 from service.readiness import Readiness
 from service.scheduling.backlog import Backlog
@@ -34,6 +36,7 @@ from service.stages.admission import Admission
 from service.stages.decode import DecodePool, decode_workers
 from service.stages.inference import Lanes, refuse_double_runtime
 from service.stages.spool import check_spool
+from service.wire.uploads import Uploads
 
 log = logging.getLogger(__name__)
 
@@ -53,20 +56,25 @@ class Service:
         check_spool(settings.body.spool_directory)
         self.settings = settings
         self.metrics = Metrics()
+        self._metrics_port = MetricsPort(settings.host, settings.metrics_port)
         self.failure: StartError | None = None
         self.on_failure: Callable[[], None] = lambda: None
         bundles = read_bundles(settings.arms)
-        slot_bytes = max(math.prod(bundle.manifest.input_spec.frames_shape) for bundle in bundles.values())
+        self._slot_bytes = max(math.prod(bundle.manifest.input_spec.frames_shape) for bundle in bundles.values())
         self._lanes = Lanes(settings.lanes.effective_count)
         self.backlog = Backlog(
             settings.admission.max_seconds_of_work, decode_workers(settings.decode), self._lanes.count, self.metrics
         )
-        self.decode = DecodePool(settings.decode, slot_bytes, self.backlog, self.metrics)
+        self.decode = DecodePool(
+            settings.decode, self._slot_bytes, self.backlog, self.metrics, settings.body.spool_directory
+        )
         self.arms = Arms(settings.arms, settings.experiment, bundles, self._lanes, settings.lanes, self.metrics)
         self.readiness = Readiness(self._faults, self.metrics)
-        self.admission = Admission(settings.admission, self.readiness.refusal, self.backlog.overloaded, self.metrics)
+        self.uploads = Uploads(settings.uploads, settings.body.stall_seconds, self.readiness.refusal, self.metrics)
+        # What was let in before a drain began is worked on: only uploads are refused for the state of the service.
+        self.admission = Admission(settings.admission, lambda: None, self.backlog.overloaded, self.metrics)
         self.judge = Judge(self.arms, self.decode, self.backlog, self.metrics)
-        self.parts = Components(settings, self.metrics, self.admission, self.judge, self.arms)
+        self.parts = Components(settings, self.metrics, self.uploads, self.admission, self.judge, self.arms)
         self.metrics.build_info.labels(version(), onnxruntime.__version__).set(1)
 
     def _faults(self) -> list[str]:
@@ -78,7 +86,9 @@ class Service:
         """Prepares everything; afterwards the service is ready, or ``failure`` says why it never will be."""
         self.decode.start()
         try:
-            await self.arms.prepare()
+            self._metrics_port.open(self.metrics.registry, self.readiness.reasons)
+            async with GoldenReplays(self.settings.decode, self._slot_bytes) as replays:
+                await self.arms.prepare(replays)
         except StartError as error:
             self.failure = error
             log.error("start failed: %s", error.detail)
@@ -94,7 +104,7 @@ class Service:
         began = loop.time()
         log.info("draining")
         while loop.time() - began < bounds.max_seconds:
-            if self.admission.requests == 0 and loop.time() - began >= bounds.notice_seconds:
+            if self.uploads.count + self.admission.requests == 0 and loop.time() - began >= bounds.notice_seconds:
                 return
             await asyncio.sleep(0.05)
         log.warning("requests were still in flight when the drain ended")
@@ -103,6 +113,7 @@ class Service:
         await self.judge.close()
         await self.arms.close()
         await self.decode.close()
+        await self._metrics_port.close()
         self._lanes.close()
 
 

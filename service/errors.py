@@ -14,7 +14,7 @@
     │   ├── TextTooLarge            one text field over its byte limit           text_too_large
     │   ├── HeadTooLarge            more headers than are read                   head_too_large
     │   ├── HeadStalled             the headers did not end                      head_stalled
-    │   ├── UploadStalled           the body stopped coming                      upload_stalled
+    │   ├── UploadStalled           the body came too slowly                     upload_stalled
     │   ├── DeadlineTooShort        it takes longer than the caller allows       deadline_too_short
     │   ├── DecodeTimeout           the clip takes too long to decode            decode_timeout
     │   ├── DecodeCrashed           the clip ended its decoder                   decode_crashed
@@ -24,6 +24,8 @@
     │   └── BadRequest              any other fault of HTTP                      bad_request
     ├── RetryError                  the caller retries
     │   ├── Overloaded              too much work in flight                      overloaded
+    │   ├── TooManyConnections      no place, or no descriptor, for another      too_many_connections
+    │   ├── StorageExhausted        no room for the upload                       storage_exhausted
     │   ├── NotReady                still starting, or a part is being restarted not_ready
     │   ├── Draining                shutting down                                draining
     │   ├── DecoderLost             its decode workers were ended from outside   decoder_lost
@@ -141,6 +143,14 @@ class RetryError(ServiceError):
 
 class Overloaded(RetryError):
     code = "overloaded"
+
+
+class TooManyConnections(RetryError):
+    code = "too_many_connections"
+
+
+class StorageExhausted(RetryError):
+    code = "storage_exhausted"
 
 
 class NotReady(RetryError):

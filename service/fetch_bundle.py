@@ -4,8 +4,9 @@
 
 ``--source`` is a directory, ``file://``, ``http(s)://``, or any other URL that an installed fsspec opens (``s3://``,
 ``gs://``); below it lie ``bundle.json`` and the files that it names. Without ``--source`` the bundle that lies in
-``--into`` is verified where it is. Nothing appears in ``--into`` before every digest was verified, and what is there
-already with the right digest is kept: a restarted init container fetches nothing.
+``--into`` is verified where it is. Nothing appears in ``--into`` before every digest was verified, and the golden clip
+and title were decoded and tokenised as at the export (the model is proved where it is served). What is there already
+with the right digest is kept: a restarted init container fetches nothing.
 
 Exit 0: verified, one line of JSON on stdout. 1: refused, one line on stderr. 2: bad usage.
 """
@@ -28,8 +29,10 @@ from pathlib import Path
 from typing import BinaryIO
 from urllib.parse import SplitResult, unquote, urlsplit, urlunsplit
 
-from contract.bundle import DIGESTED_FILES, MANIFEST_FILE, OPTIONAL_FILES, Bundle, read_bundle, read_manifest
-from contract.errors import BundleError
+from contract.bundle import MANIFEST_FILE, Bundle, read_bundle, read_manifest
+from contract.errors import BundleError, GoldenMismatch
+from contract.proof import explained, prove_inputs_here
+from contract.video import DecodeLimits
 from service.errors import StartError
 
 MAX_BYTES = 4 * 1024**3
@@ -67,7 +70,7 @@ def fetch_bundle(
         arrived.mkdir(mode=0o755)
         _copy(source, MANIFEST_FILE, arrived, max_bytes, first_wait_s)
         _refuse_other(arrived, digest)  # before the large files
-        for name in (*DIGESTED_FILES, *_optional_files(arrived)):
+        for name in _named_files(arrived):
             _copy(source, name, arrived, max_bytes, first_wait_s)
         _verified(arrived, digest)
         if into.exists():
@@ -76,21 +79,26 @@ def fetch_bundle(
     return _verified(into, digest)
 
 
-def _optional_files(directory: Path) -> list[str]:
-    """Which of the files that a bundle may hold its manifest names; it is of the right digest already."""
+def _named_files(directory: Path) -> list[str]:
+    """The files that the manifest names; it is of the right digest already."""
     try:
-        named = read_manifest(directory)[0].files
+        return list(read_manifest(directory)[0].files)
     except BundleError as error:
         raise StartError(str(error)) from error
-    return [name for name in OPTIONAL_FILES if name in named]
 
 
 def _verified(directory: Path, digest: str) -> Bundle:
+    """The bundle, every file of which its digest names; its golden clip and title become here what they must."""
     _refuse_other(directory, digest)
     try:
-        return read_bundle(directory)
+        bundle = read_bundle(directory)
+        if bundle.clip is not None:
+            prove_inputs_here(bundle, DecodeLimits())
+    except GoldenMismatch as error:
+        raise StartError(explained(bundle, error)) from error
     except BundleError as error:
         raise StartError(str(error)) from error
+    return bundle
 
 
 def _refuse_other(directory: Path, digest: str) -> None:

@@ -36,7 +36,7 @@ class Judgement:
     """What the model says of one upload.
 
     Attributes:
-        logits: task name -> (K,) float32.
+        logits: the clip's row of each of the graph's outputs: task name -> (K,) float32, and ``evidence:`` entries.
         video: what was decoded; None where no video was sent.
         text: what was read of the texts.
         unread: text fields that the arm's model does not read.

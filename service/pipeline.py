@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 
+import numpy as np
+from numpy.typing import NDArray
 from starlette.requests import Request
 
-from service.api.schemas import BundleName, FrameUsed, TaskVerdict, Verdict, VideoRead
+from contract.bundle import BundleManifest
+from contract.model_graphs import EVIDENCE_PREFIX, moment_scores
+from service.api.schemas import BundleName, FrameUsed, Moment, TaskVerdict, Verdict, VideoRead
 from service.context import DEADLINE_HEADER, PRIORITY_HEADER, RequestContext, allowed_ms, priority_of
 from service.experiment.arms import Arm, Arms
 from service.judge import Judge, Judgement
@@ -17,6 +23,8 @@ from service.stages.decision import decide_and_count
 from service.stages.decode_answer import DecodedVideo
 from service.stages.fetch import declared_bytes, fetch
 from service.stages.spool import Spool
+from service.wire.capacity import peer_of
+from service.wire.uploads import Uploads
 
 
 @dataclass(frozen=True)
@@ -25,6 +33,7 @@ class Components:
 
     settings: Settings
     metrics: Metrics
+    uploads: Uploads
     admission: Admission
     judge: Judge
     arms: Arms
@@ -39,13 +48,15 @@ async def classify(request: Request, context: RequestContext, parts: Components)
     """
     settings = parts.settings
     _read_wishes(request, context, settings.deadline)
-    with (
-        parts.admission.admit(declared_bytes(request, settings.body)) as permit,
-        Spool(settings.body.spool_directory, settings.body.max_media_bytes) as spool,
-    ):
-        with context.in_stage("fetch"):
-            upload = await fetch(request, context, spool, settings.body)
-            permit.settle(upload.size)
+    declared = declared_bytes(request, settings.body)
+    with ExitStack() as held:
+        # The upload's permit ends with the body. Work is asked for before, so that nobody uploads in vain, and after.
+        with parts.uploads.admit(_peer(request), declared) as uploading:
+            parts.admission.check(declared)
+            spool = held.enter_context(Spool(settings.body.spool_directory, settings.body.max_media_bytes))
+            with context.in_stage("fetch"):
+                upload = await fetch(request, context, spool, settings.body, uploading)
+        held.enter_context(parts.admission.admit(upload.size))
         arm, judgement = await parts.judge.judge(upload, context)
         with context.in_stage("decision"):
             return _verdict(context, arm, judgement, parts)
@@ -58,6 +69,10 @@ def _read_wishes(request: Request, context: RequestContext, bounds: DeadlineSett
     context.deadline = context.started + allowed / 1000
     context.deadline_chosen = asked is not None and allowed < bounds.default_ms
     context.priority = priority_of(request.headers.get(PRIORITY_HEADER))
+
+
+def _peer(request: Request) -> str:
+    return peer_of(request.client.host) if request.client is not None else "unknown"
 
 
 def _verdict(context: RequestContext, arm: Arm, judgement: Judgement, parts: Components) -> Verdict:
@@ -74,9 +89,27 @@ def _verdict(context: RequestContext, arm: Arm, judgement: Judgement, parts: Com
         unread_text_fields=judgement.unread,
         frames=tuple(FrameUsed(index=i, time_ms=t) for i, t in enumerate(video.times_ms if video else ())),
         video=_video_read(video),
-        tasks={name: TaskVerdict(**asdict(decision)) for name, decision in decisions.items()},
+        tasks={
+            name: TaskVerdict(**asdict(decision), evidence=_evidence(name, manifest, video, judgement.logits))
+            for name, decision in decisions.items()
+        },
         timings_ms=dict(context.so_far()),
     )
+
+
+def _evidence(
+    name: str, manifest: BundleManifest, video: DecodedVideo | None, logits: Mapping[str, NDArray[np.float32]]
+) -> tuple[Moment, ...]:
+    """What each moment of the clip added to the task's flag."""
+    shares_MK = logits.get(EVIDENCE_PREFIX + name)
+    if video is None or shares_MK is None:
+        return ()
+    task = next(task for task in manifest.tasks if task.name == name)
+    scores = moment_scores(shares_MK, task, manifest.policy.tasks[name].temperature)
+    pictures = len(video.times_ms) // len(scores)
+    times_ms = video.times_ms[pictures // 2 :: pictures]
+    found = [Moment(time_ms=time_ms, score=float(score)) for time_ms, score in zip(times_ms, scores, strict=True)]
+    return tuple(sorted(found, key=lambda moment: moment.time_ms))
 
 
 def _video_read(video: DecodedVideo | None) -> VideoRead | None:

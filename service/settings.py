@@ -26,6 +26,7 @@ from yaml import YAMLError
 from contract.video import DecodeLimits
 from service.cores import available_cores
 from service.errors import SettingsInvalid
+from service.sandbox.protections import SandboxSettings
 
 PREFIX = "CPFD_"
 CONFIG_VARIABLE = "CPFD_CONFIG"
@@ -55,13 +56,54 @@ class ExperimentSettings(Section):
     """Changing it reshuffles which units see which arm."""
 
 
+class ConnectionSettings(Section):
+    max_total: int = Field(default=1024, ge=1)
+    """Open connections, lowered at the start where the limit of open files asks for it. At the bound the one that has
+    waited longest for its request gives way; where all are at work, a new one is answered 503."""
+    max_per_peer: int = Field(default=512, ge=0)
+    """Open connections of one address (IPv6: of one /64 network). 0: no bound but ``max_total``."""
+    head_seconds: float = Field(default=10.0, gt=0)
+    """From the connection, or from a kept connection's next byte, to the end of a request's headers; then 408."""
+    max_head_bytes: int = Field(default=128 * 1024, ge=1024)
+    """Request line and headers; then 431. Also what a body may bring in chunk sizes and trailers without a byte of
+    content. Long texts belong into a form, not into the query."""
+    max_headers: int = Field(default=128, ge=16)
+    """Header fields of one request; then 431."""
+    send_seconds: float = Field(default=20.0, gt=0)
+    """An answer that its caller does not take for so long is given up."""
+    linger_seconds: float = Field(default=2.0, gt=0)
+    """After a refusal that closes, what still comes is thrown away for so long, so that the caller reads the answer."""
+    linger_bytes: int = Field(default=4 * MIB, ge=0)
+    """The same in bytes: at either bound the connection is cut."""
+    trusted_proxies: tuple[str, ...] = ()
+    """Addresses or networks of proxies whose ``X-Forwarded-For`` names the peer of an upload. In the environment as
+    JSON."""
+
+
+class UploadSettings(Section):
+    max_count: int = Field(default=128, ge=1)
+    """Bodies that are received at the same time. At the bound the slowest slow one gives way; where none is slow, a
+    new one is answered 429."""
+    max_bytes: int = Field(default=512 * MIB, ge=1)
+    """Bytes those bodies may bring. A body of undeclared length counts as the largest."""
+    min_bytes_per_second: int = Field(default=4096, ge=0)
+    """A body that brings less over ``body.stall_seconds`` is given up with 408."""
+    slow_bytes_per_second: int = Field(default=65_536, ge=0)
+    """A body that has come for ``slow_after_seconds`` with less than this on average is slow."""
+    slow_after_seconds: float = Field(default=2.0, gt=0)
+    """When a body is first looked at, and how often."""
+    max_slow_per_peer: int = Field(default=16, ge=0)
+    """Slow bodies of one address (IPv6: of one /64 network) at the same time; more are given up with 408. Behind a
+    proxy that does not buffer requests, set ``connection.trusted_proxies``. 0: no bound."""
+
+
 class BodySettings(Section):
     max_media_bytes: int = Field(default=64 * MIB, ge=1)
     """Largest video."""
     max_text_bytes: int = Field(default=65_536, ge=1)
     """Largest single text field, UTF-8. (What a model reads of it is its bundle's token budget.)"""
     stall_seconds: float = Field(default=10.0, gt=0)
-    """A body that brings nothing for so long is given up with 408."""
+    """A body that brings less than `uploads.min_bytes_per_second` over so long is given up with 408."""
     spool_directory: Path | None = None
     """Where uploads wait for their decoder, as unnamed files. None: the system's temporary directory."""
 
@@ -91,6 +133,7 @@ class DecodeSettings(Section):
     """After so long a crash is forgotten."""
     start_seconds: float = Field(default=30.0, gt=0)
     """How long a worker may take to start."""
+    sandbox: SandboxSettings = SandboxSettings()
     limits: DecodeLimits = DecodeLimits()
     """What a clip may cost before it is refused unread."""
 
@@ -123,13 +166,13 @@ class LaneSettings(Section):
 
 class AdmissionSettings(Section):
     max_requests: int = Field(default=0, ge=0)
-    """Requests in flight; more are answered 429 with a computed Retry-After. 0: 1024 for each core, or as many as the
-    limit of open files allows."""
+    """Requests at work, their bodies complete; more are answered 429 with a computed Retry-After. 0: 1024 for each
+    core, or as many as the limit of open files allows."""
     max_seconds_of_work: float = Field(default=10.0, gt=0)
     """Accepted work, in seconds until it is done at its predicted price; newcomers beyond are answered 429. ``bulk``
     requests get half of it."""
     max_bytes: int = Field(default=512 * MIB, ge=1)
-    """Body bytes in flight. A body of undeclared length counts as the largest until it is read."""
+    """Body bytes of those requests."""
 
 
 class DeadlineSettings(Section):
@@ -161,19 +204,25 @@ class Settings(BaseSettings):
     )
 
     host: str = "127.0.0.1"
-    """Address to listen on. In a container: 0.0.0.0. ``HOST`` is honoured too."""
+    """Address to listen on. In a container: 0.0.0.0, or :: for both families. ``HOST`` is honoured too."""
     port: int = Field(default=8000, ge=0, le=65535)
     """``PORT`` is honoured too. 0: any free one, which the log names."""
+    metrics_port: int | None = Field(default=None, ge=1, le=65535)
+    """A port for ``/metrics`` alone, which is then not on ``port``. None: it is there."""
     keep_alive_seconds: int = Field(default=75, ge=1)
     """Idle connections are closed after this; keep it above the idle time of the proxy in front."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """Of the JSON lines on stderr. ``info`` writes one line a request."""
+    log_queue_lines: int = Field(default=10_000, ge=1)
+    """Lines that may wait for whoever reads stderr; more are dropped and counted, and nothing waits for them."""
     arms: tuple[ArmSettings, ...] = (
         ArmSettings(name="baseline", bundle=Path("bundles/xvlm-baseline"), weight=50),
         ArmSettings(name="student", bundle=Path("bundles/cpfd-student"), weight=50),
     )
     """The arms and their shares. In the environment as JSON."""
     experiment: ExperimentSettings = ExperimentSettings()
+    connection: ConnectionSettings = ConnectionSettings()
+    uploads: UploadSettings = UploadSettings()
     body: BodySettings = BodySettings()
     decode: DecodeSettings = DecodeSettings()
     lanes: LaneSettings = LaneSettings()
@@ -190,6 +239,8 @@ class Settings(BaseSettings):
             raise ValueError("arms: at least one weight must be above 0")
         if self.admission.max_bytes < self.body.max_body_bytes:
             raise ValueError("admission.max_bytes is below the largest single body: no large upload could ever enter")
+        if self.uploads.max_bytes < self.body.max_body_bytes:
+            raise ValueError("uploads.max_bytes is below the largest single body: no large upload could ever enter")
         return self
 
     @classmethod

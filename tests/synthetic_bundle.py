@@ -3,12 +3,15 @@
 write_synthetic_bundle   a directory that ``contract.bundle.read_bundle`` accepts, whose logits depend on
                          every frame (and on their order), on every word, and on which modalities are there
 write_synthetic_reference   a score reference into such a bundle
+rewrite_manifest         a change of its bundle.json, as somebody makes it who knows of the digests
 write_clip               a real clip with moving content
 write_audio_only, write_truncated_clip, write_clip_without_frames, write_huge_picture   hostile ones
 """
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,7 +24,7 @@ from onnx import TensorProto, helper, numpy_helper
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 
 from contract.bundle import (
-    DIGESTED_FILES,
+    CLIP_FILE,
     GOLDEN_FILE,
     MANIFEST_FILE,
     MODEL_CARD_FILE,
@@ -35,12 +38,15 @@ from contract.bundle import (
     read_manifest,
     write_golden,
 )
+from contract.bundle_manifest import WHOLE
 from contract.decision import DecisionPolicy, Modality, TaskKind, TaskPolicy, TaskSpec
 from contract.example import INPUT_NAMES, assemble, collate
 from contract.input_spec import InputSpec
+from contract.model_graphs import ModelGraphs
 from contract.reference import SCORE_BOUNDS, ScoreReference, TaskReference
 from contract.text import TextTokenizer
 from contract.video import Frames, VideoProbe
+from model_export.golden import record_replay
 
 OPSET = 18
 WORDS = ("a", "fight", "drone", "bird", "news", "you", "won", "t", "believe", "this", "cat", "in", "the", "park")
@@ -69,6 +75,7 @@ def write_synthetic_bundle(
     input_spec: InputSpec = SPEC,
     seed: int = 0,
     hidden: int = 16,
+    format_version: Literal[1, 2] = 2,
 ) -> Path:
     """``directory``, now holding a valid bundle of about 40 KB whose weights are drawn from ``seed``.
 
@@ -79,26 +86,38 @@ def write_synthetic_bundle(
         input_spec: what it reads; the default takes 4 frames of 32x32.
         seed: of the weights.
         hidden: width of the one hidden layer; raise it to make inference slow.
+        format_version: of the bundle; 1 holds no golden clip.
     """
     directory.mkdir(parents=True, exist_ok=True)
     _tokenizer().save(str(directory / TOKENIZER_FILE))
     tokenizer = TextTokenizer(directory / TOKENIZER_FILE, input_spec)
     onnx.save(_model(tasks, input_spec, tokenizer.vocab_size, seed, hidden), str(directory / MODEL_FILE))
-    write_golden(directory / GOLDEN_FILE, _golden(directory / MODEL_FILE, tokenizer, tasks, input_spec))
+    session = onnxruntime.InferenceSession(str(directory / MODEL_FILE), providers=["CPUExecutionProvider"])
+    policy = DecisionPolicy(tasks={task.name: _policy(task) for task in tasks})
+    graphs = ModelGraphs(tasks, {WHOLE: session})
+    recorded = record_replay(graphs, input_spec, tokenizer, tasks, policy) if format_version > 1 else None
+    golden = _golden(session, tokenizer, tasks, input_spec)
+    write_golden(directory / GOLDEN_FILE, golden, None if recorded is None else recorded.pixels)
+    files = [MODEL_FILE, TOKENIZER_FILE, GOLDEN_FILE, MODEL_CARD_FILE]
+    if recorded is not None:
+        (directory / CLIP_FILE).write_bytes(recorded.clip)
+        files.append(CLIP_FILE)
     (directory / MODEL_CARD_FILE).write_text(f"# {name}\n\nRandom weights, for tests only.\n", encoding="utf-8")
     manifest = BundleManifest(
+        format_version=format_version,
         name=name,
         version=version,
         architecture="synthetic",
         tasks=tasks,
         input_spec=input_spec,
-        policy=DecisionPolicy(tasks={task.name: _policy(task) for task in tasks}),
+        policy=policy,
         opset=OPSET,
         input_names=INPUT_NAMES,
         output_names=tuple(task.output_name for task in tasks),
         parity_max_abs_difference=0.0,
         golden_tolerance=1e-3,
-        files={file: file_digest(directory / file) for file in DIGESTED_FILES},
+        replay=None if recorded is None else recorded.replay,
+        files={file: file_digest(directory / file) for file in files},
         provenance=Provenance(
             method=method,
             manifest_digest="0" * 64,
@@ -108,8 +127,16 @@ def write_synthetic_bundle(
             created="2026-11-20",
         ),
     )
-    (directory / MANIFEST_FILE).write_text(manifest.model_dump_json(indent=2), encoding="utf-8")
+    (directory / MANIFEST_FILE).write_text(manifest.written(), encoding="utf-8")
     return directory
+
+
+def rewrite_manifest(directory: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    """Changes bundle.json as somebody would who also brings the digests up to date."""
+    manifest = json.loads((directory / MANIFEST_FILE).read_text())
+    manifest["files"] = {name: file_digest(directory / name) for name in manifest["files"]}
+    change(manifest)
+    (directory / MANIFEST_FILE).write_text(json.dumps(manifest))
 
 
 def write_synthetic_reference(directory: Path, **counts: tuple[int, ...]) -> ScoreReference:
@@ -118,7 +145,7 @@ def write_synthetic_reference(directory: Path, **counts: tuple[int, ...]) -> Sco
     given = counts or {"violence": (1,) * len(SCORE_BOUNDS)}
     tasks = {task: TaskReference(counts=found) for task, found in given.items()}
     reference = ScoreReference(
-        model_digest=manifest.files[MODEL_FILE],
+        model_digest=manifest.model_digest,
         policy_digest=manifest.policy.digest(),
         manifest_digest="0" * 64,
         split="val",
@@ -128,7 +155,7 @@ def write_synthetic_reference(directory: Path, **counts: tuple[int, ...]) -> Sco
     (directory / REFERENCE_FILE).write_text(reference.model_dump_json(), encoding="utf-8")
     files = manifest.files | {REFERENCE_FILE: file_digest(directory / REFERENCE_FILE)}
     changed = manifest.model_copy(update={"files": files})
-    (directory / MANIFEST_FILE).write_text(changed.model_dump_json(indent=2), encoding="utf-8")
+    (directory / MANIFEST_FILE).write_text(changed.written(), encoding="utf-8")
     return reference
 
 
@@ -201,7 +228,9 @@ def _model(tasks: tuple[TaskSpec, ...], spec: InputSpec, vocab: int, seed: int, 
     return model
 
 
-def _golden(model: Path, tokenizer: TextTokenizer, tasks: tuple[TaskSpec, ...], spec: InputSpec) -> Golden:
+def _golden(
+    session: onnxruntime.InferenceSession, tokenizer: TextTokenizer, tasks: tuple[TaskSpec, ...], spec: InputSpec
+) -> Golden:
     """Three examples: both modalities, video alone, text alone."""
     rng = np.random.default_rng(7)
     pixels = rng.integers(0, 256, spec.frames_shape, np.uint8)
@@ -211,7 +240,6 @@ def _golden(model: Path, tokenizer: TextTokenizer, tasks: tuple[TaskSpec, ...], 
     said, silent = tokenizer.encode({field: "a fight in the park"}), tokenizer.encode({})
     examples = [assemble(frames, said, spec), assemble(frames, silent, spec), assemble(None, said, spec)]
     inputs = collate(examples, tokenizer.pad_id)
-    session = onnxruntime.InferenceSession(str(model), providers=["CPUExecutionProvider"])
     outputs = session.run([task.output_name for task in tasks], inputs)
     return Golden(inputs, {task.name: logits for task, logits in zip(tasks, outputs, strict=True)})
 
@@ -222,13 +250,13 @@ def write_clip(
     seconds: float = 1.0,
     size: tuple[int, int] = (96, 64),
     fps: int = 10,
-    codec: Literal["libx264", "mpeg4", "libvpx-vp9", "mjpeg"] = "libx264",
+    codec: Literal["libx264", "mpeg4", "libvpx-vp9", "mjpeg", "wrapped_avframe"] = "libx264",
     seed: int = 0,
 ) -> Path:
     """``path``, now a clip of moving coloured noise; the container follows its suffix.
 
     Args:
-        path: .mp4, .mkv, .avi or .webm.
+        path: .mp4, .mkv, .avi, .webm, or .y4m for ``wrapped_avframe``: a format that no service reads.
         seconds: its length.
         size: width and height in pixels, even numbers.
         fps: pictures a second.

@@ -1,16 +1,13 @@
-"""Manifest -> teacher -> soft targets -> student -> calibration -> report.
+"""Manifest -> teacher -> soft targets -> student -> report. Rooms, each of which imports only those below it:
 
-    manifest, validation, builders, synthetic   rows of clips, titles, labels and privileged features
-    privileged                                  standardised privileged features with a presence mask
-    frame_cache, shards                         clips decoded once through ``contract``: files, or Parquet shards
-    batches, batch_inputs, prefetch             rows -> padded batches, read ahead by worker processes
-    models                                      xvlm (student and baseline) and df_xvlm (teacher)
-    distillation                                cross-entropy, PFD, CPFD, rivals and controls: one registry
-    engine                                      one epoch of training, one pass of prediction; knows no config
-    fit, soft_targets, calibrate, evaluate      the stages of a run, each with its artefact
-    batch_loss, teachers                        a method's loss of a batch; the teachers that methods ask for
-    experiment, report                          all methods over seeds, and what came of it
-    synthetic_benchmark                         every method where the right answer is known
+    report        what an experiment wrote -> words, tables, figures, one page
+    experiment    trials over seeds and folds: what runs in which order, what is stored, what is resumed
+    teachers      the teachers of a trial, their soft targets, cross-fitting
+    fitting       one training: the step, the loop, checkpoint, resume; predictions of a model
+    evaluation    scores -> calibration, thresholds, metrics, intervals, comparisons; controls
+    distillation  losses, row weights, the table of methods
+    models        encoders, X-VLM, DF-X-VLM, weights of others
+    data          manifest, targets, privileged features, frames, batches
 
-Each artefact names the digest of the one before it. Only the teacher ever reads a privileged feature.
+``config`` holds what changes predictions. ``recipes`` makes demonstration data and benchmarks out of these rooms.
 """

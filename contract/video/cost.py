@@ -10,7 +10,6 @@ import itertools
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import av.error
@@ -20,6 +19,7 @@ from contract.input_spec import InputSpec
 from contract.video.limits import Backend, DecodeLimits
 from contract.video.probe import declared_seconds, never, open_container, stopped, video_stream
 from contract.video.sampling import on_screen, target_times
+from contract.video.source import Source
 
 _INDEXED_CONTAINERS = ("mov", "avi")
 """Containers whose index names every packet; the others index key pictures at most."""
@@ -58,7 +58,7 @@ class _Entry:
 
 
 def decode_cost(
-    path: Path, spec: InputSpec, limits: DecodeLimits, *, stop: Callable[[], bool] = never
+    source: Source, spec: InputSpec, limits: DecodeLimits, *, stop: Callable[[], bool] = never
 ) -> DecodeCost | None:
     """What ``decode`` with the same arguments will go through; None where the container does not say.
 
@@ -67,7 +67,7 @@ def decode_cost(
         FrameTooLarge, VideoTooLong: likewise, by the header alone.
         Stopped: ``stop`` said so.
     """
-    with open_container(path, decoders=False) as container:
+    with open_container(source, decoders=False) as container:
         stream = video_stream(container)
         width, height = int(stream.codec_context.width or 0), int(stream.codec_context.height or 0)
         if width * height > limits.max_frame_pixels:
@@ -117,7 +117,7 @@ def _fed(entries: Sequence[_Entry], spec: InputSpec, limits: DecodeLimits) -> li
     times = list(itertools.accumulate((entry.at for entry in entries), max))
     span = (times[-1] - times[0]) or float(len(entries))
     end = times[0] + span * len(entries) / max(1, len(entries) - 1)
-    wanted = sorted(set(on_screen(times, target_times(times[0], end, spec.frames, spec.sampling))))
+    wanted = sorted(set(on_screen(times, target_times(times[0], end, spec))))
     if limits.backend is Backend.DECORD:
         return list(entries[: wanted[-1] + 1])
     keys = [i for i, entry in enumerate(entries) if entry.key]

@@ -7,8 +7,9 @@ bytes belong to them, so that a cut can be told from a short clip.
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import BinaryIO
+
+from contract.video.source import Source, opened
 
 _MAX_BOXES = 100_000
 """Top-level boxes of an MP4 that are walked: a fragmented one has two for each fragment."""
@@ -17,23 +18,23 @@ _SEGMENT_ID = b"\x18\x53\x80\x67"
 _ISO_TYPES = (b"ftyp", b"styp", b"moov", b"mdat", b"free", b"wide", b"skip", b"moof", b"sidx")
 
 
-def looks_like_media(path: Path) -> bool:
+def looks_like_media(source: Source) -> bool:
     """Whether the file starts like MP4, Matroska or AVI."""
-    with path.open("rb") as file:
+    with opened(source) as file:
         head = file.read(16)
     return _is_iso(head) or head[:4] == b"\x1aE\xdf\xa3" or (head[:4] == b"RIFF" and head[8:12] == b"AVI ")
 
 
-def names_encryption(path: Path) -> bool:
+def names_encryption(source: Source) -> bool:
     """Whether an MP4's first megabyte holds the sample entry of encrypted video."""
-    with path.open("rb") as file:
+    with opened(source) as file:
         head = file.read(_HEAD_BYTES)
     return _is_iso(head) and b"encv" in head
 
 
-def missing_share(path: Path) -> float:
+def missing_share(source: Source) -> float:
     """The share, in [0, 1], of the bytes declared by the container that the file does not hold; 0 where none is."""
-    with path.open("rb") as file:
+    with opened(source) as file:
         size = file.seek(0, os.SEEK_END)
         file.seek(0)
         head = file.read(64)

@@ -1,4 +1,4 @@
-"""What a clip may cost before it is refused."""
+"""Limits on the size of a clip and the cost of decoding it."""
 
 from __future__ import annotations
 

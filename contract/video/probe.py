@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
-from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -28,6 +27,7 @@ from contract.errors import (
 )
 from contract.video.envelope import looks_like_media, missing_share, names_encryption
 from contract.video.limits import DecodeLimits
+from contract.video.source import Source, ffmpeg_address, size_of
 
 # Only formats that are self-contained files. Playlists and scripts (HLS, DASH, concat, SDP) name other
 # files and addresses, so a hostile upload could make the decoder read them. Audio formats are listed in
@@ -36,7 +36,6 @@ _DEMUXERS = (
     "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,mpegvideo,flv,gif,ogg,asf,ivf,h264,hevc,m4v,obu,"
     "mp3,wav,aac,flac,amr,ac3,eac3"
 )
-_OPEN_OPTIONS = {"format_whitelist": _DEMUXERS, "protocol_whitelist": "file"}
 _NO_DECODERS = {"codec_whitelist": "none"}
 """Opening a file decodes its first picture, only to learn the pixel format: up to 40 ms for 1080p."""
 _ATTACHED_PICTURE = 0x400  # AV_DISPOSITION_ATTACHED_PIC: cover art, not a video
@@ -50,7 +49,7 @@ that names the same bytes again and again would fill the memory from a small fil
 
 @dataclass(frozen=True)
 class VideoProbe:
-    """What the container says of its video stream.
+    """The container's facts about its video stream.
 
     Attributes:
         container: the demuxer's name.
@@ -89,25 +88,26 @@ def never() -> bool:
 
 
 @contextmanager
-def open_container(path: Path, *, decoders: bool = True) -> Iterator[Any]:
+def open_container(source: Source, *, decoders: bool = True) -> Iterator[Any]:
     """The opened container.
 
     Args:
-        path: a regular file.
+        source: of a regular file.
         decoders: whether its streams may be decoded; without, it opens in less than a millisecond.
 
     Raises:
         EmptyMedia, UnsupportedMedia, CorruptMedia: it cannot be opened.
     """
-    if path.stat().st_size == 0:
+    if size_of(source) == 0:
         raise EmptyMedia("the video is empty: send the file's bytes")
+    address, options = ffmpeg_address(source)
     try:
-        options = _OPEN_OPTIONS if decoders else _OPEN_OPTIONS | _NO_DECODERS
-        container = av.open(str(path), options=options, metadata_errors="replace")
+        options |= {"format_whitelist": _DEMUXERS} | ({} if decoders else _NO_DECODERS)
+        container = av.open(address, options=options, metadata_errors="replace")
     except (av.error.FFmpegError, OSError, ValueError):
-        if names_encryption(path):
+        if names_encryption(source):
             raise _encrypted() from None
-        if looks_like_media(path):
+        if looks_like_media(source):
             raise CorruptMedia("the container's index is missing or damaged: send the whole file") from None
         raise UnsupportedMedia(
             "not a video container this service reads: send MP4, MOV, MKV, WebM, AVI, MPEG-TS, FLV, OGG or GIF"
@@ -135,17 +135,19 @@ def video_stream(container: Any) -> Any:
     raise NoVideoStream("the file has no video stream: send a video, or the text alone")
 
 
-def probe(path: Path, limits: DecodeLimits) -> VideoProbe:
+def probe(source: Source, limits: DecodeLimits) -> VideoProbe:
     """What is in the file, after every check that needs no decoding.
 
     Raises:
         MediaError: see ``contract.errors``.
     """
-    with open_container(path) as container:
-        return index_packets(path, container, limits).probe
+    with open_container(source) as container:
+        return index_packets(source, container, limits).probe
 
 
-def index_packets(path: Path, container: Any, limits: DecodeLimits, stop: Callable[[], bool] = never) -> PacketIndex:
+def index_packets(
+    source: Source, container: Any, limits: DecodeLimits, stop: Callable[[], bool] = never
+) -> PacketIndex:
     """Demuxes the whole video stream once and checks size, length and completeness.
 
     Raises:
@@ -177,9 +179,9 @@ def index_packets(path: Path, container: Any, limits: DecodeLimits, stop: Callab
     times_s, end_s = _timeline(pts, shown, stream)
     if end_s > limits.max_duration_s:
         raise _too_long(limits)
-    if not whole or _fell_short(len(packets), stream, container, end_s) or missing_share(path) > 1 - _PROMISE_KEPT:
+    if not whole or _fell_short(len(packets), stream, container, end_s) or missing_share(source) > 1 - _PROMISE_KEPT:
         raise TruncatedMedia("the file ends before the end that it declares: send the whole file")
-    found = VideoProbe(
+    summary = VideoProbe(
         container.format.name,
         context.codec.canonical_name,
         width,
@@ -189,7 +191,7 @@ def index_packets(path: Path, container: Any, limits: DecodeLimits, stop: Callab
         len(packets),
         indexed,
     )
-    return PacketIndex(found, packets, tuple(pts), Fraction(stream.time_base))
+    return PacketIndex(summary, packets, tuple(pts), Fraction(stream.time_base))
 
 
 def _demux(container: Any, stream: Any, limits: DecodeLimits, stop: Callable[[], bool]) -> tuple[list[Any], bool]:

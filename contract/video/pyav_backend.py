@@ -72,7 +72,7 @@ class Allowance:
 
 
 class Feed:
-    """A decoder that is fed packets, and the account of what that cost and how much of it failed.
+    """A decoder that is fed packets, with counts of what was decoded and what failed.
 
     The header's word on how large pictures are is checked before; the bitstream may say otherwise, at any packet.
 
@@ -144,7 +144,7 @@ def pick(
     allowance: Allowance,
     shrink: Callable[[Any], Picture],
 ) -> dict[int, Picture]:
-    """What ``shrink`` makes of the wanted pictures, by timestamp; one that does not decode is absent.
+    """Timestamp -> the wanted picture after ``shrink``; a picture that does not decode is absent.
 
     Raises:
         DecodeBudget, FrameTooLarge: reaching them would go through too many pixels.
@@ -182,7 +182,7 @@ def read_on(
     allowance: Allowance,
     shrink: Callable[[Any], Picture],
 ) -> list[tuple[float, Picture]]:
-    """For each target the time of the picture on screen, and what ``shrink`` makes of it, by decoding from the start.
+    """For each target the time of the picture on screen and the picture after ``shrink``, by decoding from the start.
 
     Args:
         container: freshly opened: a decoder that met damage may stay confused.
@@ -202,7 +202,7 @@ def read_on(
     latest: tuple[float, Any] | None = None
 
     def settle(until_s: float) -> None:
-        """The latest picture is the answer to every open target before the moment."""
+        """Assigns the latest picture to every open target before the moment."""
         small: Picture | None = None
         while latest is not None and len(chosen) < len(targets_s) and targets_s[len(chosen)] + 1e-9 < until_s:
             small = shrink(latest[1]) if small is None else small
@@ -233,7 +233,7 @@ def _check_drift(index: PacketIndex, targets_s: Sequence[float], found_s: Sequen
     due_s = _due_times(index, targets_s)
     if len(found_s) < len(due_s):
         raise CorruptMedia(_TOO_DAMAGED)
-    drift = {due: abs(found - due) for due, found in zip(due_s, found_s, strict=True)}
+    drift = {due: abs(shown - due) for due, shown in zip(due_s, found_s, strict=True)}
     missed = sum(d > 2 * step + 1e-6 for d in drift.values())
     if max(drift.values()) > max(_MAX_DRIFT_S, 2 * step) or 2 * missed > len(drift):
         raise CorruptMedia(_TOO_DAMAGED)

@@ -28,6 +28,7 @@ _COUNTED_FROM_ZERO = (
     "draining",
     "decoder_lost",
     "deadline_exceeded",
+    "storage_exhausted",
     "inference_failed",
     "internal_error",
     "client_gone",

@@ -43,7 +43,8 @@ REQUEST: dict[str, Any] = {
             "in": "header",
             "schema": {"type": "integer", "minimum": DeadlineSettings().min_ms},
             "description": "How long you will wait. What cannot be answered by then is refused at once: 422 where it "
-            "never can, 429 where there is too much to do now (`Retry-After` says when to come back). Past it: 504.",
+            "never can, 429 where there is too much to do now (`Retry-After` says when to come back). Past it: 504, or "
+            "408 where the body has not all come.",
         },
         {
             "name": PRIORITY_HEADER,

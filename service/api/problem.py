@@ -54,11 +54,19 @@ STATUSES: Mapping[str, tuple[int, str]] = {
     "not_ready": (503, "Not ready"),
     "decoder_lost": (503, "Decoder lost"),
     "draining": (503, "Shutting down"),
+    "too_many_connections": (503, "Too many connections"),
+    "storage_exhausted": (503, "No room for the upload"),
     "deadline_exceeded": (504, "Deadline exceeded"),
 }
 # Not every crash comes again. A second one quarantines the clip.
 _WORTH_ANOTHER_TRY = frozenset({"decode_crashed"})
-OUTCOMES: Mapping[str, str] = {"client_gone": "gone", "overloaded": "shed", "not_ready": "shed", "draining": "shed"}
+OUTCOMES: Mapping[str, str] = {
+    "client_gone": "gone",
+    "overloaded": "shed",
+    "not_ready": "shed",
+    "draining": "shed",
+    "too_many_connections": "shed",
+}
 
 
 def outcome_of(code: str, *, deadline_chosen: bool = False) -> str:

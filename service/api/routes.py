@@ -20,6 +20,7 @@ from service.pipeline import Components, classify
 from service.readiness import Readiness
 
 T = TypeVar("T")
+_METRICS_TYPE = CONTENT_TYPE_LATEST.partition(";")[0]
 
 
 def build_routes(parts: Components, readiness: Readiness, metrics: Metrics) -> APIRouter:
@@ -44,10 +45,12 @@ def build_routes(parts: Components, readiness: Readiness, metrics: Metrics) -> A
             return problem_response(error, context)
         return Response(verdict.model_dump_json(), media_type="application/json")
 
+    @router.head("/livez", include_in_schema=False)
     @router.get("/livez", summary="Whether the process answers", tags=["operation"])
     async def get_livez() -> dict[str, bool]:
         return {"live": True}
 
+    @router.head("/readyz", include_in_schema=False)
     @router.get(
         "/readyz",
         summary="Whether requests are taken, and if not, why",
@@ -60,7 +63,17 @@ def build_routes(parts: Components, readiness: Readiness, metrics: Metrics) -> A
         body = Ready(ready=not reasons, reasons=reasons).model_dump_json()
         return Response(body, 503 if reasons else 200, media_type="application/json")
 
-    @router.get("/metrics", summary="Prometheus metrics", tags=["operation"])
+    if parts.settings.metrics_port is not None:  # served there instead
+        return router
+
+    @router.head("/metrics", include_in_schema=False)
+    @router.get(
+        "/metrics",
+        summary="Prometheus metrics",
+        response_class=Response,
+        responses={200: {"description": "As text.", "content": {_METRICS_TYPE: {"schema": {"type": "string"}}}}},
+        tags=["operation"],
+    )
     async def get_metrics() -> Response:
         readiness.reasons()
         return Response(metrics.exposition(), media_type=CONTENT_TYPE_LATEST)

@@ -33,6 +33,13 @@ class VideoRead(Reply):
     duration_ms: float
 
 
+class Moment(Reply):
+    time_ms: float
+    """In the middle of the moment, in ms from the clip's first picture."""
+    score: float
+    """How much this moment adds to the flag, in calibrated logits; below 0 it speaks against it."""
+
+
 class TaskVerdict(Reply):
     scores: dict[str, float]
     """Label -> calibrated probability. They add up to 1 except in a multi-label task."""
@@ -45,7 +52,12 @@ class TaskVerdict(Reply):
     """Whether a moderator should see it. Never true where ``supported`` is false."""
     flagged_labels: tuple[str, ...]
     supported: bool
-    """False where the request held nothing of what this task was trained on: ignore its scores."""
+    """False where the request held nothing of what this task was trained on, or the model has not learnt the task well
+    enough to be served: ignore its scores."""
+    unsupported_because: str | None = None
+    """Why ``supported`` is false; null where it is true."""
+    evidence: tuple[Moment, ...]
+    """Which moments drove the score, in order of time; empty where the task reads no clip or the model does not say."""
 
 
 class Verdict(Reply):
@@ -120,6 +132,8 @@ VERDICT_EXAMPLE = {
             "flagged": False,
             "flagged_labels": [],
             "supported": True,
+            "unsupported_because": None,
+            "evidence": [{"time_ms": 120.0, "score": -0.8}, {"time_ms": 360.0, "score": -1.2}],
         }
     },
     "timings_ms": {

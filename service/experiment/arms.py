@@ -11,6 +11,7 @@ from contract.bundle import Bundle, read_bundle
 from contract.errors import BundleError
 from service.errors import NotReady, StartError
 from service.experiment.assignment import assign
+from service.experiment.golden import GoldenReplays
 from service.experiment.reference import show_reference
 from service.logs import FIELDS
 from service.metrics import Metrics
@@ -74,8 +75,11 @@ class Arms:
             metrics.arm_assignments.labels(experiment.name, arm.name)
             metrics.coalesced.labels(arm.name)
 
-    async def prepare(self) -> None:
+    async def prepare(self, replays: GoldenReplays) -> None:
         """Loads, warms and proves every arm, one after the other.
+
+        Args:
+            replays: replays golden clips.
 
         Raises:
             StartError: one cannot be loaded or does not answer as it was recorded.
@@ -84,6 +88,7 @@ class Arms:
             began = time.monotonic()
             model = await asyncio.to_thread(ArmModel, bundle, self._lane_settings)
             worst = await asyncio.to_thread(model.prove)
+            gaps = await replays.prove(name, bundle, model)
             batcher = MicroBatcher(
                 name, model.infer, model.buckets[-1], self._lanes, self._metrics, expected_run_s=model.seconds[1]
             )
@@ -93,6 +98,7 @@ class Arms:
             self._metrics.model_info.labels(name, manifest.name, manifest.version, bundle.digest, model.provider).set(1)
             show_reference(self._metrics, name, bundle.reference)
             fields = {"arm": name, "bundle": bundle.digest[:12], "provider": model.provider, "golden_gap": worst}
+            fields["replay_gaps"] = gaps
             fields["duration_ms"] = round((time.monotonic() - began) * 1000, 1)
             log.info("arm ready", extra={FIELDS: fields})
 

@@ -24,6 +24,6 @@ def most_requests(cores: int, open_files: int) -> int:
 
 
 def open_files() -> int:
-    """The limit of open files of this process."""
-    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return soft if soft != resource.RLIM_INFINITY else 1 << 20
+    """How far the limit of open files of this process may be raised (``service.wire.capacity`` raises it)."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return hard if hard != resource.RLIM_INFINITY else 1 << 20

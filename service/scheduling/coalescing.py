@@ -7,18 +7,21 @@ is left, and is cancelled with the last. So whoever came first hands over to the
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import time
 from collections.abc import Awaitable, Callable, Hashable
 from typing import Generic, TypeVar
 
 from service.context import Progress, deadline_exceeded
-from service.errors import DeadlineExceeded, Draining
+from service.errors import DeadlineExceeded, Draining, StorageExhausted
 from service.scheduling.policy import Priority
 from service.stages.outcome import fail, succeed, wait_for_outcome
 
+log = logging.getLogger(__name__)
 T = TypeVar("T")
 Waiter = tuple[float, Priority]
+_RETRY_AFTER_S = 5
 
 
 class Flight(Generic[T]):
@@ -29,7 +32,7 @@ class Flight(Generic[T]):
     """
 
     def __init__(self, descriptor: int | None) -> None:
-        self.descriptor = os.dup(descriptor) if descriptor is not None else -1
+        self.descriptor = _copy(descriptor) if descriptor is not None else -1
         self.progress = Progress()
         self.on_change: Callable[[], None] = lambda: None
         self._waiters: dict[asyncio.Future[T], Waiter] = {}
@@ -103,6 +106,7 @@ class Flights(Generic[T]):
         Raises:
             DeadlineExceeded: the caller's time is over.
             Draining: the service shuts down.
+            StorageExhausted: no descriptor is left for the copy.
             Exception: whatever the work raises.
         """
         while True:
@@ -167,6 +171,14 @@ class Flights(Generic[T]):
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _copy(descriptor: int) -> int:
+    try:
+        return os.dup(descriptor)
+    except OSError as error:
+        log.error("no descriptor is left for an upload: %s", error.strerror)
+        raise StorageExhausted("no room for the upload now: send it again", retry_after_s=_RETRY_AFTER_S) from error
 
 
 def _draining() -> Draining:

@@ -69,7 +69,13 @@ class Admission:
         self.bytes = 0
 
     def admit(self, body_bytes: int) -> Permit:
-        """A permit for a request of ``body_bytes``.
+        """A permit for a request of ``body_bytes``. Raises what ``check`` raises."""
+        self.check(body_bytes)
+        self._change(1, body_bytes)
+        return Permit(self, body_bytes)
+
+    def check(self, body_bytes: int) -> None:
+        """Takes nothing.
 
         Raises:
             Draining, NotReady: nothing is taken now.
@@ -86,8 +92,6 @@ class Admission:
             if over:
                 self._metrics.shed.labels(reason).inc()
                 raise self._overloaded()
-        self._change(1, body_bytes)
-        return Permit(self, body_bytes)
 
     def _change(self, requests: int, body_bytes: int) -> None:
         self.requests += requests

@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from contract.input_spec import InputSpec
@@ -113,9 +114,17 @@ class DecodePool:
         slot_bytes: the largest frames array that any arm asks for.
         backlog: which decode comes next.
         metrics: where it shows.
+        spool: the directory of the clips' files; None: the system's temporary directory.
     """
 
-    def __init__(self, settings: DecodeSettings, slot_bytes: int, backlog: Backlog, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        settings: DecodeSettings,
+        slot_bytes: int,
+        backlog: Backlog,
+        metrics: Metrics,
+        spool: Path | None = None,
+    ) -> None:
         self.settings = settings
         self.backlog = backlog
         self.prices = PriceModel(settings.wall_seconds)
@@ -124,8 +133,9 @@ class DecodePool:
         self._quarantine = Quarantine(
             settings.quarantine_after, settings.quarantine_entries, settings.quarantine_seconds
         )
+        self.processes = self.workers + SPARE_PROCESSES
         self._processes = Workers(
-            settings, slot_bytes, self.workers + SPARE_PROCESSES, self._next_job, self._quarantine, metrics
+            settings, slot_bytes, self.processes, self._next_job, self._quarantine, metrics, spool
         )
         self._looks: list[_Look] = []
         self._looking = 0

@@ -10,20 +10,43 @@ import os
 import socket
 import subprocess
 import sys
-from typing import Any
+import tempfile
+from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from contract.input_spec import InputSpec
+from contract.video import DecodeLimits
+from service.sandbox.slot import sealed_slot, unnamed_memory
 from service.settings import DecodeSettings
 from service.stages.decode_worker import MAX_LINE, STOP_BYTES
 
 _MODULE = "service.stages.decode_worker"
+NEVER_STOPPED = (1 << 8 * STOP_BYTES) - 1
+"""The number of a job that is never stopped."""
 
 
 class WorkerDied(Exception):
     """The worker's process ended, or said something that no worker says."""
+
+
+def message(task: Literal["cost", "decode"], number: int, spec: InputSpec, limits: DecodeLimits) -> dict[str, Any]:
+    """What a worker is asked.
+
+    Args:
+        task: what a clip will cost, or its frames.
+        number: by which it may be stopped.
+        spec: which frames.
+        limits: what the clip may cost.
+    """
+    return {
+        "task": task,
+        "number": number,
+        "spec": spec.model_dump(mode="json"),
+        "limits": limits.model_dump(mode="json"),
+    }
 
 
 class DecodeProcess:
@@ -32,13 +55,18 @@ class DecodeProcess:
     Args:
         settings: the bounds it runs under.
         slot_bytes: the largest frames array that any arm asks for.
+        spool: the directory of the clips' files; None: the system's temporary directory.
+
+    Attributes:
+        protections: once it is ready: protection -> why it runs without it, None where it is in force.
     """
 
-    def __init__(self, settings: DecodeSettings, slot_bytes: int) -> None:
+    def __init__(self, settings: DecodeSettings, slot_bytes: int, spool: Path | None = None) -> None:
+        self.protections: dict[str, str | None] = {}
         self._socket, theirs = socket.socketpair()
         self._socket.setblocking(False)
-        self._words = _shared_memory(0)
-        with theirs, _shared_memory(slot_bytes + STOP_BYTES) as slot:
+        self._words = unnamed_memory("words")
+        with theirs, sealed_slot(slot_bytes + STOP_BYTES) as slot:
             self._slot = mmap.mmap(slot.fileno(), slot_bytes + STOP_BYTES)
             backend = settings.limits.backend.value
             arguments = (
@@ -48,6 +76,8 @@ class DecodeProcess:
                 slot_bytes,
                 settings.memory_bytes,
                 settings.cpu_seconds,
+                settings.sandbox.model_dump_json(),
+                spool or tempfile.gettempdir(),
             )
             # Started on the loop's own thread on purpose: the worker dies with the thread that started it
             # (PR_SET_PDEATHSIG), and a start is a vfork of a millisecond or two. Its own session keeps a
@@ -68,21 +98,26 @@ class DecodeProcess:
 
     async def ready(self) -> None:
         """Waits for the first word. Raises WorkerDied."""
-        if (await self._answer()).get("ready") is not True:
+        answer = await self._answer()
+        if answer.get("ready") is not True:
             raise WorkerDied
+        self.protections = dict(answer["protections"])
+
+    async def decode(self, descriptor: int, spec: InputSpec, limits: DecodeLimits) -> dict[str, Any]:
+        """The answer to a decode that nobody will stop. Raises WorkerDied."""
+        return await self.ask(message("decode", NEVER_STOPPED, spec, limits), descriptor)
 
     async def ask(self, job: dict[str, Any], descriptor: int) -> dict[str, Any]:
         """The worker's answer (see ``decode_worker``); a decode's frames are then in the slot. Raises WorkerDied."""
+        # Opened anew, for reading: the worker can neither change the upload nor move the offset of anybody else's.
+        own = os.open(f"/proc/self/fd/{descriptor}", os.O_RDONLY | os.O_CLOEXEC)
         try:
-            # The file opened anew: its offset is this job's own, and it can be read only.
-            own = os.open(f"/proc/self/fd/{descriptor}", os.O_RDONLY | os.O_CLOEXEC)
-            try:
-                # One small message a job on an idle socket: it always fits the buffer.
-                socket.send_fds(self._socket, [json.dumps(job).encode() + b"\n"], [own])
-            finally:
-                os.close(own)
+            # One small message a job on an idle socket: it always fits the buffer.
+            socket.send_fds(self._socket, [json.dumps(job).encode() + b"\n"], [own])
         except OSError:
             raise WorkerDied from None
+        finally:
+            os.close(own)
         return await self._answer()
 
     def stop(self, number: int) -> None:
@@ -140,10 +175,3 @@ def _environment() -> dict[str, str]:
     """All that a worker gets: nothing of the service's own, which may hold secrets. decord insists on a PATH."""
     path = os.pathsep.join(p or "." for p in sys.path)
     return {"PYTHONPATH": path, "PATH": os.defpath, "OPENBLAS_NUM_THREADS": "1"}
-
-
-def _shared_memory(size: int) -> Any:
-    """An unnamed file in memory, gone with its last handle."""
-    file = os.fdopen(os.memfd_create("frames"), "r+b")
-    file.truncate(size)
-    return file

@@ -1,60 +1,71 @@
 """A decode worker: the process in which native code meets hostile bytes. It may die; that is what it is for.
 
-    python -m service.stages.decode_worker BACKEND SOCKET_FD SLOT_FD SLOT_BYTES MEMORY_BYTES CPU_SECONDS
+    python -m service.stages.decode_worker BACKEND SOCKET_FD SLOT_FD SLOT_BYTES MEMORY_BYTES CPU_SECONDS SANDBOX SPOOL
 
 The parent sends one job at a time over the socket: a line of JSON and the clip's open file. The worker writes
 the frames into the slot (memory shared with the parent) and answers with a line of JSON. Behind the frames the slot
 holds the number of the job that is wanted no more, which is looked at between two packets. It trusts the parent;
 the parent believes nothing of it but plain values (so: no pickles). It has no name on disk to write to, no
-environment, and no output but the socket (and stderr until it is confined).
+environment, and no output but the socket (and stderr until it is ready); what else it lacks is in ``service.sandbox``.
 """
 
 from __future__ import annotations
 
 import array
-import ctypes
 import importlib
 import json
 import mmap
 import os
+import pkgutil
 import resource
-import signal
 import socket
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import av
 import numpy as np
 
 from contract.errors import InputError, Stopped
 from contract.input_spec import InputSpec
 from contract.video import Backend, DecodeLimits, Frames, decode, decode_cost
+from service.sandbox.confine import Confinement, confine
+from service.sandbox.protections import Applied, SandboxSettings
+from service.sandbox.rehearsal import Rehearsal
 
-READY = {"ready": True}
+READY: dict[str, Any] = {"ready": True}
 STOP_BYTES = 8
 """Behind the frames in the slot: the number of the job to stop, in the machine's byte order."""
 MAX_LINE = 65_536
-_PR_SET_PDEATHSIG = 1
+_NO_DECODERS = ("av.__main__", "av.datasets")
+"""A command, and a downloader that brings the standard library's HTTP client."""
 
 
 def load(backend: Backend) -> None:
-    """Loads what would else be loaded by the first clip: where that fails, no clip may be blamed."""
+    """Loads what would else be loaded by the first clip that needs it: confined, this process can load nothing."""
+    for module in pkgutil.walk_packages(av.__path__, "av."):  # a stream's own module: subtitles, data, attachments
+        if module.name not in _NO_DECODERS:
+            importlib.import_module(module.name)
     if backend is Backend.DECORD:
         importlib.import_module("decord")
 
 
-def confine(memory_bytes: int) -> None:
-    """Bounds this process: mute, address space, no files written, no core dumps, dies with its parent."""
-    with Path(os.devnull).open("wb") as nowhere:
-        os.dup2(nowhere.fileno(), 2)  # decoders write what they read to stderr
-    resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
+def prepare(backend: Backend, wanted: Confinement) -> Applied:
+    """Loads the decoder, confines this process, and proves that it still decodes; then it is mute and writes no file.
+
+    Raises:
+        ProtectionLacking, RehearsalFailed: it must not take jobs.
+    """
+    load(backend)
+    rehearsal = Rehearsal(backend)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    applied = confine(wanted)
+    rehearsal.repeat()
+    os.dup2(nowhere, 2)  # decoders write what they read to stderr
+    os.close(nowhere)
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    for ignored in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(ignored, signal.SIG_IGN)
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    return applied
 
 
 def allow_cpu(seconds: int) -> None:
@@ -79,14 +90,14 @@ def receive_job(connection: socket.socket) -> tuple[dict[str, Any], int] | None:
 def run_job(job: dict[str, Any], descriptor: int, slot: mmap.mmap) -> dict[str, Any]:
     """The answer to one job: its cost, or frames in the slot; a typed refusal, or the name of what went wrong."""
     spec, limits = InputSpec.model_validate(job["spec"]), DecodeLimits.model_validate(job["limits"])
-    path, stop = Path(f"/proc/self/fd/{descriptor}"), _stop_of(job["number"], slot)
+    stop = _stop_of(job["number"], slot)
     size = int(np.prod(spec.frames_shape))
     out = np.frombuffer(slot, np.uint8, count=size).reshape(spec.frames_shape)
     try:
         if job["task"] == "cost":
-            cost = decode_cost(path, spec, limits, stop=stop)
+            cost = decode_cost(descriptor, spec, limits, stop=stop)
             return {"cost": None if cost is None else vars(cost)}
-        return _described(decode(path, spec, limits, out=out, stop=stop))
+        return _described(decode(descriptor, spec, limits, out=out, stop=stop))
     except InputError as error:
         return {"refused": error.code, "detail": error.detail}
     except Stopped:
@@ -117,12 +128,14 @@ def _described(frames: Frames) -> dict[str, Any]:
 
 def main(arguments: list[str]) -> None:
     """Serves jobs until the parent closes the socket."""
-    socket_fd, slot_fd, slot_bytes, memory_bytes, cpu_seconds = map(int, arguments[1:])
-    load(Backend(arguments[0]))
-    confine(memory_bytes)
-    slot = mmap.mmap(slot_fd, slot_bytes + STOP_BYTES)
-    with socket.socket(fileno=socket_fd) as connection:
-        answer: dict[str, Any] = READY
+    socket_fd, slot_fd, slot_bytes, memory_bytes, cpu_seconds = map(int, arguments[1:6])
+    backend, sandbox = Backend(arguments[0]), SandboxSettings.model_validate_json(arguments[6])
+    readable = Path(arguments[7]) if backend is Backend.DECORD else None
+    # Opened before the process is confined, and open until it has said why it does not start.
+    connection, slot = socket.socket(fileno=socket_fd), mmap.mmap(slot_fd, slot_bytes + STOP_BYTES)
+    applied = prepare(backend, Confinement(memory_bytes, sandbox, readable))
+    answer: dict[str, Any] = READY | {"protections": {name.value: why for name, why in applied.items()}}
+    with connection:
         while True:
             connection.sendall(json.dumps(answer).encode() + b"\n")
             received = receive_job(connection)

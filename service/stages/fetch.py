@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import re
+import time
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from urllib.parse import parse_qsl
 
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 
 from contract.errors import EmptyMedia, InvalidText, NoInput
 from service.context import RequestContext
 from service.errors import (
+    BadRequest,
     BodyTooLarge,
     ClientGone,
     EmptyBody,
@@ -22,12 +23,13 @@ from service.errors import (
     TextTooLarge,
     UnknownField,
     UnsupportedContentType,
-    UploadStalled,
 )
 from service.settings import BodySettings
 from service.stages.form import ID_FIELD, QUERY_FIELDS, TEXT_FIELDS, VIDEO_FIELD, FormReader, known_field
 from service.stages.spool import Spool
+from service.wire.uploads import Uploading
 
+_LENGTH_DIGITS = 18
 _VIDEO_ID = re.compile(r"[^\x00-\x1f\x7f]{1,256}")
 
 
@@ -61,69 +63,70 @@ def declared_bytes(request: Request, settings: BodySettings) -> int:
     """What the body may hold: its Content-Length, or the limit if that is not declared.
 
     Raises:
+        EmptyBody: it declares that there is none.
+        BadRequest: what it declares is no length.
         BodyTooLarge: it declares more than the limit.
     """
     header = request.headers.get("content-length")
-    if header is None or not header.isdecimal():
-        return settings.max_body_bytes
-    if int(header) > settings.max_body_bytes:
+    length = settings.max_body_bytes
+    if header is not None:
+        if not (header.isascii() and header.isdecimal() and len(header) <= _LENGTH_DIGITS):
+            raise BadRequest(f"Content-Length is a whole number of at most {_LENGTH_DIGITS} digits")
+        length = int(header)
+    if length == 0 or (header is None and "transfer-encoding" not in request.headers):
+        raise EmptyBody("the body is empty: send a form with video, title or overlay_text, or the video's bytes")
+    if length > settings.max_body_bytes:
         raise _too_large(settings)
-    return int(header)
+    return length
 
 
-async def fetch(request: Request, context: RequestContext, spool: Spool, settings: BodySettings) -> Upload:
+async def fetch(
+    request: Request, context: RequestContext, spool: Spool, settings: BodySettings, permit: Uploading
+) -> Upload:
     """The upload in ``request``, its video flushed to ``spool``.
 
     Raises:
-        CallerError: see ``service.errors``: the body is not one we take.
+        CallerError: see ``service.errors``: the body is not one we take, or it does not come.
         EmptyMedia, NoInput, InvalidText: what it holds cannot be classified.
+        StorageExhausted: there is no room for it.
         ClientGone: the caller went away on the way.
     """
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if (
-        not {"content-length", "transfer-encoding"} & set(request.headers)
-        or request.headers.get("content-length") == "0"
-    ):
-        raise EmptyBody("the body is empty: send a form with video, title or overlay_text, or the video's bytes")
     if request.headers.get("content-encoding", "identity").strip().lower() != "identity":
         raise UnsupportedContentType("send the body uncompressed: this service reads no Content-Encoding")
-    chunks = _body(request, context, settings)
-    if kind == "multipart/form-data":
-        if request.scope["query_string"]:
-            raise UnknownField("a form carries every field in its body: send no query parameters with it")
-        fields, has_video, size = await _read_form(request, chunks, spool, settings)
-    elif kind.startswith("video/") or kind == "application/octet-stream":
-        fields = _query_fields(request.scope["query_string"], settings)
-        has_video, size = True, await _read_raw(chunks, spool)
-    else:
-        raise UnsupportedContentType(
-            "send multipart/form-data, or the video alone as video/* or application/octet-stream"
-        )
+    async with permit.paced(context.deadline - time.monotonic()):
+        chunks = _body(request, settings, permit)
+        if kind == "multipart/form-data":
+            if request.scope["query_string"]:
+                raise UnknownField("a form carries every field in its body: send no query parameters with it")
+            fields, has_video, size = await _read_form(request, chunks, spool, settings)
+        elif kind.startswith("video/") or kind == "application/octet-stream":
+            fields = _query_fields(request.scope["query_string"], settings)
+            has_video, size = True, await _read_raw(chunks, spool)
+        else:
+            raise UnsupportedContentType(
+                "send multipart/form-data, or the video alone as video/* or application/octet-stream"
+            )
+    context.body_read.set()
     await spool.flush(final=True)
     return _upload(fields, has_video, size, spool)
 
 
-async def _body(request: Request, context: RequestContext, settings: BodySettings) -> AsyncIterator[bytes]:
-    """The body's chunks, counted, each within the stall limit and the deadline."""
-    total = 0
-    stream = request.stream()
-    while True:
-        patience = min(settings.stall_seconds, max(0.001, context.remaining_s()))
-        try:
-            async with asyncio.timeout(patience):
-                chunk = await anext(stream, None)
-        except TimeoutError:
-            context.remaining_s()
-            raise UploadStalled("the body stopped coming: send it again over a faster connection") from None
-        except ClientDisconnect:
-            raise ClientGone("the client closed the connection") from None
-        if chunk is None:
-            context.body_read.set()
-            return
+async def _body(request: Request, settings: BodySettings, permit: Uploading) -> AsyncIterator[bytes]:
+    """The body's chunks, counted. What is slow about them is the permit's to end."""
+    total, more = 0, True
+    while more:
+        with permit.awaited():
+            message = await request.receive()
+        if message["type"] == "http.disconnect":
+            raise ClientGone("the client closed the connection")
+        chunk, more = message.get("body", b""), message.get("more_body", False)
         total += len(chunk)
+        permit.received(len(chunk))
         if total > settings.max_body_bytes:
             raise _too_large(settings)
-        yield chunk
+        if chunk:
+            yield chunk
 
 
 async def _read_form(

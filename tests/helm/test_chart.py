@@ -64,9 +64,51 @@ def test_every_template_is_rendered_by_a_case(helm: str) -> None:
         (("--set-json", 'arms=[{"name":"a","weight":1,"bundle":{"claim":"c","source":"/x"}}]'), "exactly one of"),
         (("--set-json", 'arms=[{"name":"a","weight":1,"bundle":{"source":"/x"}}]'), "needs bundle.digest"),
         (("--set-json", 'arms=[{"name":"a","weight":0,"bundle":{"claim":"c"}}]'), "weight"),
+        (
+            (
+                "--set-json",
+                'arms=[{"name":"a","weight":1,"bundle":{"claim":"c"}},{"name":"a","weight":1,"bundle":{"claim":"d"}}]',
+            ),
+            "a is there twice",
+        ),
+        (("--set-json", 'arms=[{"name":"metrics","weight":1,"bundle":{"claim":"c"}}]'), "name"),
+        (("--set", "armWeights.nobody=1"), "there is no arm nobody"),
+        (("--set", "armWeights.baseline=0,armWeights.student=0"), "at least one weight"),
         (("--set", "split.mirror.arm=student"), "needs split.mode gateway"),
-        (("--set", "split.mode=gateway,split.router=none,split.mirror.arm=nobody"), "there is no arm nobody"),
-        (("--set", "split.mode=gateway"), "parentRefs"),
+        (("--set", "split.mode=gateway,split.mirror.arm=nobody"), "there is no arm nobody"),
+        (("--set", "split.mode=gateway,split.mirror.arm=student"), "needs route.kind"),
+        (("--set", "split.mode=gateway,route.kind=ingress"), "cannot weigh arms"),
+        (("--set", "route.kind=httproute"), "route.parentRefs"),
+        (("--set", "route.kind=httproute,route.parentRefs[0].name=a,route.tlsSecretName=s"), "ends at its Gateway"),
+        (("--set", "route.kind=ingress,route.tlsSecretName=s"), "name the certificate's hosts"),
+        (("--set", "route.kind=istio,route.gateways[0]=g"), "route.hostnames"),
+        (("--set", "route.kind=ingress,networkPolicy.enabled=true"), "networkPolicy.gatewayFrom"),
+        (
+            ("--set", "split.mode=gateway,route.kind=httproute,route.parentRefs[0].name=a,networkPolicy.enabled=true"),
+            "networkPolicy.gatewayFrom",
+        ),
+        (("--set", "metricsPort=8000"), "metricsPort"),
+        (("--set", "config.metrics_port=1"), "metrics_port"),
+        (("--set", "gpu.enabled=true,image.tag=0.1.0"), "does not name the CUDA image"),
+        (("--set", "image.tag=0.1.0-cuda"), "set gpu.enabled"),
+        (("--set", "extraEnv[0].name=CPFD_DEADLINE__MAX_MS,extraEnv[0].value=300000"), "CPFD_DEADLINE__MAX_MS belongs"),
+        (("--set", "extraEnv[0].name=cpfd_port,extraEnv[0].value=9000"), "cpfd_port belongs in config"),
+        (("--set", "extraEnv[0].name=PORT,extraEnv[0].value=9000"), "PORT belongs in config"),
+        (("--set", "volumes.spool.sizeLimit=100Mi"), "less than the service lets in ("),
+        (
+            ("--set", "volumes.spool.sizeLimit=1Gi,config.admission.max_bytes=1073741825"),
+            "less than the service lets in",
+        ),
+        (("--set", "resources.requests.cpu=64"), "too little for the workers and lanes"),
+        (("--set", "volumes.spool.medium=Memory,resources.limits.memory=1Gi"), "too little for the workers"),
+        (("--set", "resources.limits.cpu=4Gi"), "/resources/limits/cpu"),
+        (("--set", "resources.limits.memory=512m"), "/resources/limits/memory"),
+        (("--set", "resources.limit.memory=4Gi"), "limit"),
+        (("--set", r"commonLabels.app\.kubernetes\.io/name=x"), "commonLabels: app.kubernetes.io/name is a label"),
+        (("--set", r"podLabels.app\.kubernetes\.io/component=x"), "podLabels: app.kubernetes.io/component is a label"),
+        (("--set", "podLabels.cpfd/serves=no"), "podLabels: cpfd/serves is a label"),
+        (("--set", "commonLabels.level=3"), "/commonLabels/level"),
+        (("--set", "commonLabels.team=a,podLabels.team=b"), "podLabels: team is in commonLabels already"),
         (("--set", "autoscaling.minReplicas=20"), "minReplicas"),
         (("--set", "loadtest.wokers=2"), "wokers"),
         (("--set", "loadtest.workers=21"), "workers"),
@@ -99,7 +141,7 @@ def test_selectors_find_the_pods_they_are_for(render: Render, case: str) -> None
         if service["metadata"]["name"].endswith("-loadtest"):
             continue  # selects the pod of a Job: test_loadtest.py
         found = [labels for labels in pods if service["spec"]["selector"].items() <= labels.items()]
-        assert len(found) == (len(pods) if service["metadata"]["name"] == "mod-cpfd" else 1)
+        assert len(found) == (len(pods) if service["metadata"]["name"] in ("mod-cpfd", "mod-cpfd-metrics") else 1)
     test = next(p for p in of_kind(manifests, "Pod"))["metadata"]["labels"]
     assert not any(s["spec"]["selector"].items() <= test.items() for s in of_kind(manifests, "Service"))
 
@@ -132,7 +174,7 @@ def test_a_long_release_name_stays_within_the_limit(render: Render, case: str) -
 
 def test_readme_schema_and_dashboards_are_current() -> None:
     script = str(ROOT / "helm" / "generate.py")
-    done = subprocess.run([sys.executable, script, "--check"], capture_output=True, text=True, check=False, timeout=60)
+    done = subprocess.run([sys.executable, script, "--check"], capture_output=True, text=True, check=False, timeout=240)
     assert done.returncode == 0, done.stdout + done.stderr + "run: python helm/generate.py"
 
 

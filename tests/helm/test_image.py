@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -70,6 +71,28 @@ def test_no_image_keeps_the_pip_of_its_base() -> None:
     for stage in final.values():
         before_user = stage.partition("USER ")[0]
         assert "rm -rf /usr/local/bin/pip* /usr/local/bin/wheel /usr/local/lib/python3*/site-packages/*" in before_user
+
+
+def test_a_scrape_is_not_half_of_creation_times() -> None:
+    (variable,) = re.findall(r"PROMETHEUS_DISABLE_CREATED_SERIES=\w+", DOCKERFILE.read_text())
+    name, _, value = variable.partition("=")
+    code = """
+from service.metrics import Metrics
+metrics = Metrics()
+metrics.shed.labels("requests").inc()
+print(metrics.exposition().decode())
+"""
+
+    def scrape(**more: str) -> str:
+        environment = {"PYTHONPATH": str(ROOT)} | more
+        done = subprocess.run(
+            [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True, timeout=240
+        )
+        return done.stdout
+
+    assert "cpfd_shed_created" in scrape()
+    assert "_created" not in scrape(**{name: value})
+    assert "cpfd_shed_total" in scrape(**{name: value})
 
 
 @pytest.mark.parametrize("name", ["constraints-gpu.txt", "requirements-s3.txt"])

@@ -124,7 +124,7 @@ def test_behind_a_router_every_arm_is_waited_for_and_no_id_is_expected_to_stick(
 
 
 def test_the_network_policy_lets_it_in(render: Render) -> None:
-    (rule,) = only(render("loadtest"), "NetworkPolicy")["spec"]["ingress"]
+    rule = only(render("loadtest"), "NetworkPolicy")["spec"]["ingress"][0]
     selected = [peer["podSelector"]["matchLabels"] for peer in rule["from"] if "podSelector" in peer]
     for job in jobs(render("loadtest")).values():
         labels = job["spec"]["template"]["metadata"]["labels"]

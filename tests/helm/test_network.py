@@ -1,10 +1,12 @@
-"""service.yaml, httproute.yaml, virtualservice.yaml, networkpolicy.yaml, tests/classify.yaml, NOTES.txt."""
+"""service.yaml, networkpolicy.yaml, tests/classify.yaml, NOTES.txt."""
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
-from tests.helm.conftest import CHART, Render, named, of_kind, only, run
+from tests.helm.conftest import CHART, Manifest, Render, container_of, named, of_kind, only, run
 
 
 def test_services_point_at_the_named_port(render: Render) -> None:
@@ -20,45 +22,62 @@ def test_services_point_at_the_named_port(render: Render) -> None:
     assert (extra["spec"]["type"], extra["spec"]["ports"][0]["port"]) == ("LoadBalancer", 8080)
 
 
-def test_the_gateway_weighs_and_mirrors(render: Render) -> None:
-    route = only(render("gateway"), "HTTPRoute")
-    (rule,) = route["spec"]["rules"]
-    assert {b["name"]: b["weight"] for b in rule["backendRefs"]} == {
-        "mod-cpfd-baseline": 90,
-        "mod-cpfd-student": 10,
-        "mod-cpfd-shadow": 0,
-    }
-    (mirror,) = rule["filters"]
-    assert mirror["requestMirror"] == {"backendRef": {"name": "mod-cpfd-shadow", "port": 80}, "percent": 20}
-    assert rule["timeouts"] == {"request": "65s"}
-    assert route["spec"]["parentRefs"] == [{"name": "public", "namespace": "gateways"}]
-
-
-def test_the_mesh_weighs_and_mirrors(render: Render) -> None:
-    spec = only(render("istio"), "VirtualService")["spec"]
-    (http,) = spec["http"]
-    assert [(r["destination"]["host"], r["weight"]) for r in http["route"]] == [
-        ("mod-cpfd-baseline", 100),
-        ("mod-cpfd-student", 0),
-    ]
-    assert http["mirror"]["host"] == "mod-cpfd-student"
-    assert http["mirrorPercentage"] == {"value": 10}
-
-
-@pytest.mark.parametrize("case", ["default", "keda-gateway"])
-def test_no_router_where_none_is_asked_for(render: Render, case: str) -> None:
-    assert of_kind(render(case), "HTTPRoute") + of_kind(render(case), "VirtualService") == []
-
-
 def test_only_the_bundle_store_and_names_can_be_reached(render: Render) -> None:
     policy = only(render("fetch"), "NetworkPolicy")["spec"]
-    ports = [p["port"] for rule in policy["egress"] for p in rule["ports"]]
-    assert ports == [53, 53, 443]
-    (ingress,) = policy["ingress"]
-    assert ingress["ports"] == [{"port": "http", "protocol": "TCP"}]
-    assert {"podSelector": {}} in ingress["from"]
+    assert open_ports(policy) == [53, 53, 443]
     local = only(render("default", "--set", "networkPolicy.enabled=true"), "NetworkPolicy")["spec"]
-    assert [p["port"] for rule in local["egress"] for p in rule["ports"]] == [53, 53]
+    assert open_ports(local) == [53, 53]
+
+
+def open_ports(policy: Manifest) -> list[int]:
+    return [p["port"] for rule in policy["egress"] for p in rule["ports"]]
+
+
+ENDPOINT = ("--set", "fetch.extraEnv[0].name=AWS_ENDPOINT_URL,fetch.extraEnv[0].value=http://minio:9000")
+
+
+@pytest.mark.parametrize(
+    ("source", "more", "port"),
+    [
+        ("http://minio:9000/b", (), 9000),
+        ("http://models.example/b", (), 80),
+        ("https://models.example:8443/b", (), 8443),
+        ("s3://models/b", (), 443),
+        ("s3://models/b", ENDPOINT, 9000),
+        ("/mnt/b", (), None),
+    ],
+)
+def test_the_port_of_the_bundle_store_is_open(
+    render: Render, source: str, more: tuple[str, ...], port: int | None
+) -> None:
+    arms = json.dumps([{"name": "student", "weight": 1, "bundle": {"source": source, "digest": "a" * 64}}])
+    given = ("--set", "networkPolicy.enabled=true", "--set-json", f"arms={arms}", *more)
+    assert open_ports(only(render("default", *given), "NetworkPolicy")["spec"]) == [53, 53] + ([port] if port else [])
+
+
+def test_callers_do_not_reach_the_metrics(render: Render) -> None:
+    service, metrics = only(render("fetch"), "NetworkPolicy")["spec"]["ingress"]
+    assert service["ports"] == [{"port": "http", "protocol": "TCP"}]
+    assert {"podSelector": {}} in service["from"]
+    assert metrics["ports"] == [{"port": "metrics", "protocol": "TCP"}]
+    (scraper,) = metrics["from"]
+    assert scraper["namespaceSelector"]["matchLabels"] == {"kubernetes.io/metadata.name": "monitoring"}
+    assert scraper not in service["from"]
+    container = container_of(only(render("fetch"), "Deployment"))
+    assert {port["name"]: port["containerPort"] for port in container["ports"]} == {"http": 8000, "metrics": 9090}
+    # Whatever leads in from outside leads to the callers' port.
+    for case in ("default", "monitoring", "gateway", "extras"):
+        for found in of_kind(render(case), "Service"):
+            is_for_scrapes = found["metadata"]["name"] == "mod-cpfd-metrics"
+            assert ("metrics" in str(found["spec"]["ports"])) == is_for_scrapes
+            assert not is_for_scrapes or found["spec"]["type"] == "ClusterIP"
+
+
+@pytest.mark.parametrize(("case", "name"), [("gateway", "gateways"), ("ingress", "ingress-nginx")])
+def test_the_policy_lets_the_gateway_in(render: Render, case: str, name: str) -> None:
+    rule = only(render(case), "NetworkPolicy")["spec"]["ingress"][0]
+    namespaces = [peer["namespaceSelector"]["matchLabels"] for peer in rule["from"] if "namespaceSelector" in peer]
+    assert namespaces == [{"kubernetes.io/metadata.name": name}]
 
 
 def test_the_test_pod_asks_every_service(render: Render) -> None:
@@ -75,3 +94,6 @@ def test_notes_tell_the_next_command(helm: str) -> None:
     notes = done.stdout.partition("NOTES:")[2]
     assert "helm -n default test mod --logs" in notes
     assert "FAULTS ARE INJECTED" in notes
+    assert "NOTHING WEIGHS" not in notes
+    done = run(helm, "install", "mod", str(CHART), "--dry-run=client", "--set", "split.mode=gateway")
+    assert "NOTHING WEIGHS THE ARMS" in done.stdout.partition("NOTES:")[2]

@@ -11,12 +11,13 @@ import pytest
 import yaml
 
 from service.metrics import Metrics
-from tests.helm.conftest import CHART, ROOT, Render, named, of_kind, only, run
+from tests.helm.conftest import CHART, ROOT, Render, container_of, named, of_kind, only, run
 
 RULES = CHART / "files" / "rules.yaml"
 DASHBOARDS = sorted((CHART / "files" / "dashboards").glob("*.json"))
 RUNBOOK = ROOT / "docs" / "runbook.md"
 TESTS = [ROOT / "tests" / "helm" / name for name in ("rules_test.yaml", "rules_over_days_test.yaml")]
+SCOPED_TEST = ROOT / "tests" / "helm" / "rules_scoped_test.yaml"
 SUFFIXES = {"histogram": ("_bucket", "_count", "_sum"), "counter": ("_total",), "gauge": ("",)}
 
 
@@ -57,8 +58,12 @@ def named_labels(expression: str) -> set[str]:
     return matched | {name.strip() for part in grouped for name in part.split(",")}
 
 
-EXPRESSIONS = [rule["expr"] for rule in rules()] + [e for path in DASHBOARDS for e in dashboard_expressions(path)]
-TARGET_LABELS = {"namespace", "job", "instance", "pod", "le"}
+ASKED = re.findall(r"(?m)^    q '(.+)'$", RUNBOOK.read_text())
+EXPRESSIONS = (
+    [rule["expr"] for rule in rules()] + [e for path in DASHBOARDS for e in dashboard_expressions(path)] + ASKED
+)
+TARGET_LABELS = {"namespace", "job", "instance", "pod", "le"} | {"container", "phase"}
+"""Of every target, and of kube-state-metrics."""
 
 
 @pytest.mark.parametrize("expression", EXPRESSIONS)
@@ -85,7 +90,7 @@ def test_every_alert_has_a_runbook_section_with_a_command(name: str) -> None:
     assert alert["labels"]["severity"] in ("page", "ticket")
     sections = re.split(r"(?m)^## ", RUNBOOK.read_text())[1:]
     (section,) = [s for s in sections if s.splitlines()[0] == name]
-    assert re.search(r"(?m)^    (k|q|helm|kubectl) ", section)
+    assert re.search(r"(?m)^    (k|q|lines|helm|kubectl) ", section)
 
 
 def test_the_runbook_has_no_section_without_an_alert() -> None:
@@ -121,11 +126,11 @@ def test_dashboards_are_whole(path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("path", DASHBOARDS, ids=lambda path: path.stem)
-def test_dashboards_are_promql(promtool: str, path: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("path", [*DASHBOARDS, RUNBOOK], ids=lambda path: path.stem)
+def test_what_people_look_at_is_promql(promtool: str, path: Path, tmp_path: Path) -> None:
     variables = {"$namespace": ".*", "$job": ".*", "$__rate_interval": "5m", "$core_hour": "0.04"}
     found = []
-    for i, expression in enumerate(dashboard_expressions(path)):
+    for i, expression in enumerate(ASKED if path == RUNBOOK else dashboard_expressions(path)):
         for name, value in variables.items():
             expression = expression.replace(name, value)
         found.append({"record": f"x{i}", "expr": expression})
@@ -138,10 +143,39 @@ def test_the_prometheus_rule_holds_the_tested_rules(render: Render) -> None:
     resource = only(render("monitoring"), "PrometheusRule")
     shown = [rule for group in resource["spec"]["groups"] for rule in group["rules"]]
     expected = [rule for rule in rules() if rule.get("alert") != "CpfdQuarantine"]
-    assert [r["expr"] for r in shown] == [r["expr"] for r in expected]
+    scope = re.compile(r"""\{?namespace="ns",(?:job="mod"|pod=~"\(mod-cpfd\)-\[a-z0-9\]\+-\[a-z0-9\]\+"),?""")
+    bare = [re.sub(r"\{\}", "", scope.sub("{", r["expr"]).replace("{}", "")) for r in shown]
+    assert bare == [r["expr"] for r in expected]
     urls = [r["annotations"]["runbook_url"] for r in shown if "alert" in r]
     assert all(url.startswith("https://git.example/cpfd/blob/main/docs/runbook.md#cpfd") for url in urls)
     assert resource["metadata"]["labels"]["release"] == "prometheus"
+
+
+@pytest.mark.parametrize(("case", "release"), [("monitoring", "mod"), ("gateway", "cpfd")])
+def test_rules_read_nothing_of_another_release(render: Render, case: str, release: str) -> None:
+    resource = only(render(case, "--set", "monitoring.rules.enabled=true", release=release), "PrometheusRule")
+    for rule in (rule for group in resource["spec"]["groups"] for rule in group["rules"]):
+        code = re.sub(r"(?m)#.*$", "", rule["expr"])
+        read = re.findall(r"\b((?:job[a-z_]*:)?cpfd_[\w:]+|up(?=\{)|kube_\w+)(\{[^}]*\})?", code)
+        assert read
+        for series, matchers in read:
+            own = 'pod=~"(' if series.startswith("kube_") else f'job="{release}"'
+            assert matchers.startswith(f'{{namespace="ns",{own}'), f"{series}{matchers}"
+
+
+@pytest.mark.slow
+def test_another_release_raises_no_alert_here(render: Render, promtool: str, tmp_path: Path) -> None:
+    resource = only(render("monitoring", "-n", "m", release="cpfd"), "PrometheusRule")
+    (tmp_path / "rules.yaml").write_text(yaml.safe_dump(resource["spec"]))
+    (tmp_path / "test.yaml").write_text(SCOPED_TEST.read_text())
+    done = run(promtool, "test", "rules", str(tmp_path / "test.yaml"))
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_job_is_the_one_that_prometheus_uses(render: Render) -> None:
+    resource = only(render("monitoring", "--set", "monitoring.rules.job=vision"), "PrometheusRule")
+    assert 'job="vision"' in str(resource["spec"])
+    assert 'job="mod"' not in str(resource["spec"])
 
 
 def test_dashboards_arrive_unchanged(render: Render) -> None:
@@ -161,3 +195,17 @@ def test_monitors_find_one_endpoint_for_each_pod(render: Render) -> None:
     labels = only(render("podmonitor"), "Deployment")["spec"]["template"]["metadata"]["labels"]
     assert pods["selector"]["matchLabels"].items() <= labels.items()
     assert pods["podMetricsEndpoints"][0]["interval"] == "30s"
+
+
+def test_monitors_scrape_the_port_of_the_metrics_also_of_pods_that_are_not_ready(render: Render) -> None:
+    service = named(render("monitoring"), "Service", "mod-cpfd-metrics")["spec"]
+    (port,) = service["ports"]
+    assert only(render("monitoring"), "ServiceMonitor")["spec"]["endpoints"][0]["port"] == port["name"]
+    assert service["publishNotReadyAddresses"] is True
+    container = container_of(only(render("podmonitor"), "Deployment"))
+    names = {found["name"]: found["containerPort"] for found in container["ports"]}
+    assert only(render("podmonitor"), "PodMonitor")["spec"]["podMetricsEndpoints"][0]["port"] == "metrics"
+    assert names[port["targetPort"]] == port["port"] == 9090
+    # By this name the alert CpfdPodDown knows a pod of ours.
+    assert 'container="cpfd"' in alerts()["CpfdPodDown"]["expr"]
+    assert container["name"] == "cpfd"

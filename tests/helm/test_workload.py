@@ -1,14 +1,17 @@
-"""deployment.yaml, configmap.yaml, rollout.yaml, analysistemplate.yaml: the pods, their settings and their end."""
+"""deployment.yaml, configmap.yaml: the pods, their settings and their end."""
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
 import yaml
 
 from service.settings import read_settings
-from tests.helm.conftest import CASES, Render, container_of, named, of_kind, only, pod_of
+from tests.helm.conftest import CASES, CHART, Render, container_of, named, of_kind, only, pod_of, run
+
+CONFIG = ("ConfigMap", "mod-cpfd")
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -84,6 +87,57 @@ def test_workers_and_lanes_follow_the_cpu_of_the_container(render: Render) -> No
     assert settings("--set", "config.decode.workers=7")["decode"] == {"workers": 7}
 
 
+def test_more_cores_than_the_service_takes_lanes_for_are_no_fault(
+    render: Render, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manifest = named(render("default", "--set", "resources.requests.cpu=96,resources.limits.memory=64Gi"), *CONFIG)
+    (tmp_path / "serve.yaml").write_text(manifest["data"]["serve.yaml"])
+    monkeypatch.setenv("CPFD_CONFIG", str(tmp_path / "serve.yaml"))
+    settings = read_settings()
+    assert (settings.decode.workers, settings.lanes.count) == (96, 64)
+
+
+def test_a_new_chart_alone_restarts_no_pod(helm: str, render: Render, tmp_path: Path) -> None:
+    def template(chart: Path) -> object:
+        done = run(helm, "template", "mod", str(chart), "-n", "ns", "--set", "loadtest.enabled=true")
+        manifests = [m for m in yaml.safe_load_all(done.stdout) if m]
+        found = of_kind(manifests, "Deployment") + of_kind(manifests, "Job")
+        return [(m["metadata"]["name"], m["spec"]["template"]) for m in found]
+
+    shutil.copytree(CHART, tmp_path / "cpfd")
+    chart = tmp_path / "cpfd" / "Chart.yaml"
+    chart.write_text(chart.read_text().replace("version: 0.1.0", "version: 9.9.9", 1))
+    assert "version: 9.9.9" in chart.read_text()
+    assert template(tmp_path / "cpfd") == template(CHART)
+
+
+@pytest.mark.parametrize(
+    ("case", "arguments", "on_disk"),
+    [
+        ("default", (), {"spool", "tmp"}),
+        ("fetch", (), {"spool", "tmp", "fetched"}),
+        ("gpu", (), {"spool", "tmp"}),
+        ("default", ("--set", "volumes.spool.medium=Memory"), {"tmp"}),
+        ("default", ("--set", "volumes.spool.sizeLimit=2Gi"), {"spool", "tmp"}),
+    ],
+)
+def test_the_disk_that_volumes_may_fill_is_asked_for(
+    render: Render, case: str, arguments: tuple[str, ...], on_disk: set[str]
+) -> None:
+    deployment = only(render(case, *arguments), "Deployment")
+    limits = {v["name"]: v["emptyDir"]["sizeLimit"] for v in pod_of(deployment)["volumes"] if "emptyDir" in v}
+    units = {"Mi": 1, "Gi": 1024}
+    mebibytes = sum(int(limits[name][:-2]) * units[limits[name][-2:]] for name in on_disk)
+    requests = container_of(deployment)["resources"]["requests"]
+    assert requests["ephemeral-storage"] == f"{mebibytes}Mi"
+    assert requests["cpu"] == "2"
+
+
+def test_disk_asked_for_by_hand_stays(render: Render) -> None:
+    deployment = only(render("default", "--set", "resources.requests.ephemeral-storage=5Gi"), "Deployment")
+    assert container_of(deployment)["resources"]["requests"]["ephemeral-storage"] == "5Gi"
+
+
 def test_a_change_of_settings_rolls_the_pods(render: Render) -> None:
     def checksum(*arguments: str) -> str:
         deployment = only(render("default", *arguments), "Deployment")
@@ -127,9 +181,10 @@ def test_a_gpu_is_asked_for_and_used(render: Render) -> None:
     deployment = only(render("gpu"), "Deployment")
     assert container_of(deployment)["resources"]["limits"]["nvidia.com/gpu"] == 1
     assert pod_of(deployment)["runtimeClassName"] == "nvidia"
+    assert container_of(deployment)["image"] == "cpfd:0.1.0-cuda"
     assert {"name": "shared-memory", "mountPath": "/dev/shm"} in container_of(deployment)["volumeMounts"]
     assert deployment["spec"]["strategy"]["rollingUpdate"] == {"maxSurge": 0, "maxUnavailable": 1}
-    loaded = yaml.safe_load(named(render("gpu"), "ConfigMap", "mod-cpfd")["data"]["serve.yaml"])
+    loaded = yaml.safe_load(named(render("gpu"), *CONFIG)["data"]["serve.yaml"])
     assert loaded["lanes"] == {"provider": "cuda", "buckets": [1, 4, 16]}
 
 
@@ -138,7 +193,7 @@ def test_extras_arrive(render: Render) -> None:
     deployment = only(manifests, "Deployment")
     spec, container = pod_of(deployment), container_of(deployment)
     assert container["image"] == "cpfd@sha256:" + "c" * 64
-    assert {"name": "CPFD_LOG_LEVEL", "value": "debug"} in container["env"]
+    assert {"name": "TZ", "value": "UTC"} in container["env"]
     assert {"name": "extra", "mountPath": "/extra"} in container["volumeMounts"]
     assert [c["name"] for c in spec["containers"]] == ["cpfd", "proxy"]
     assert [c["name"] for c in spec["initContainers"]] == ["wait"]
@@ -159,17 +214,7 @@ def test_faults_are_for_the_named_arm_only(render: Render) -> None:
     )
 
 
-def test_a_rollout_takes_the_deployment_over(render: Render) -> None:
-    manifests = render("rollout")
-    rollout, deployment = only(manifests, "Rollout"), only(manifests, "Deployment")
-    assert rollout["spec"]["workloadRef"]["name"] == deployment["metadata"]["name"]
-    assert rollout["spec"]["selector"] == deployment["spec"]["selector"]
-    assert deployment["spec"]["replicas"] == 0
-    (used,) = rollout["spec"]["strategy"]["canary"]["analysis"]["templates"]
-    assert used["templateName"] == only(manifests, "AnalysisTemplate")["metadata"]["name"]
-
-
 def test_replicas_are_left_to_the_autoscaler(render: Render) -> None:
     assert only(render("default"), "Deployment")["spec"]["replicas"] == 2
     assert "replicas" not in only(render("hpa"), "Deployment")["spec"]
-    assert "replicas" not in only(render("rollout"), "Rollout")["spec"]
+    assert "replicas" not in only(render("httproute"), "Deployment")["spec"]

@@ -17,19 +17,21 @@ from contract.bundle import read_bundle
 from contract.decision import Modality, decide
 from contract.errors import BundleError
 from contract.example import RawExample, collate, read_example
+from contract.proof import prove_inputs_here, prove_scores
 from contract.video import DecodeLimits
 from model_export.errors import ExportError, ForbiddenInputError
 from model_export.model_card import CardNotes, TaskNotes
 from model_export.write_bundle import BundleRequest, write_bundle
 from tests.integration.service.conftest import environment, launch, wait_until_ready
-from training.checkpoint import CheckpointError, read_card, read_checkpoint
 from training.config import RunConfig
-from training.experiment import ExperimentPlan, Workplace, plan_trials, run
-from training.manifest import Manifest
-from training.manifest_io import read_manifest
-from training.report import build_report
-from training.report_table import render
-from training.synthetic import generate
+from training.data.manifest import Manifest
+from training.data.manifest_io import read_manifest
+from training.data.synthetic import generate
+from training.experiment.plan import ExperimentPlan, Workplace, plan_trials
+from training.experiment.run import run
+from training.fitting.checkpoint import CheckpointError, read_card, read_checkpoint
+from training.report.build import build_report
+from training.report.markdown import render
 
 pytestmark = pytest.mark.slow
 
@@ -136,9 +138,14 @@ def test_bundle_answers_as_the_checkpoint_does(finished: Finished, exported: Pat
     arrays = collate(examples, bundle.tokenizer.pad_id)
     with torch.no_grad():
         expected = model(**{name: torch.from_numpy(array) for name, array in arrays.items()})
-    session = onnxruntime.InferenceSession(str(bundle.model_path), providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(bundle.graph(), providers=["CPUExecutionProvider"])
     for task, found in zip(card.tasks, session.run(list(bundle.manifest.output_names), arrays), strict=True):
         assert np.abs(found - expected[task.name].numpy()).max() < 1e-4
+
+    inputs, gap = prove_inputs_here(bundle, DecodeLimits())
+    assert gap == 0.0
+    logits = session.run(list(bundle.manifest.output_names), collate([inputs], bundle.tokenizer.pad_id))
+    assert prove_scores(bundle, {task.name: value[0] for task, value in zip(card.tasks, logits, strict=True)}) < 1e-6
 
     card_text = (bundle.directory / "MODEL_CARD.md").read_text()
     assert "What it is not good for" in card_text
@@ -181,7 +188,9 @@ def test_altered_weights_are_refused(finished: Finished, tmp_path: Path) -> None
         read_checkpoint(tmp_path)
 
 
-@pytest.mark.parametrize("name", ["model.onnx", "tokenizer.json", "golden.npz", "MODEL_CARD.md", "bundle.json"])
+@pytest.mark.parametrize(
+    "name", ["model.onnx", "tokenizer.json", "golden.npz", "golden.mp4", "MODEL_CARD.md", "bundle.json"]
+)
 def test_a_tampered_bundle_is_refused_by_name(exported: Path, tmp_path: Path, name: str) -> None:
     shutil.copytree(exported / "baseline", tmp_path / "b")
     path = tmp_path / "b" / name
@@ -218,18 +227,6 @@ def test_what_was_trained_is_served(finished: Finished, exported: Path, tmp_path
     for name, decision in expected.items():
         assert verdict["tasks"][name]["scores"] == pytest.approx(decision.scores, abs=1e-4)
         assert verdict["tasks"][name]["threshold"] == pytest.approx(decision.threshold)
-
-
-def test_an_export_replaces_a_bundle_and_nothing_else(finished: Finished, exported: Path, tmp_path: Path) -> None:
-    home = finished.out / finished.plan.trials[0].name / "ce"
-    request = BundleRequest("tiny-baseline", "0.2.0", notes(finished.manifest))
-    (tmp_path / "mine").mkdir()
-    (tmp_path / "mine" / "thesis.txt").write_text("keep")
-    with pytest.raises(ExportError, match=r"thesis\.txt"):
-        write_bundle(home, finished.out / "tokenizer.json", tmp_path / "mine", request)
-    assert (tmp_path / "mine" / "thesis.txt").read_text() == "keep"
-    shutil.copytree(exported / "baseline", tmp_path / "old")
-    assert write_bundle(home, finished.out / "tokenizer.json", tmp_path / "old", request).manifest.version == "0.2.0"
 
 
 def test_a_first_try_that_trained_nothing_does_not_bar_the_folder(finished: Finished, tmp_path: Path) -> None:

@@ -11,9 +11,9 @@ import yaml
 from typer.testing import CliRunner
 
 from training.__main__ import app
-from training.checkpoint import read_card
 from training.config import RunConfig
-from training.synthetic import generate
+from training.data.synthetic import generate
+from training.fitting.checkpoint import read_card
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 

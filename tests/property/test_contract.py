@@ -35,7 +35,7 @@ TEMPERATURES = st.floats(0.05, 20)
 )
 def test_sampling_stays_in_bounds_and_in_order(times: list[float], tail: float, frames: int, sampling: str) -> None:
     end_s = times[-1] + tail
-    targets = target_times(times[0], end_s, frames, sampling)  # type: ignore[arg-type]
+    targets = target_times(times[0], end_s, InputSpec(frames=frames, sampling=sampling))  # type: ignore[arg-type]
     assert len(targets) == frames
     assert times[0] <= targets[0]
     assert targets[-1] < end_s

@@ -13,9 +13,9 @@ from tests.unit.training.distillation.rows import task_rows, with_class_means
 from training.config import DistillationConfig
 from training.distillation.confidence import CONFIDENCES
 from training.distillation.registry import METHODS
-from training.distillation.shaping import confidence_weights
+from training.distillation.row_weights import confidence_weights
 from training.distillation.task_batch import FeaturePair, TaskBatch
-from training.distillation.weighting import WEIGHTINGS, mean_one
+from training.distillation.weighted_losses import WEIGHTINGS, mean_one
 
 BATCHES = st.builds(
     task_rows,

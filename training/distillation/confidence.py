@@ -1,8 +1,8 @@
-"""Confidence of a frozen teacher in each row, c_i in [0, 1] (method note 1.5).
+"""Confidence of a frozen teacher in each row, c_i in [0, 1] (method.md 1.5).
 
-The teacher's logits are divided by its own calibration temperature, not by the distillation temperature T: an
-over-confident teacher would otherwise weigh every row alike. In a multilabel task every label has its own confidence,
-that of a binary task.
+The teacher's logits are divided by its own calibration temperature, not by the distillation temperature T: with an
+over-confident teacher all weights would otherwise be nearly equal. In a multilabel task every label has its own
+confidence, that of a binary task.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ ConfidenceFunction = Callable[[Tensor, Tensor, TaskKind], Tensor]
 
 
 def true_prob(calibrated_NK: Tensor, targets: Tensor, kind: TaskKind) -> Tensor:
-    """c_i = p_t[y_i] (method note 1.5): what the teacher gives the true label. A wrong teacher silences itself."""
+    """c_i = p_t[y_i] (method.md 1.5): the teacher's probability of the true label; low where it is wrong."""
     if kind is TaskKind.MULTICLASS:
         return torch.softmax(calibrated_NK, dim=1).gather(1, targets[:, None])[:, 0]
     logits = calibrated_NK[:, 0] if kind is TaskKind.BINARY else calibrated_NK
@@ -29,31 +29,31 @@ def true_prob(calibrated_NK: Tensor, targets: Tensor, kind: TaskKind) -> Tensor:
 
 
 def max_prob(calibrated_NK: Tensor, targets: Tensor, kind: TaskKind) -> Tensor:
-    """c_i = max_k p_t[k] (method note 1.5; CWTM, arXiv:1805.04770). Knows no label: trusts confident mistakes."""
+    """c_i = max_k p_t[k] (method.md 1.5; CWTM, arXiv:1805.04770). Reads no label: a confident mistake counts fully."""
     return log_probabilities(calibrated_NK, kind).amax(dim=-1).exp()
 
 
 def max_prob_norm(calibrated_NK: Tensor, targets: Tensor, kind: TaskKind) -> Tensor:
-    """c_i = (max_k p_t[k] - 1/K) / (1 - 1/K) (method note 1.5): 0 at the uniform distribution; binary |2p - 1|."""
+    """c_i = (max_k p_t[k] - 1/K) / (1 - 1/K) (method.md 1.5): 0 at the uniform distribution; binary |2p - 1|."""
     log_p = log_probabilities(calibrated_NK, kind)
     classes = log_p.shape[-1]
     return ((log_p.amax(dim=-1).exp() - 1 / classes) / (1 - 1 / classes)).clamp(0, 1)
 
 
 def entropy_confidence(calibrated_NK: Tensor, targets: Tensor, kind: TaskKind) -> Tensor:
-    """c_i = 1 - H(p_t) / log K (method note 1.5). Knows no label."""
+    """c_i = 1 - H(p_t) / log K (method.md 1.5). Reads no label."""
     log_p = log_probabilities(calibrated_NK, kind)
     return (1 - entropy(log_p) / math.log(log_p.shape[-1])).clamp(0, 1)
 
 
 def correct(calibrated_NK: Tensor, targets: Tensor, kind: TaskKind) -> Tensor:
-    """c_i = 1[argmax_k p_t[k] = y_i] (method note 1.5): a hard gate."""
+    """c_i = 1[argmax_k p_t[k] = y_i] (method.md 1.5): a hard gate."""
     log_p = log_probabilities(calibrated_NK, kind)
     return (log_p.argmax(dim=-1) == class_index(targets, kind)).to(log_p.dtype)
 
 
 def margin(calibrated_NK: Tensor, targets: Tensor, kind: TaskKind) -> Tensor:
-    """c_i = max(0, p_t[y_i] - max_{k != y_i} p_t[k]) (method note 1.5)."""
+    """c_i = max(0, p_t[y_i] - max_{k != y_i} p_t[k]) (method.md 1.5)."""
     p = log_probabilities(calibrated_NK, kind).exp()
     index = class_index(targets, kind)[..., None]
     others = p.scatter(-1, index, -1.0).amax(dim=-1)
@@ -61,7 +61,7 @@ def margin(calibrated_NK: Tensor, targets: Tensor, kind: TaskKind) -> Tensor:
 
 
 def uniform(calibrated_NK: Tensor, targets: Tensor, kind: TaskKind) -> Tensor:
-    """c_i = 1: every row alike, which is PFD. The control of every other confidence."""
+    """c_i = 1: the same weight for every row, which is PFD. The control for every other confidence."""
     return torch.ones_like(true_prob(calibrated_NK, targets, kind))
 
 

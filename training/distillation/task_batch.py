@@ -1,4 +1,4 @@
-"""What a method reads: one task's rows of a batch, and where in the training they stand."""
+"""What a method reads: one task's labelled rows of a batch, and the step of the training."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from contract.decision import TaskKind
+from training.distillation.task_losses import class_index, cross_entropy
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,9 +21,11 @@ class TrainingContext:
         step: optimiser steps done before this batch, counted over all epochs.
         total_steps: of the whole training.
         class_means: mean shaped confidence of each class over all labelled training rows, as
-            ``shaping.class_means`` lays it out; None where ``per_class_norm`` is off.
-        teacher_advantage: of the task's teacher, over all labelled training rows (``advantage``); None where the
-            method reads no soft targets.
+            ``row_weights.class_means`` lays it out; None where ``per_class_norm`` is off.
+        teacher_advantage: of the task's teacher, over all labelled training rows; None where the method reads no soft
+            targets.
+        label_weights: weight of each class in the label loss, laid out as ``class_means``; None where all weigh
+            the same.
     """
 
     seed: int = 0
@@ -31,15 +34,16 @@ class TrainingContext:
     total_steps: int = 1
     class_means: Tensor | None = None
     teacher_advantage: float | None = None
+    label_weights: Tensor | None = None
 
     def generator(self) -> torch.Generator:
-        """A fresh generator of this seed and step: what it draws leaves the global generator where it was."""
+        """A fresh generator for this seed and step; the global generator is not used."""
         return torch.Generator().manual_seed(self.seed * 1_000_003 + self.step)
 
 
 @dataclass(frozen=True, eq=False)
 class PrivilegedPrediction:
-    """What the student's auxiliary outputs say of the privileged features, and what those are.
+    """The student's predictions of the privileged features, and their true values.
 
     Attributes:
         predicted_NF: by the student, in standard deviations.
@@ -54,7 +58,7 @@ class PrivilegedPrediction:
 
 @dataclass(frozen=True, eq=False)
 class FeaturePair:
-    """What student and teacher represent of the same rows, and what the last layers of their heads make of it.
+    """Features of student and teacher on the same rows, and the outputs of their classifiers on them.
 
     Attributes:
         student_anchor_NK: (N, K), W_s^T n(E1 f_s): the student's last layer on its projected, normalised feature.
@@ -106,3 +110,25 @@ class TaskBatch:
         if self.teacher_NK is None:
             raise ValueError("this method distils, but the batch holds no soft targets")
         return self.teacher_NK.detach()
+
+
+def label_losses(batch: TaskBatch) -> Tensor:
+    """CE_i of the shape of ``cross_entropy``, times its class's weight where classes are balanced."""
+    losses_N = cross_entropy(batch.logits_NK, batch.targets, batch.kind)
+    weights = batch.context.label_weights
+    return losses_N if weights is None else losses_N * of_each_row(weights, batch.targets, batch.kind)
+
+
+def of_each_row(values: Tensor, targets: Tensor, kind: TaskKind) -> Tensor:
+    """What ``values`` hold of each row's class; of the shape of ``cross_entropy``.
+
+    Args:
+        values: (2,), (K,) or, multilabel, (K, 2).
+        targets: of the rows.
+        kind: of the task.
+    """
+    index = class_index(targets, kind)
+    values = values.to(index.device)
+    if kind is TaskKind.MULTILABEL:
+        return values.expand(len(index), -1, -1).gather(-1, index[..., None])[..., 0]
+    return values[index]

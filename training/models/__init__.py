@@ -1,7 +1,5 @@
-"""X-VLM (student, baseline) and DF-X-VLM (teacher). Pure modules: no files, no configuration reading.
+"""X-VLM (student, baseline) and DF-X-VLM (teacher) as pure modules; ``weights`` fills them with others' weights.
 
-Shape suffixes used throughout:
-
-    B batch   T frames   H, W pixels   C colour channels   P patches of a frame   V vision tokens
-    L text tokens   D hidden width   G privileged groups   F features of a group   K logits of a task
+In: a configuration. Out: modules that map frames, tokens and, for a teacher, privileged features to logits.
+Imports ``training.data`` for what a teacher must know of its privileged features, nothing above.
 """

@@ -1,4 +1,4 @@
-"""What is trained beside a student, in the same steps, and thrown away when it is done."""
+"""Modules trained in the same steps as a student and discarded afterwards."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from training.models.df_xvlm import DFXVLM
+from training.models.moment_xvlm import MomentXVLM
 from training.models.xvlm import XVLM, classification_head
 
 TEACHER_PREFIX = "teacher/"
@@ -22,9 +23,9 @@ Privileged = Mapping[str, tuple[Tensor, Tensor]]
 
 
 class JointPair(nn.Module):
-    """A student and a DF-X-VLM teacher over the same rows (method note 2.1). They share no weights."""
+    """A student and a DF-X-VLM teacher over the same rows (method.md 2.1). They share no weights."""
 
-    def __init__(self, student: XVLM, teacher: DFXVLM) -> None:
+    def __init__(self, student: XVLM | MomentXVLM, teacher: DFXVLM) -> None:
         super().__init__()
         self.student = student
         self.teacher = teacher
@@ -37,9 +38,9 @@ class JointPair(nn.Module):
 
 
 class PrivilegedPredictor(nn.Module):
-    """A student with a linear output for each privileged feature (method note 4). It reads none of them."""
+    """A student with a linear output for each privileged feature (method.md 4). It reads none of them."""
 
-    def __init__(self, student: XVLM, groups: Mapping[str, int], width: int) -> None:
+    def __init__(self, student: XVLM | MomentXVLM, groups: Mapping[str, int], width: int) -> None:
         """Args: ``groups`` is group name -> number of features F, ``width`` that of what the heads read."""
         super().__init__()
         self.student = student
@@ -47,22 +48,27 @@ class PrivilegedPredictor(nn.Module):
 
     def forward(self, **inputs: Tensor) -> dict[str, Tensor]:
         """Task name -> (B, K) logits, and ``privileged/<group>`` -> (B, F) predictions. Arguments as ``XVLM``."""
-        represented_BD = self.student.encode(**inputs)
-        predicted = {PREDICTION_PREFIX + name: head(represented_BD) for name, head in self.predictors.items()}
-        return dict(self.student.classify(represented_BD)) | predicted
+        represented = self.student.encode(**inputs)
+        summary_BD = summary(represented)
+        predicted = {PREDICTION_PREFIX + name: head(summary_BD) for name, head in self.predictors.items()}
+        return dict(self.student.logits(represented, **inputs)) | predicted
 
 
 class FeatureProjector(nn.Module):
-    """A student with projections of what it represents, and the frozen last layers of its teacher's heads.
+    """A student with projections of its features, and the frozen last layers of its teacher's heads.
 
-    The projections are PCKD's (arXiv:2410.14143, method note 4): for each task, linear maps E1 and E2 to the widths
+    The projections are PCKD's (arXiv:2410.14143, method.md 4): for each task, linear maps E1 and E2 to the widths
     that the last layers of the student's and of the teacher's head read, and one MLP to the teacher's representation.
     The MLP is a head's (Linear, LayerNorm, GELU, Linear); the source's is wider and normalises over the batch, which
     the small batches here, of clips or of texts alone, would not bear.
     """
 
     def __init__(
-        self, student: XVLM, teacher_classifiers: Mapping[str, Tensor], student_width: int, teacher_width: int
+        self,
+        student: XVLM | MomentXVLM,
+        teacher_classifiers: Mapping[str, Tensor],
+        student_width: int,
+        teacher_width: int,
     ) -> None:
         """Args: the teacher's ``classifiers()``, and the widths D_s and D_t of what the heads read."""
         super().__init__()
@@ -78,8 +84,9 @@ class FeatureProjector(nn.Module):
 
         Every output is (B, C), so that a batch can be put together from shares of it.
         """
-        represented_BD = self.student.encode(**inputs)
-        outputs = dict(self.student.classify(represented_BD)) | {ALIGNED: self.align(represented_BD)}
+        represented = self.student.encode(**inputs)
+        represented_BD = summary(represented)
+        outputs = dict(self.student.logits(represented, **inputs)) | {ALIGNED: self.align(represented_BD)}
         for name, classifier_KE in self.student.classifiers().items():
             teachers_KE = self.teacher_layers[name].values
             outputs[STUDENT_ANCHOR_PREFIX + name] = anchors(self.to_student[name](represented_BD), classifier_KE)
@@ -87,6 +94,11 @@ class FeatureProjector(nn.Module):
             gap = classifier_gap(classifier_KE, teachers_KE)
             outputs[CLASSIFIER_GAP_PREFIX + name] = gap.expand(len(represented_BD), 1)
         return outputs
+
+
+def summary(represented: Tensor) -> Tensor:
+    """(B, D) of what ``encode`` returned: itself, or the mean over its R readings (B, R, D)."""
+    return represented if represented.ndim == 2 else represented.mean(dim=1)
 
 
 def anchors(projected_BE: Tensor, classifier_KE: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""The teachers that read privileged dense features: DF-X-VLM, and one that reads nothing else. Never exported."""
+"""The teachers that read privileged dense features: DF-X-VLM, and one that reads only those. Never exported."""
 
 from __future__ import annotations
 
@@ -9,8 +9,16 @@ from torch import Tensor, nn
 
 from contract.decision import TaskSpec
 from contract.input_spec import InputSpec
-from training.config import ModelConfig, TeacherConfig
+from training.config import ModelConfig, MomentVisionConfig, TeacherConfig
+from training.models.moment_xvlm import MomentXVLM
 from training.models.xvlm import XVLM, classification_head
+
+
+def build_xvlm(config: ModelConfig, spec: InputSpec, tasks: Sequence[TaskSpec]) -> XVLM | MomentXVLM:
+    """A fresh X-VLM: over moments where the vision encoder is a pretrained backbone, else over Swin's patches."""
+    if isinstance(config.vision, MomentVisionConfig):
+        return MomentXVLM(config, spec, tasks)
+    return XVLM(config, spec, tasks)
 
 
 class PrivilegedEncoder(nn.Module):
@@ -33,7 +41,7 @@ class PrivilegedEncoder(nn.Module):
 
 
 class DFXVLM(nn.Module):
-    """X-VLM plus privileged groups, fused in one of four ways (method note 1.7).
+    """X-VLM plus privileged groups, fused in one of four ways (method.md 1.7).
 
     gated_residual   each group's embedding is added to [CLS] through a gate of both
     tokens           each group is a token that [CLS] attends to
@@ -51,7 +59,9 @@ class DFXVLM(nn.Module):
     ) -> None:
         """Args: ``groups`` is group name -> number of features F."""
         super().__init__()
-        self.xvlm = XVLM(config, spec, tasks)
+        self.xvlm = build_xvlm(config, spec, tasks)
+        if teacher.fusion == "tokens" and isinstance(self.xvlm, MomentXVLM) and self.xvlm.moment_tasks:
+            raise ValueError("teacher.fusion tokens reaches no task that reads moments: choose another")
         self.fusion = teacher.fusion
         hidden = config.text.hidden_size
         width = config.vision.width if teacher.fusion == "tokens" else hidden
@@ -65,21 +75,17 @@ class DFXVLM(nn.Module):
             for film in self.films.values():
                 nn.init.zeros_(film.weight)
 
-    def encode(
-        self,
-        frames: Tensor,
-        input_ids: Tensor,
-        attention_mask: Tensor,
-        video_present: Tensor,
-        text_present: Tensor,
-        privileged: Mapping[str, tuple[Tensor, Tensor]],
-    ) -> Tensor:
-        """fused_BD (B, D): what the heads read. Arguments as in ``forward``."""
+    def encode(self, privileged: Mapping[str, tuple[Tensor, Tensor]], **inputs: Tensor) -> Tensor:
+        """(B, D), or (B, R, D) of R readings: what the heads read. Arguments as in ``forward``."""
         embeddings = {name: encoder(*privileged[name]) for name, encoder in self.encoders.items()}
-        inputs = (frames, input_ids, attention_mask, video_present, text_present)
         if self.fusion == "tokens":
-            return self.xvlm.encode(*inputs, extra_tokens_BGD=torch.stack([*embeddings.values()], dim=1))
-        return self._fused(self.xvlm.encode(*inputs), embeddings)
+            return self.xvlm.encode(**inputs, extra_tokens_BGD=torch.stack([*embeddings.values()], dim=1))
+        represented = self.xvlm.encode(**inputs)
+        if represented.ndim == 2:
+            return self._fused(represented, embeddings)
+        readings = represented.shape[1]
+        spread = {name: value.repeat_interleave(readings, dim=0) for name, value in embeddings.items()}
+        return self._fused(represented.flatten(0, 1), spread).unflatten(0, (-1, readings))
 
     def _fused(self, represented_BD: Tensor, embeddings: Mapping[str, Tensor]) -> Tensor:
         """(B, D) of [CLS] and the groups' embeddings (B, D); a group that is absent embeds as zeros."""
@@ -102,7 +108,7 @@ class DFXVLM(nn.Module):
             privileged: group -> (values (B, F), presence (B, F)).
             inputs: as ``XVLM``.
         """
-        return self.xvlm.classify(self.encode(**inputs, privileged=privileged))
+        return self.xvlm.logits(self.encode(privileged, **inputs), **inputs)
 
     def classifiers(self) -> dict[str, Tensor]:
         """As ``XVLM``."""

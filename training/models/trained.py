@@ -1,4 +1,4 @@
-"""The model in the shape in which it is trained: one ``forward`` for all, and no output that the loss does not read."""
+"""The model as it is trained: one ``forward`` for all roles, without outputs that the loss does not read."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ from transformers.models.bert.modeling_bert import BertLayer
 
 from training.config import VisionConfig
 
-# CLIP's statistics, which X-VLM uses with every backbone (method note 3.1), on the 0..255 scale.
+# CLIP's statistics, which X-VLM uses with every backbone (method.md 3.1), on the 0..255 scale.
 _MEAN = (0.48145466 * 255, 0.4578275 * 255, 0.40821073 * 255)
 _STD = (0.26862954 * 255, 0.26130258 * 255, 0.27577711 * 255)
 

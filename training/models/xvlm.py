@@ -9,14 +9,14 @@ from torch import Tensor, nn
 
 from contract.decision import TaskSpec
 from contract.input_spec import InputSpec
-from training.config import ModelConfig
+from training.config import ModelConfig, VisionConfig
 from training.models.cross_encoder import CrossEncoder
 from training.models.text_encoder import TextEncoder, attention_bias
 from training.models.vision_encoder import VisionEncoder
 
 
 def classification_head(width: int, outputs: int) -> nn.Sequential:
-    """Linear, LayerNorm, GELU, Linear: the head of X-VLM's classifiers (method note 3.2)."""
+    """Linear, LayerNorm, GELU, Linear: the head of X-VLM's classifiers (method.md 3.2)."""
     return nn.Sequential(nn.Linear(width, 2 * width), nn.LayerNorm(2 * width), nn.GELU(), nn.Linear(2 * width, outputs))
 
 
@@ -31,6 +31,7 @@ class XVLM(nn.Module):
     def __init__(self, config: ModelConfig, spec: InputSpec, tasks: Sequence[TaskSpec]) -> None:
         super().__init__()
         hidden = config.text.hidden_size
+        assert isinstance(config.vision, VisionConfig)
         self.vision_encoder = VisionEncoder(config.vision, spec.frames, spec.frame_size)
         self.text_encoder = TextEncoder(config.text)
         self.cross_encoder = CrossEncoder(config.text, config.vision.width)
@@ -41,7 +42,7 @@ class XVLM(nn.Module):
         self.task_names = tuple(t.name for t in tasks)
         self.vision_tokens = 1 + spec.frames + config.vision.patches(spec.frame_size)
         for module in (self.pooled_projection, self.heads, self.text_encoder, self.cross_encoder):
-            module.apply(_initialise)
+            module.apply(initialise)
         nn.init.trunc_normal_(self.no_video, std=0.02)
         nn.init.trunc_normal_(self.no_text, std=0.02)
 
@@ -89,6 +90,10 @@ class XVLM(nn.Module):
         represented_BD = self.encode(frames, input_ids, attention_mask, video_present, text_present)
         return self.classify(represented_BD)
 
+    def logits(self, represented_BD: Tensor, **inputs: Tensor) -> dict[str, Tensor]:
+        """As ``classify``: nothing but what ``encode`` returned is read."""
+        return self.classify(represented_BD)
+
     def classify(self, represented_BD: Tensor) -> dict[str, Tensor]:
         """Task name -> (B, K) logits of what ``encode`` returned."""
         return {name: self.heads[name](represented_BD) for name in self.task_names}
@@ -105,7 +110,7 @@ class XVLM(nn.Module):
         return torch.where(video_present[:, None, None], self.vision_encoder(frames), no_video_BVD)
 
 
-def _initialise(module: nn.Module) -> None:
+def initialise(module: nn.Module) -> None:
     """BERT's initialisation for the layers that the library did not initialise as part of a model."""
     if isinstance(module, nn.Linear | nn.Embedding):
         nn.init.normal_(module.weight, std=0.02)

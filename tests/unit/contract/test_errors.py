@@ -47,6 +47,19 @@ def _pictures_of_garbage(path: Path) -> Path:
     return path
 
 
+def _hls_of_a_local_file(path: Path) -> Path:
+    """A playlist that FFmpeg would follow, were its format let in."""
+    named = write_numbered(path.with_name("private.ts"))
+    path.write_text(f"#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXTINF:1.2,\nfile://{named}\n#EXT-X-ENDLIST\n")
+    return path
+
+
+def _ffconcat_of_a_local_file(path: Path) -> Path:
+    named = write_numbered(path.with_name("private.mp4"))
+    path.write_text(f"ffconcat version 1.0\nfile {named.name}\n")
+    return path
+
+
 def _cut_after_index(path: Path) -> Path:
     return cut(write_numbered(path, 60, container_options={"movflags": "faststart"}), 0.6)
 
@@ -58,7 +71,8 @@ def _cut(path: Path) -> Path:
 MEDIA: dict[str, tuple[str, Callable[[Path], object], DecodeLimits, str]] = {
     "zero_bytes": ("a.mp4", _bytes(b""), DecodeLimits(), "empty_video"),
     "text": ("a.mp4", _bytes(b"this is not a video\n" * 200), DecodeLimits(), "unsupported_media"),
-    "playlist": ("a.m3u8", _bytes(b"#EXTM3U\n#EXTINF:9,\nfile:///etc/passwd\n"), DecodeLimits(), "unsupported_media"),
+    "hls_of_a_local_file": ("a.m3u8", _hls_of_a_local_file, DecodeLimits(), "unsupported_media"),
+    "ffconcat_of_a_local_file": ("a.mp4", _ffconcat_of_a_local_file, DecodeLimits(), "unsupported_media"),
     "audio_only": ("a.mp4", write_audio_only, DecodeLimits(), "no_video_stream"),
     "no_pictures": ("a.avi", write_clip_without_frames, DecodeLimits(), "no_frames"),
     "index_cut_off": ("a.mp4", _cut, DecodeLimits(), "corrupt_video"),

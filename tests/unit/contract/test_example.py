@@ -61,6 +61,17 @@ def test_types_and_shapes_are_the_graphs(examples: list[ModelInputs], tokenizer:
     assert set(INPUT_NAMES) == FRAME_INPUTS | TEXT_INPUTS
 
 
+def test_a_text_may_be_just_as_long_as_the_padding(examples: list[ModelInputs], tokenizer: TextTokenizer) -> None:
+    longest = max(len(example.text.input_ids) for example in examples)
+    assert collate(examples, tokenizer.pad_id, pad_to=longest)["input_ids"].shape == (3, longest)
+
+
+def test_padding_is_what_the_tokenizer_calls_padding(examples: list[ModelInputs]) -> None:
+    (row,) = collate(examples[1:2], pad_id=17, pad_to=20)["input_ids"]
+    length = len(examples[1].text.input_ids)
+    assert row.tolist() == [*examples[1].text.input_ids.tolist(), *[17] * (20 - length)]
+
+
 def test_a_missing_video_is_zeros_without_times(examples: list[ModelInputs]) -> None:
     assert not examples[2].frames.any()
     assert examples[2].frame_times_ms == ()

@@ -9,11 +9,12 @@ from fractions import Fraction
 from pathlib import Path
 from types import SimpleNamespace
 
+import av
 import numpy as np
 import pytest
 
 from contract.errors import CorruptMedia, DecodeBudget, FrameTooLarge, InputError, UnsupportedMedia
-from contract.input_spec import InputSpec
+from contract.input_spec import BurstSpec, InputSpec
 from contract.video import Backend, DecodeLimits, Frames, VideoProbe, decode
 from contract.video.probe import PacketIndex
 from contract.video.pyav_backend import plan_segments, resize
@@ -24,7 +25,9 @@ from tests.unit.contract.clips import (
     raw_h264,
     read_number,
     sequential,
+    without_slices,
     wrapped_h264,
+    write_damaged_ts,
     write_numbered,
 )
 
@@ -122,6 +125,21 @@ def test_a_window_samples_its_own_span_only(tmp_path: Path) -> None:
     assert numbers(frames) == list(range(20, 28))
 
 
+@pytest.mark.parametrize("backend", list(Backend))
+@pytest.mark.parametrize("pictures", [8, 100])
+def test_bursts_come_out_burst_after_burst_also_where_they_overlap(
+    tmp_path: Path, pictures: int, backend: Backend
+) -> None:
+    if backend is Backend.DECORD:
+        pytest.importorskip("decord")
+    burst = BurstSpec(moments=4, pictures=3, step_ms=80)
+    spec = InputSpec(frames=12, frame_size=64, sampling="bursts", burst=burst)
+    frames = decode(write_numbered(tmp_path / "clip.mp4", pictures=pictures), spec, DecodeLimits(backend=backend))
+    assert numbers(frames) == due(frames, spec)
+    assert [round(time_ms / 40) for time_ms in frames.times_ms] == numbers(frames)
+    assert (sorted(frames.times_ms) != list(frames.times_ms)) == (pictures == 8)
+
+
 @pytest.mark.parametrize("window", [(5000.0, 6000.0), (300.0, 300.0), (-1.0, 100.0), (float("nan"), 100.0)])
 def test_an_empty_window_is_the_callers_fault(tmp_path: Path, window: tuple[float, float]) -> None:
     clip = write_numbered(tmp_path / "a.mp4", 10)
@@ -180,9 +198,39 @@ def test_the_budget_holds_against_the_bitstream_too(tmp_path: Path) -> None:
         decode(path, SPEC, DecodeLimits(max_decode_pixels=2_000_000))
 
 
+def test_the_budget_counts_packets_that_give_no_picture(tmp_path: Path) -> None:
+    # Nine of ten large pictures do not decode, but the decoder goes through 1280x720 pixels for each of them.
+    large = without_slices(raw_h264(10, (1280, 720), first=10, gop=10), 1, 9)
+    path = wrapped_h264(tmp_path / "a.mkv", raw_h264(10, (128, 64)) + large)
+    with pytest.raises(DecodeBudget):
+        decode(path, SPEC, DecodeLimits(max_decode_pixels=5_000_000))
+
+
 def test_a_size_that_changes_within_the_limits_is_read(tmp_path: Path) -> None:
     path = wrapped_h264(tmp_path / "a.mkv", raw_h264(10, (128, 64)) + raw_h264(10, (256, 128), first=10))
     assert numbers(decode(path, InputSpec(frames=4, frame_size=64), PYAV)) == [2, 7, 12, 17]
+
+
+def test_a_picture_that_the_decoder_marks_as_damaged_is_not_the_answer(tmp_path: Path) -> None:
+    clip = write_damaged_ts(tmp_path / "a.ts", damaged=10)
+    alone = InputSpec(frames=1, frame_size=64)
+    # Neither picked nor met when reading on: the picture before it is what was last seen whole.
+    assert decode(clip, alone, PYAV, window_ms=(400.0, 440.0)).times_ms == (360.0,)
+    assert decode(clip, alone, PYAV, window_ms=(440.0, 480.0)).times_ms == (440.0,)
+
+
+def test_a_picture_that_decodes_after_a_long_gap_does_not_stand_for_the_clip(tmp_path: Path) -> None:
+    options = {"lag-in-frames": "0", "auto-alt-ref": "0", "b": "2M"}
+    clip = write_numbered(tmp_path / "a.webm", 20, codec="libvpx-vp9", gop=20, b_frames=0, options=options)
+    with av.open(str(clip)) as container:
+        packets = [bytes(packet) for packet in container.demux(video=0) if packet.size]
+    data = clip.read_bytes()
+    for packet in packets[4:18]:
+        data = data.replace(packet, b"\xff" * len(packet))
+    clip.write_bytes(data)
+    # The last picture does decode, from references that are fifteen pictures old.
+    with pytest.raises(CorruptMedia):
+        decode(clip, InputSpec(frames=1, frame_size=64), PYAV, window_ms=(760.0, 800.0))
 
 
 @pytest.mark.parametrize("share", [0.3, 0.9])
@@ -230,7 +278,7 @@ _SURVEY = """
 import sys
 from pathlib import Path
 from contract.errors import InputError
-from contract.input_spec import InputSpec
+from contract.input_spec import BurstSpec, InputSpec
 from contract.video import DecodeLimits, decode
 spec = InputSpec(frames=4, frame_size=32)
 for line in sys.stdin:

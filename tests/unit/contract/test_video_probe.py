@@ -7,10 +7,22 @@ from pathlib import Path
 
 import pytest
 
-from contract.errors import CorruptMedia, TruncatedMedia, UnsupportedMedia, VideoTooLong
+from contract.errors import CorruptMedia, NoVideoStream, TruncatedMedia, UnsupportedMedia, VideoTooLong
 from contract.video import DecodeLimits, probe
 from contract.video.envelope import missing_share
-from tests.unit.contract.clips import cut, edit_box, write_numbered
+from contract.video.probe import open_container
+from tests.unit.contract.clips import (
+    HEIGHT,
+    WIDTH,
+    cut,
+    edit_box,
+    raw_h264,
+    wrapped_h264,
+    write_damaged_ts,
+    write_encrypted_matroska,
+    write_numbered,
+    write_song_with_cover,
+)
 
 LIMITS = DecodeLimits()
 
@@ -85,6 +97,45 @@ def test_an_encrypted_clip_is_named_as_such(tmp_path: Path) -> None:
     clip = write_numbered(tmp_path / "a.mp4", 12, container_options=keys)
     with pytest.raises(UnsupportedMedia, match="encrypted"):
         probe(clip, LIMITS)
+
+
+def test_a_matroska_track_with_a_key_is_named_as_encrypted(tmp_path: Path) -> None:
+    with pytest.raises(UnsupportedMedia, match="encrypted"):
+        probe(write_encrypted_matroska(tmp_path / "a.mkv"), LIMITS)
+
+
+def test_cover_art_is_no_video(tmp_path: Path) -> None:
+    song = write_song_with_cover(tmp_path / "a.mp4")
+    with open_container(song) as container:
+        assert [stream.codec_context.name for stream in container.streams.video] == ["mjpeg"]
+    with pytest.raises(NoVideoStream):
+        probe(song, LIMITS)
+
+
+def test_a_container_is_closed_when_its_reader_is_done(tmp_path: Path) -> None:
+    with open_container(write_numbered(tmp_path / "a.mp4", 3)) as container:
+        assert container.streams.video[0].frames == 3
+    with pytest.raises(AssertionError, match="not open"):
+        list(container.demux())
+
+
+def test_a_damaged_packet_in_mid_stream_keeps_its_place(tmp_path: Path) -> None:
+    whole = probe(write_numbered(tmp_path / "a.ts", 30, gop=1, b_frames=0, codec="mpeg2video"), LIMITS)
+    found = probe(write_damaged_ts(tmp_path / "b.ts", damaged=10), LIMITS)
+    assert found.packets == whole.packets == 30
+    assert found.times_s == pytest.approx(whole.times_s)
+
+
+def test_a_damaged_packet_at_the_start_is_left_out(tmp_path: Path) -> None:
+    # FFmpeg marks the packet that it was gathering when it met the gap: here the first.
+    found = probe(write_damaged_ts(tmp_path / "a.ts", damaged=1), LIMITS)
+    assert (found.packets, found.times_s[0]) == (29, 0.0)
+
+
+@pytest.mark.parametrize("last_ms", [40, 500])
+def test_a_clip_lasts_until_its_last_picture_was_shown(tmp_path: Path, last_ms: int) -> None:
+    clip = wrapped_h264(tmp_path / "a.mp4", raw_h264(10, (WIDTH, HEIGHT)), last_ms=last_ms)
+    assert probe(clip, LIMITS).end_s == pytest.approx((9 * 40 + last_ms) / 1000)
 
 
 def test_an_index_that_names_the_same_bytes_again_and_again_is_refused(tmp_path: Path) -> None:

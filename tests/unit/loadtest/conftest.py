@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from loadtest.corpus import Corpus, Recipe, build_corpus, load_corpus
+from loadtest.traffic.corpus import Corpus, Recipe, build_corpus, load_corpus
 
 TINY = Recipe(sizes=((96, 64),), seconds=(0.4,))
 

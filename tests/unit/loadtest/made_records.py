@@ -5,10 +5,9 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 
-from loadtest.arrivals import arrivals
-from loadtest.run_file import Record
-from loadtest.samples import Beat, Outcome, Sample
+from loadtest.measurement.samples import Beat, Outcome, Record, Sample
 from loadtest.shapes import Plan, make_plan
+from loadtest.traffic.arrivals import arrivals
 
 STEPS = make_plan("steps", per_s=40, seconds=30)
 

@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from loadtest.__main__ import main
-from loadtest.corpus import Corpus, load_corpus
-from loadtest.probe import ProbeError, closed_loop_rate, find_ids, wait_until_ready
-from loadtest.run import free_port, is_loopback
+from loadtest.run import is_loopback
+from loadtest.target.probe import ProbeError, closed_loop_rate, find_ids, wait_until_ready
+from loadtest.traffic.corpus import Corpus, load_corpus
+from tests.free_port import free_port
 from tests.stub_service import stub_service
 
 
@@ -40,6 +41,12 @@ def test_it_waits_for_what_it_tests() -> None:
             wait_until_ready([f"{stub.url}/readyz", f"{stub.url}/nowhere"], 0.1, every_s=0.05)
     with pytest.raises(ProbeError, match="not ready"):
         wait_until_ready([f"http://127.0.0.1:{free_port()}/readyz"], 0.1, every_s=0.05)
+
+
+def test_no_proxy_of_the_environment_comes_between(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{free_port()}")
+    with stub_service() as stub:
+        wait_until_ready([f"{stub.url}/readyz"], 0.5, every_s=0.05)
 
 
 def test_the_corpus_command_writes_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
-
 import pytest
+from pydantic import TypeAdapter
 
 from loadtest.shapes import MAX_PER_S, MAX_TOTAL_S, SHAPES, Plan, make_plan
 
@@ -16,7 +15,7 @@ def test_a_plan_takes_the_seconds_it_was_given(shape: str) -> None:
     assert made.stage_at(0) == 0
     assert made.stage_at(1e9) == len(made.stages) - 1
     assert all(stage.seconds > 0 and stage.per_s > 0 for stage in made.stages)
-    assert Plan.from_json(json.loads(json.dumps(made.to_json()))) == made
+    assert TypeAdapter(Plan).validate_json(TypeAdapter(Plan).dump_json(made)) == made
 
 
 def test_what_each_shape_does() -> None:
@@ -54,3 +53,17 @@ def test_stages_follow_each_other() -> None:
     made = make_plan("spike", per_s=10, seconds=50)
     assert made.starts() == [0, 20, 30]
     assert [made.stage_at(at) for at in (19.9, 20, 29.9, 30)] == [0, 1, 1, 2]
+
+
+def test_a_longer_stage_moves_those_after_it() -> None:
+    made = make_plan("spike", per_s=10, seconds=50)
+    longer = made.extended(1, 5)
+    assert longer.starts() == [0, 20, 35]
+    assert [longer.ends_at(index) for index in range(3)] == [20, 35, 55]
+    assert (made.total_s, longer.total_s) == (50, 55)
+
+
+def test_only_the_search_for_the_capacity_is_extended_and_within_bounds() -> None:
+    more = [make_plan(s, per_s=8, seconds=60, arm="a" if s == "ramp-arm" else None).may_extend_s for s in SHAPES]
+    assert dict(zip(SHAPES, more, strict=True)) == {"steps": pytest.approx(60), "spike": 0, "soak": 0, "ramp-arm": 0}
+    assert make_plan("steps", per_s=8, seconds=3600).may_extend_s == 120

@@ -10,9 +10,9 @@ import pytest
 from model_export.__main__ import main
 from model_export.model_card import read_notes, render_card
 from tests.unit.training.finished_run import FinishedRun, make_finished_run
-from training.checkpoint import read_card
 from training.config import RunConfig
-from training.report import build_report
+from training.fitting.checkpoint import read_card
+from training.report.build import build_report
 
 NOTES = """
 intended_use: Tests.

@@ -16,8 +16,8 @@ from model_export.errors import ExportError
 from model_export.reference import HeldOut, measure_reference
 from model_export.write_bundle import add_reference
 from tests.synthetic_bundle import TASKS, write_clip, write_synthetic_bundle
-from training.manifest import Manifest, Row
-from training.manifest_io import write_manifest
+from training.data.manifest import Manifest, Row
+from training.data.manifest_io import write_manifest
 
 HELD_OUT = HeldOut(progress=False)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -16,9 +16,9 @@ import pytest
 from contract.bundle import file_digest
 from service.errors import StartError
 from service.fetch_bundle import fetch_bundle, main
-from tests.synthetic_bundle import write_synthetic_bundle, write_synthetic_reference
+from tests.synthetic_bundle import rewrite_manifest, write_synthetic_bundle, write_synthetic_reference
 
-FILES = {"bundle.json", "model.onnx", "tokenizer.json", "golden.npz", "MODEL_CARD.md"}
+FILES = {"bundle.json", "model.onnx", "tokenizer.json", "golden.npz", "golden.mp4", "MODEL_CARD.md"}
 
 
 @pytest.fixture(scope="module")
@@ -151,6 +151,39 @@ def test_an_altered_file_is_refused(tmp_path: Path, digest: str, name: str) -> N
     with pytest.raises(StartError, match=name):
         fetch_bundle(str(altered), digest, tmp_path / "b")
     assert not (tmp_path / "b").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda r: r["frame_times_ms"].__setitem__(0, 1.0), "decode: 119 ms"),
+        (lambda r: r["input_ids"].append(3), "tokenisation: 1 tokens"),
+    ],
+)
+def test_a_bundle_that_this_image_reads_otherwise_is_refused(
+    tmp_path: Path, change: Callable[[dict[str, Any]], object], says: str
+) -> None:
+    kept = write_synthetic_bundle(tmp_path / "store")
+    rewrite_manifest(kept, lambda m: change(m["replay"]))
+    with pytest.raises(StartError, match=says):
+        fetch_bundle(str(kept), file_digest(kept / "bundle.json"), tmp_path / "b")
+    assert not (tmp_path / "b").exists()
+
+
+def test_a_bundle_of_format_1_is_fetched(tmp_path: Path) -> None:
+    kept = write_synthetic_bundle(tmp_path / "store", format_version=1)
+    fetch_bundle(str(kept), file_digest(kept / "bundle.json"), tmp_path / "b")
+    assert {path.name for path in (tmp_path / "b").iterdir()} == FILES - {"golden.mp4"}
+
+
+def test_a_bundle_with_its_graph_under_another_name_is_fetched_whole(tmp_path: Path) -> None:
+    kept = write_synthetic_bundle(tmp_path / "store")
+    (kept / "model.onnx").rename(kept / "whole.onnx")
+    manifest = json.loads((kept / "bundle.json").read_text())
+    manifest["files"]["whole.onnx"] = manifest["files"].pop("model.onnx")
+    (kept / "bundle.json").write_text(json.dumps(manifest | {"graphs": {"model": "whole.onnx"}}))
+    bundle = fetch_bundle(str(kept), file_digest(kept / "bundle.json"), tmp_path / "b")
+    assert bundle.graph() == (kept / "whole.onnx").read_bytes()
 
 
 def test_a_file_over_the_limit_is_refused(tmp_path: Path, source: Path, digest: str) -> None:

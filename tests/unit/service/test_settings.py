@@ -60,6 +60,7 @@ def test_the_environment_overrides_bare_variables_which_override_the_file(
         ("CPFD_CONFIG", "/no/such/file.yaml", "there is no such file"),
         ("CPFD_LANES__BUCKETS", "[2, 4]", "buckets must ascend from 1"),
         ("CPFD_ADMISSION__MAX_BYTES", "10", "admission.max_bytes"),
+        ("CPFD_UPLOADS__MAX_BYTES", "10", "uploads.max_bytes"),
     ],
 )
 def test_a_bad_variable_is_refused_in_one_line(

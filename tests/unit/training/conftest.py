@@ -9,13 +9,13 @@ import pytest
 
 from contract.text import TextTokenizer
 from contract.video import DecodeLimits
-from training.batches import RowSet, row_set
 from training.config import RunConfig
-from training.fit import FitData
-from training.frame_cache import FrameCache
-from training.manifest import Manifest, Split
-from training.synthetic import generate
-from training.tokenizer import train_tokenizer
+from training.data.frames.frame_cache import FrameCache
+from training.data.loading.row_set import RowSet, row_set
+from training.data.manifest import Manifest, Split
+from training.data.synthetic import generate
+from training.data.tokenizer import train_tokenizer
+from training.fitting.fit import FitData
 
 
 @dataclass(frozen=True)

@@ -10,13 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from contract.decision import DecisionPolicy, Modality, TaskKind, TaskPolicy, TaskSpec
-from training.checkpoint import CARD_FILE, CheckpointCard, write_json
-from training.confidence_record import CONFIDENCE_FILE
+from training.atomic_write import write_json
 from training.config import RunConfig
-from training.experiment import EXPERIMENT_FILE, ExperimentPlan, Trial
-from training.manifest import Manifest, Row, Split
-from training.predictions import PREDICTIONS_FILE
-from training.soft_targets import SOFT_TARGETS_FILE
+from training.data.manifest import Manifest, Row, Split
+from training.experiment.plan import EXPERIMENT_FILE, ExperimentPlan, Trial
+from training.experiment.predictions import PREDICTIONS_FILE
+from training.fitting.checkpoint import CARD_FILE, CheckpointCard
+from training.teachers.confidence_record import CONFIDENCE_FILE
+from training.teachers.soft_targets import SOFT_TARGETS_FILE
 
 SPAM = TaskSpec(name="spam", kind=TaskKind.BINARY, labels=("no", "yes"), modalities=(Modality.TEXT,))
 TOPICS = TaskSpec(name="topics", kind=TaskKind.MULTILABEL, labels=("a", "b"), modalities=(Modality.TEXT,))

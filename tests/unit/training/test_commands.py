@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from recipes.benchmark.sizes import read_sizes
 from training import __main__ as commands
-from training.benchmark.sizes import read_sizes
 from training.config import ConfigError
-from training.manifest_io import write_manifest
-from training.synthetic import generate
-from training.validation import ManifestError
+from training.data.manifest_io import read_manifest, write_manifest
+from training.data.synthetic import generate
+from training.data.validation import ManifestError
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +39,7 @@ def test_shards_that_would_end_with_the_process_are_bad_usage(toy_folder: Path) 
 
 
 def test_a_fusion_that_would_see_one_class_is_refused_before_training(toy_folder: Path, tmp_path: Path) -> None:
-    sound = commands.read_manifest(toy_folder)
+    sound = read_manifest(toy_folder)
     task = next(task for task in sound.tasks if task.name == "direction")
     rows = tuple(
         row.model_copy(update={"labels": {**row.labels, "direction": task.labels[0 if row.fold else 1]}})
@@ -66,7 +66,7 @@ def test_tuning_tasks_are_checked_before_training(toy_folder: Path, tmp_path: Pa
 
 @pytest.mark.parametrize("command", ["benchmark", "pack", "run", "fusion"])
 def test_a_manifest_with_errors_is_refused(command: str, toy_folder: Path, tmp_path: Path) -> None:
-    sound = commands.read_manifest(toy_folder)
+    sound = read_manifest(toy_folder)
     twice = sound.model_copy(update={"rows": (*sound.rows, sound.rows[0])})
     write_manifest(twice, tmp_path / "bad")
     out = CliRunner().invoke(
@@ -75,6 +75,17 @@ def test_a_manifest_with_errors_is_refused(command: str, toy_folder: Path, tmp_p
     assert isinstance(out.exception, ManifestError)
     assert "the same id as row 1" in str(out.exception)
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("name", commands.COMMANDS)
+def test_the_list_of_commands_says_what_each_says_itself(name: str) -> None:
+    assert (commands.load_command(name).help or "").startswith(commands.COMMANDS[name].summary)
+
+
+def test_a_command_that_there_is_not_is_bad_usage() -> None:
+    out = CliRunner().invoke(commands.app, ["nonsense"])
+    assert out.exit_code == 2
+    assert "No such command 'nonsense'" in out.stderr
 
 
 def _fails(error: Exception) -> Callable[[], None]:
@@ -109,7 +120,7 @@ def test_an_unknown_method_is_one_line(
 
 
 def test_validate_prints_rows_as_numbers(toy_folder: Path, tmp_path: Path) -> None:
-    made = commands.read_manifest(toy_folder)
+    made = read_manifest(toy_folder)
     write_manifest(made.model_copy(update={"rows": (*made.rows[:2], made.rows[0])}), tmp_path)
     out = CliRunner().invoke(commands.app, ["validate", "--manifest", str(tmp_path)])
     assert out.exit_code == 1
@@ -131,7 +142,7 @@ def test_a_size_with_an_unknown_method_says_so_without_noise(tmp_path: Path) -> 
 
 
 def test_one_class_in_a_trials_training_rows_is_told_before_training(toy_folder: Path, tmp_path: Path) -> None:
-    made = commands.read_manifest(toy_folder)
+    made = read_manifest(toy_folder)
     rows = [
         row.model_copy(update={"labels": {**row.labels, "direction": "leftward"}})
         if row.fold in (2, 3) and "direction" in row.labels

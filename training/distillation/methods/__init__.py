@@ -1,1 +1,1 @@
-"""One file a method: a loss function and its row of the registry, ``METHOD``. ``registry`` lists them."""
+"""The loss functions of the methods: (rows of one task, options) -> scalar. ``registry`` is the table of methods."""

@@ -1,25 +1,20 @@
-"""Born-again networks' controls: the teacher's confidence weighs the labels' loss, and its probabilities go unused.
+"""Born-again networks' controls: the teacher's confidence weights the label loss; its soft targets are not used.
 
 The source's p_t is the teacher's as it comes out; here, as in every confidence, it is calibrated on validation rows.
 """
 
 from __future__ import annotations
 
-from typing import Final
-
 from torch import Tensor
 
 from training.config import DistillationConfig
 from training.distillation.confidence import teacher_confidence
-from training.distillation.method import Method
-from training.distillation.task_batch import TaskBatch
-from training.distillation.task_losses import cross_entropy
-
-_SMALLEST_MEAN = 1e-12
+from training.distillation.task_batch import TaskBatch, label_losses
+from training.distillation.weighted_losses import mean_one
 
 
 def cwtm(batch: TaskBatch, config: DistillationConfig) -> Tensor:
-    """sum_i w_i CE_i, w_i = max_k p_t,i / sum_j max_k p_t,j: CWTM (arXiv:1805.04770; method note 4).
+    """sum_i w_i CE_i, w_i = max_k p_t,i / sum_j max_k p_t,j: CWTM (arXiv:1805.04770; method.md 4).
 
     Raises:
         ValueError: the batch holds no soft targets.
@@ -28,7 +23,7 @@ def cwtm(batch: TaskBatch, config: DistillationConfig) -> Tensor:
 
 
 def cwtc(batch: TaskBatch, config: DistillationConfig) -> Tensor:
-    """sum_i w_i CE_i, w_i = p_t[y_i] / sum_j p_t[y_j]: CWTC (method note 4).
+    """sum_i w_i CE_i, w_i = p_t[y_i] / sum_j p_t[y_j]: CWTC (method.md 4).
 
     Raises:
         ValueError: the batch holds no soft targets.
@@ -37,13 +32,9 @@ def cwtc(batch: TaskBatch, config: DistillationConfig) -> Tensor:
 
 
 def _weighted(batch: TaskBatch, confidence: str) -> Tensor:
-    """Each label of a multilabel task is a task of its own: its weights add up to 1, and the losses are averaged."""
+    """The weighted cross-entropy; in a multilabel task weights add up to 1 for each label, and labels are averaged."""
     weight_N = teacher_confidence(
         confidence, batch.teacher_logits, batch.targets, batch.kind, batch.calibration_temperature
     )
-    hard_N = cross_entropy(batch.logits_NK, batch.targets, batch.kind)
-    return (weight_N / weight_N.mean(dim=0).clamp(min=_SMALLEST_MEAN) * hard_N).mean()
-
-
-CWTM: Final = Method("cwtm", cwtm, teacher="privileged", source="arXiv:1805.04770")
-CWTC: Final = Method("cwtc", cwtc, teacher="privileged", source="method note 4 (CWTC)")
+    hard_N = label_losses(batch)
+    return (mean_one(weight_N, dim=0) * hard_N).mean()

@@ -2,19 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 from torch import Tensor
 
 from training.config import DistillationConfig
-from training.distillation.method import Method
-from training.distillation.task_batch import TaskBatch
-from training.distillation.task_losses import cross_entropy
+from training.distillation.task_batch import TaskBatch, label_losses
 
 
 def ce(batch: TaskBatch, config: DistillationConfig) -> Tensor:
     """mean CE_i: labels alone. Trains the X-VLM baseline and the teachers."""
-    return cross_entropy(batch.logits_NK, batch.targets, batch.kind).mean()
-
-
-METHOD: Final = Method("ce", ce, teacher="none", source="cross-entropy")
+    return label_losses(batch).mean()

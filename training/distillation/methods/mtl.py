@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 from torch import Tensor
 
 from training.config import DistillationConfig
-from training.distillation.method import Method
-from training.distillation.task_batch import TaskBatch
-from training.distillation.task_losses import cross_entropy
+from training.distillation.task_batch import TaskBatch, label_losses
 
 
 def mtl(batch: TaskBatch, config: DistillationConfig) -> Tensor:
-    """mean CE_i + beta mean over present features of (x^*_if - x*_if)^2 (method note 4, "MTL on privileged features").
+    """mean CE_i + beta mean over present features of (x^*_if - x*_if)^2 (method.md 4, "MTL on privileged features").
 
     The features are standardised, so that none outweighs the others. Rows without any contribute their labels alone.
 
@@ -22,10 +18,7 @@ def mtl(batch: TaskBatch, config: DistillationConfig) -> Tensor:
     """
     if batch.privileged is None:
         raise ValueError("this method predicts privileged features, but the batch holds none")
-    found = batch.privileged
-    squares_NF = found.presence_NF * (found.predicted_NF - found.values_NF) ** 2
-    hard = cross_entropy(batch.logits_NK, batch.targets, batch.kind).mean()
-    return hard + config.mtl_beta * squares_NF.sum() / found.presence_NF.sum().clamp(min=1)
-
-
-METHOD: Final = Method("mtl", mtl, teacher="none", source="arXiv:1907.05171, method note 4", predicts_privileged=True)
+    privileged = batch.privileged
+    squares_NF = privileged.presence_NF * (privileged.predicted_NF - privileged.values_NF) ** 2
+    hard = label_losses(batch).mean()
+    return hard + config.mtl_beta * squares_NF.sum() / privileged.presence_NF.sum().clamp(min=1)

@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from contract.decision import TaskKind
 from training.config import DistillationConfig
-from training.distillation.method import Method
-from training.distillation.methods.pckd_preview import preview_weights
-from training.distillation.task_batch import FeaturePair, TaskBatch
-from training.distillation.task_losses import class_index, cross_entropy, distillation
+from training.distillation.task_batch import FeaturePair, TaskBatch, label_losses
+from training.distillation.task_losses import class_index, distillation
+from training.distillation.weighted_losses import mean_one
 
+_GROWTH = 1.005
 _CONTRAST_TEMPERATURE = 4.0
 _BASE_TEMPERATURE = 0.07
 """The authors' code multiplies the contrastive term by the ratio of the two; its published beta counts on that."""
 
 
 def pckd(batch: TaskBatch, config: DistillationConfig) -> Tensor:
-    """mean CE_i + delta mean(v_i KD_i) + beta mean(v_i L_CC,i) + alpha L_CA + f L_FA (arXiv:2410.14143; method note 4).
+    """mean CE_i + delta mean(v_i KD_i) + beta mean(v_i L_CC,i) + alpha L_CA + f L_FA (arXiv:2410.14143; method.md 4).
 
     The source averages L_CC over four rotated views of each of B pictures, (beta / 4B) sum_i v_i L_CC,i. Frames here
     are not rotated: a row is one view, and 4B becomes the number of rows. The features are what the heads read; the
@@ -30,7 +28,7 @@ def pckd(batch: TaskBatch, config: DistillationConfig) -> Tensor:
     Raises:
         ValueError: the batch holds no soft targets, or no features.
     """
-    hard_N = cross_entropy(batch.logits_NK, batch.targets, batch.kind)
+    hard_N = label_losses(batch)
     soft_N = distillation(batch.logits_NK, batch.teacher_logits, batch.kind, config.temperature)
     if batch.features is None:
         raise ValueError("this method compares features, but the batch holds none")
@@ -94,6 +92,22 @@ def feature_alignment(pair: FeaturePair) -> Tensor:
     return 2 - 2 * F.cosine_similarity(pair.aligned_ND, pair.teacher_ND.detach(), dim=1).mean()
 
 
-METHOD: Final = Method(
-    "pckd", pckd, teacher="privileged", source="arXiv:2410.14143", needs_features=True, couples_rows=True
-)
+def pckd_preview(batch: TaskBatch, config: DistillationConfig) -> Tensor:
+    """mean CE_i + delta mean(v_i KD_i) (PCKD, arXiv:2410.14143; method.md 4).
+
+    Raises:
+        ValueError: the batch holds no soft targets.
+    """
+    hard_N = label_losses(batch)
+    soft_N = distillation(batch.logits_NK, batch.teacher_logits, batch.kind, config.temperature)
+    weight_N = preview_weights(hard_N, batch.context.epoch)
+    return hard_N.mean() + config.preview_delta * (weight_N * soft_N).mean()
+
+
+def preview_weights(hard_N: Tensor, epoch: int) -> Tensor:
+    """v_i = 1 if gamma_i <= t(e), else exp(-gamma_i^2); gamma_i = CE_i / mean CE, t(e) = 1.005^e (method.md 4).
+
+    Rows that the student finds hard are looked at lightly at first. Detached, unlike upstream.
+    """
+    difficulty_N = mean_one(hard_N.detach())
+    return torch.where(difficulty_N <= _GROWTH**epoch, 1.0, torch.exp(-(difficulty_N**2)))

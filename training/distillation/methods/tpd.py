@@ -1,20 +1,17 @@
-"""Teacher-privileged distillation: follow the teacher where it is right, leave it where it is wrong."""
+"""Teacher-privileged distillation: imitate the teacher where it is right, move away from it where it is wrong."""
 
 from __future__ import annotations
-
-from typing import Final
 
 from torch import Tensor
 
 from training.config import DistillationConfig
 from training.distillation.confidence import teacher_confidence
-from training.distillation.method import Method
 from training.distillation.task_batch import TaskBatch
 from training.distillation.task_losses import log_probabilities
 
 
 def tpd(batch: TaskBatch, config: DistillationConfig) -> Tensor:
-    """mean(c_i l_i) - beta mean((1 - c_i) min(l_i, clip)) (TPD, KBS 2025; method note 2.3).
+    """mean(c_i l_i) - beta mean((1 - c_i) min(l_i, clip)) (TPD, KBS 2025; method.md 2.3).
 
     c_i = 1 where the teacher is right, l_i = -sum_k p_s log p_t in the argument order of the authors' code. Unclipped,
     the second term rewards ever greater distance; ``tpd_clip`` ends the reward (and its gradient) there.
@@ -28,6 +25,3 @@ def tpd(batch: TaskBatch, config: DistillationConfig) -> Tensor:
     apart_N = -(p_s * log_p_t).sum(dim=-1)
     left_N = (1 - right_N) * apart_N.clamp(max=config.tpd_clip)
     return (right_N * apart_N).mean() - config.tpd_beta * left_N.mean()
-
-
-METHOD: Final = Method("tpd", tpd, teacher="privileged", source="TPD (KBS 2025), method note 2.3")

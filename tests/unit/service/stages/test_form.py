@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from service.errors import CallerError, MalformedBody, RepeatedField, TextTooLarge, UnknownField
+from service.errors import (
+    CallerError,
+    MalformedBody,
+    RepeatedField,
+    TextTooLarge,
+    UnknownField,
+    UnsupportedContentType,
+)
 from service.stages.form import FormReader
 
 
@@ -51,10 +58,33 @@ def test_a_bad_form_is_refused(data: bytes, error: type[CallerError]) -> None:
         read(data)
 
 
+@pytest.mark.parametrize("encoding", ["base64", "BASE64", "quoted-printable", "x-other", "8bit", "7bit", " Binary "])
+@pytest.mark.parametrize("step", [1, 1000])
+def test_an_encoded_part_is_refused_not_read_raw(encoding: str, step: int) -> None:
+    part = f'--B\r\nContent-Transfer-Encoding:{encoding}\r\nContent-Disposition: form-data; name="title"\r\n\r\n'
+    data = part.encode() + b"YSBjYXQ=\r\n" + body(("video", b"x"))
+    if encoding.strip().lower() in ("8bit", "7bit", "binary"):
+        assert read(data, step) == (b"x", {"title": b"YSBjYXQ=", "video": b""})
+    else:
+        with pytest.raises(UnsupportedContentType):
+            read(data, step)
+
+
 @pytest.mark.parametrize("kind", ["multipart/form-data", f"multipart/form-data; boundary={'x' * 300}"])
 def test_a_bad_boundary_is_refused(kind: str) -> None:
     with pytest.raises(MalformedBody):
         read(b"x", kind=kind)
+
+
+def test_a_text_of_just_the_limit_is_taken_in_one_piece_or_many() -> None:
+    for step in (1, 1000):
+        assert read(body(("title", b"x" * 20)), step)[1] == {"title": b"x" * 20}
+
+
+def test_a_part_never_inherits_the_name_of_the_part_before() -> None:
+    nameless = b"--B\r\nContent-Type: text/plain\r\n\r\nmore\r\n--B--\r\n"
+    with pytest.raises(MalformedBody, match="Content-Disposition"):
+        read(body(("title", b"a"), end=nameless))
 
 
 def test_an_unknown_field_is_not_quoted_back() -> None:

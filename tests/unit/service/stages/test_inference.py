@@ -7,6 +7,7 @@ from importlib import metadata
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 
 from contract.bundle import Bundle, Golden, read_bundle
@@ -15,7 +16,7 @@ from contract.video import Frames, VideoProbe
 from service.errors import StartError
 from service.settings import LaneSettings
 from service.stages.inference import ArmModel, refuse_double_runtime
-from tests.synthetic_bundle import SPEC, write_synthetic_bundle
+from tests.synthetic_bundle import SPEC, rewrite_manifest, write_synthetic_bundle
 
 
 @pytest.fixture(scope="module")
@@ -70,10 +71,31 @@ def test_a_model_that_answers_otherwise_than_recorded_is_refused(bundle: Bundle,
         ArmModel(altered, LaneSettings()).prove()
 
 
-def test_a_model_that_cannot_be_loaded_is_refused(bundle: Bundle, tmp_path: Path) -> None:
-    (tmp_path / "model.onnx").write_bytes(b"not a model")
-    with pytest.raises(StartError, match=r"model\.onnx"):
-        ArmModel(dataclasses.replace(bundle, directory=tmp_path), LaneSettings())
+def test_a_model_that_cannot_be_loaded_is_refused(tmp_path: Path) -> None:
+    directory = write_synthetic_bundle(tmp_path / "bundle")
+    model = onnx.load(directory / "model.onnx")
+    model.graph.node[0].op_type = "NoSuchOperator"
+    onnx.save(model, directory / "model.onnx")
+    rewrite_manifest(directory, lambda manifest: None)
+    with pytest.raises(StartError, match=r"model\.onnx: onnxruntime cannot load it"):
+        ArmModel(read_bundle(directory), LaneSettings())
+
+
+def test_the_model_that_is_loaded_is_the_one_that_was_verified(tmp_path: Path) -> None:
+    directory = write_synthetic_bundle(tmp_path / "bundle")
+    bundle = read_bundle(directory)
+    other = write_synthetic_bundle(tmp_path / "other", seed=1)
+    (directory / "model.onnx").write_bytes((other / "model.onnx").read_bytes())
+    with pytest.raises(StartError, match=r"model\.onnx: its SHA-256"):
+        ArmModel(bundle, LaneSettings())
+
+
+def test_a_graph_that_is_missing_from_the_bundle_is_named(bundle: Bundle) -> None:
+    files = bundle.manifest.files | {"vision.onnx": "0" * 64, "rest.onnx": "0" * 64}
+    graphs = {"vision": "vision.onnx", "rest": "rest.onnx"}
+    parts = bundle.manifest.model_copy(update={"graphs": graphs, "files": files})
+    with pytest.raises(StartError, match=r"vision\.onnx"):
+        ArmModel(dataclasses.replace(bundle, manifest=parts), LaneSettings())
 
 
 def test_cuda_asked_for_but_not_given_is_refused(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,6 +18,7 @@ from service.errors import DeadlineExceeded, Draining, InferenceFailed
 from service.metrics import Metrics
 from service.scheduling.estimate import Estimate
 from service.scheduling.policy import Priority
+from service.stages import microbatch
 from service.stages.inference import Lanes
 from service.stages.microbatch import MicroBatcher
 
@@ -269,6 +270,8 @@ def test_a_drain_lets_what_runs_end_and_tells_the_rest() -> None:
         closing = asyncio.create_task(batcher.close())
         with pytest.raises(Draining):
             await queued
+        await asyncio.sleep(0.02)
+        assert not closing.done(), "what runs has not ended"
         model.gate.set()
         assert (await running).logits["task"] == [0]
         await closing
@@ -278,48 +281,69 @@ def test_a_drain_lets_what_runs_end_and_tells_the_rest() -> None:
     drive(scenario, max_batch=1)
 
 
-def test_a_stuck_lane_is_seen_although_the_other_moves() -> None:
+def test_a_batch_that_is_cancelled_leaves_nobody_without_an_answer() -> None:
     async def scenario(batcher: MicroBatcher, model: Model) -> None:
         model.gate.clear()
-        stuck = asyncio.create_task(batcher.submit(example(0), soon()))
+        caller = asyncio.create_task(batcher.submit(example(0), soon()))
         await until(lambda: len(model.batches) == 1)
-        await asyncio.sleep(0.1)
-        moves = asyncio.create_task(batcher.submit(example(1), soon()))
-        await until(lambda: len(model.batches) == 2)
-        assert batcher.oldest_run_s() > 0.1
+        for task in batcher._running:
+            task.cancel()
+        with pytest.raises(Draining):
+            await caller
+
+    drive(scenario)
+
+
+class Clock:
+    """Stands for ``time``: only the test moves it."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = 1000.0
+        monkeypatch.setattr(microbatch, "time", self)
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+def test_the_oldest_run_is_the_one_that_may_be_stuck(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scenario(batcher: MicroBatcher, model: Model) -> None:
+        clock = Clock(monkeypatch)
+        model.gate.clear()
+        tasks = []
+        for i in (1, 2):
+            tasks.append(asyncio.create_task(batcher.submit(example(i), clock.now + 100)))
+            await until(lambda: len(model.batches) == len(tasks))
+            clock.now += 10 * i
+        assert batcher.oldest_run_s() == 30
         model.gate.set()
-        await asyncio.gather(stuck, moves)
+        await asyncio.gather(*tasks)
 
     drive(scenario, max_batch=1, lanes=2)
 
 
-def test_a_drain_returns_only_when_what_runs_has_ended() -> None:
+def test_each_clip_of_a_batch_is_told_its_own_wait_and_the_whole_run(monkeypatch: pytest.MonkeyPatch) -> None:
     async def scenario(batcher: MicroBatcher, model: Model) -> None:
+        clock = Clock(monkeypatch)
+        answer_of = model.infer
+
+        def slow(examples: Sequence[ModelInputs]) -> Mapping[str, NDArray[np.float32]]:
+            found = answer_of(examples)
+            clock.now += 400 * (len(examples) > 1)
+            return found
+
+        batcher._infer = slow
         model.gate.clear()
-        running = asyncio.create_task(batcher.submit(example(0), soon()))
+        tasks = [asyncio.create_task(batcher.submit(example(0), clock.now + 1000))]
         await until(lambda: len(model.batches) == 1)
-        closing = asyncio.create_task(batcher.close())
-        await asyncio.sleep(0.05)
-        assert not closing.done()
+        tasks += [asyncio.create_task(batcher.submit(example(i), clock.now + 1000)) for i in range(1, 5)]
+        await asyncio.sleep(0)
+        clock.now += 100
         model.gate.set()
-        await closing
-        assert running.done() or (await running).logits["task"] == [0]
+        answers = await asyncio.gather(*tasks)
+        assert [answer.run_s for answer in answers] == [100, 400, 400, 400, 400]
+        assert [answer.queue_s for answer in answers] == [0, 100, 100, 100, 100]
 
-    drive(scenario, max_batch=1)
-
-
-def test_a_batch_whose_run_is_cancelled_is_told_that_the_service_drains() -> None:
-    async def scenario(batcher: MicroBatcher, model: Model) -> None:
-        model.gate.clear()
-        running = asyncio.create_task(batcher.submit(example(0), soon()))
-        await until(lambda: len(model.batches) == 1)
-        for task in list(batcher._running):
-            task.cancel()
-        with pytest.raises(Draining):
-            await running
-        model.gate.set()
-
-    drive(scenario, max_batch=1)
+    drive(scenario)
 
 
 def test_lanes_bound_what_runs_at_the_same_time() -> None:

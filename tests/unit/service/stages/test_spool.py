@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from service.errors import BodyTooLarge
+from service.errors import BodyTooLarge, StorageExhausted
 from service.stages.spool import Spool
 
 
@@ -40,3 +40,26 @@ def test_it_refuses_the_byte_too_many() -> None:
         with pytest.raises(BodyTooLarge):
             spool.add(b"d")
         assert spool.size == 3
+
+
+@pytest.mark.parametrize("final", [False, True])
+def test_a_disk_that_takes_no_more_is_said_to_caller_and_operator(
+    caplog: pytest.LogCaptureFixture, final: bool
+) -> None:
+    async def fill() -> None:
+        with Spool(None, max_bytes=4_000_000) as spool:
+            spool._file.close()
+            spool._file = open("/dev/full", "wb", buffering=0)  # type: ignore[assignment]  # noqa: ASYNC230, PTH123, SIM115
+            spool.add(b"x" * 2_000_000)
+            await spool.flush(final=final)
+
+    with pytest.raises(StorageExhausted) as told:
+        asyncio.run(fill())
+    assert told.value.retry_after_s
+    assert "No space left" not in told.value.detail
+    assert caplog.messages == ["the spool takes no upload: No space left on device"]
+
+
+def test_a_directory_that_is_gone_is_no_defect_of_the_request(tmp_path: Path) -> None:
+    with pytest.raises(StorageExhausted):
+        Spool(tmp_path / "gone", max_bytes=3)

@@ -8,7 +8,7 @@ import torch
 
 from contract.decision import TaskKind
 from training.config import DistillationConfig
-from training.distillation.shaping import class_means
+from training.distillation.row_weights import class_means
 from training.distillation.task_batch import FeaturePair, PrivilegedPrediction, TaskBatch, TrainingContext
 
 ROWS = 7

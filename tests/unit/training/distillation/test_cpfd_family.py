@@ -11,12 +11,12 @@ import torch
 from contract.decision import TaskKind
 from tests.unit.training.distillation.rows import CALIBRATION, KINDS, task_rows, with_class_means
 from training.config import DistillationConfig
-from training.distillation.advantage import teacher_advantage
-from training.distillation.methods.pckd_preview import preview_weights
+from training.distillation.methods.pckd import preview_weights
 from training.distillation.registry import METHODS
-from training.distillation.shaping import confidence_weights
+from training.distillation.row_weights import confidence_weights
 from training.distillation.task_batch import TaskBatch
 from training.distillation.task_losses import cross_entropy, distillation
+from training.distillation.teacher_advantage import teacher_advantage
 
 CROSS_FITTED = ["pfd_crossfit", "cpfd_crossfit", "cpfd_balanced", "cpfd_adaptive", "cpfd_preview"]
 FAMILY = [*CROSS_FITTED, "cpfd_norm", "cpfd_mix"]

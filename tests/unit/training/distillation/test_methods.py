@@ -14,10 +14,10 @@ from tests.unit.training.distillation.rows import KINDS, task_rows, two_class
 from training.config import DistillationConfig
 from training.distillation.methods.controls import reverse_ranks
 from training.distillation.methods.ea_kd import entropy_weights
-from training.distillation.methods.pckd_preview import preview_weights
+from training.distillation.methods.pckd import preview_weights
 from training.distillation.methods.wsld import wsld_weights
 from training.distillation.registry import METHODS, require_known
-from training.distillation.shaping import confidence_weights
+from training.distillation.row_weights import confidence_weights
 from training.distillation.task_batch import PrivilegedPrediction, TaskBatch, TrainingContext
 from training.distillation.task_losses import cross_entropy, distillation, soft_cross_entropy
 
@@ -29,9 +29,7 @@ CONTROLS = ["cpfd_constant", "cpfd_shuffled", "cpfd_inverted"]
 
 def test_registry_lists_each_method_once_with_its_source() -> None:
     assert all(method.name == name and method.source for name, method in METHODS.items())
-    assert all(
-        re.search(r"arXiv:\d{4}\.\d{5}|method note", one.source) or name == "ce" for name, one in METHODS.items()
-    )
+    assert all(re.search(r"arXiv:\d{4}\.\d{5}|method.md", one.source) or name == "ce" for name, one in METHODS.items())
     assert {"ce", "kd", "self_distillation", "gend", "pfd", "pfd_joint", "cpfd", "mtl"} <= set(METHODS)
     with pytest.raises(ValueError, match=r"'nonsense'.*cpfd_inverted"):
         require_known(["ce", "nonsense"])

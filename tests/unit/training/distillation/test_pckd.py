@@ -16,9 +16,9 @@ from training.distillation.methods.pckd import (
     classifier_alignment,
     feature_alignment,
     pckd,
+    preview_weights,
     supervised_contrast,
 )
-from training.distillation.methods.pckd_preview import preview_weights
 from training.distillation.task_batch import FeaturePair, TaskBatch
 from training.distillation.task_losses import cross_entropy, distillation
 from training.models.companions import anchors, classifier_gap

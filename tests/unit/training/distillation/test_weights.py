@@ -12,9 +12,9 @@ from contract.decision import TaskKind
 from tests.unit.training.distillation.rows import KINDS, task_rows, with_class_means
 from training.config import DistillationConfig, WeightingName
 from training.distillation.registry import METHODS
-from training.distillation.shaping import class_means, confidence_weights, shape
+from training.distillation.row_weights import class_means, confidence_weights, shape
 from training.distillation.task_losses import class_index
-from training.distillation.weighting import WEIGHTINGS, mean_one, weighted_loss
+from training.distillation.weighted_losses import WEIGHTINGS, mean_one, weighted_loss
 
 HARD, SOFT, WEIGHT = torch.tensor([1.0, 3.0]), torch.tensor([2.0, 10.0]), torch.tensor([0.5, 0.1])
 

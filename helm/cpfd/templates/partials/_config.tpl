@@ -1,0 +1,24 @@
+{{- /* Where an arm's bundle lies inside the container. */}}
+{{- define "cpfd.bundlePath" -}}
+{{- if .bundle.source -}}/fetched/{{ .name }}{{- else -}}{{ printf "/bundles/%s/%s" .name (default "" .bundle.path) | trimSuffix "/" }}{{- end -}}
+{{- end }}
+
+{{- /* The service's YAML file; takes (dict "root" $ "workload" w). */}}
+{{- define "cpfd.config" -}}
+{{- $values := .root.Values -}}
+{{- $arms := list -}}
+{{- range .workload.arms -}}
+{{- $arms = append $arms (dict "name" .name "weight" .weight "bundle" (include "cpfd.bundlePath" .)) -}}
+{{- end -}}
+{{- $own := dict
+  "host" "0.0.0.0"
+  "port" $values.containerPort
+  "metrics_port" $values.metricsPort
+  "arms" $arms
+  "body" (dict "spool_directory" "/spool")
+  "drain" (dict "max_seconds" (add1 (include "cpfd.longestDeadlineSeconds" .root | int))) -}}
+{{- if $values.gpu.enabled -}}
+{{- $_ := set $own "lanes" (dict "provider" "cuda") -}}
+{{- end -}}
+{{- toYaml (mustMergeOverwrite (include "cpfd.sizedConfig" .root | fromJson) (deepCopy $values.config) $own) -}}
+{{- end }}

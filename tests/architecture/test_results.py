@@ -1,0 +1,112 @@
+"""The results shown are the committed documents': tables, lines, and what is said of them in words."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks.results_page import PAGES, ROOT, blocks, filled, read_benchmark, read_report
+from training.report.words import verdict_on
+
+RESULTS = " ".join((ROOT / "docs" / "results.md").read_text().split())
+BLOCKS = blocks()
+CROSS_FITTED = ("pfd_crossfit", "cpfd_crossfit", "self_distillation_crossfit")
+Document = Mapping[str, Any]
+
+
+def verdicts(document: Document, task: str, pair: str) -> set[str]:
+    entries = document["tasks"][task]["comparisons"].get(pair, {})
+    return {verdict_on(entry) for entry in entries.values()}
+
+
+def better_than_the_baseline(document: Document) -> set[str]:
+    return {
+        task
+        for task in document["tasks"]
+        for method in document["methods"]
+        if method != "teacher" and "better" in verdicts(document, task, f"{method} - ce")
+    }
+
+
+def beats_a_control(report: Document) -> bool:
+    return any(
+        "better" in verdicts(report, name, pair)
+        for name, task in report["tasks"].items()
+        for pair in task["comparisons"]
+        if pair.partition(" - ")[2] in ("container_only", "background_only", "tfidf_logistic")
+    )
+
+
+def pr_auc(document: Document, method: str) -> float:
+    return float(document["tasks"]["clickbait"]["methods"][method]["pr_auc"]["mean"])
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_block_is_the_documents(page: Path) -> None:
+    assert filled(page.read_text(), BLOCKS) == page.read_text(), "stale: make docs"
+
+
+def test_every_block_is_shown_somewhere() -> None:
+    shown = "".join(page.read_text() for page in PAGES)
+    assert [name for name in BLOCKS if f"<!-- {name} -->" not in shown] == []
+
+
+def test_a_figure_changed_by_hand_is_noticed() -> None:
+    page = (ROOT / "docs" / "results.md").read_text()
+    table = BLOCKS["default-bundles-f1"]
+    assert filled(page.replace(table, table.replace("0.", "1.", 1)), BLOCKS) == page
+    assert table.replace("0.", "1.", 1) not in page
+
+
+OF_THE_BUNDLES: dict[str, Callable[[Document], bool]] = {
+    "on no task is the teacher distinguishably better than the baseline": lambda report: (
+        not any("better" in verdicts(report, task, "teacher - ce") for task in report["tasks"])
+    ),
+    "neither baseline nor CPFD is distinguishably better than a control": lambda report: not beats_a_control(report),
+}
+OF_FIVE_TASKS: dict[str, Callable[[Document], bool]] = {
+    "on no task but clickbait is a student distinguishably better than the baseline": lambda document: (
+        better_than_the_baseline(document) == {"clickbait"}
+    ),
+    "cross-fitted students are better than the baseline, PFD and CPFD": lambda document: all(
+        "better" in verdicts(document, "clickbait", f"{one} - {other}")
+        for one in CROSS_FITTED
+        for other in ("ce", "pfd", "cpfd")
+    ),
+    "is not distinguishable from `pfd_crossfit`": lambda document: (
+        verdicts(document, "clickbait", "pfd_crossfit - self_distillation_crossfit") == {"not distinguishable"}
+    ),
+    "students with weights come out no higher than `pfd_crossfit`": lambda document: (
+        pr_auc(document, "cpfd_crossfit") <= pr_auc(document, "pfd_crossfit")
+    ),
+}
+
+
+@pytest.mark.parametrize("sentence", OF_THE_BUNDLES)
+def test_what_is_said_of_the_bundles_is_so(sentence: str) -> None:
+    assert sentence in RESULTS
+    assert OF_THE_BUNDLES[sentence](read_report())
+
+
+@pytest.mark.parametrize("sentence", OF_FIVE_TASKS)
+def test_what_is_said_of_the_five_tasks_is_so(sentence: str) -> None:
+    assert sentence in RESULTS
+    assert OF_FIVE_TASKS[sentence](read_benchmark())
+
+
+def test_the_committed_bundles_are_of_the_committed_report() -> None:
+    report = read_report()
+    for name, method in (("xvlm-baseline", "ce"), ("cpfd-student", "cpfd")):
+        manifest = json.loads((ROOT / "bundles" / name / "bundle.json").read_text())
+        provenance = manifest["provenance"]
+        assert provenance["manifest_digest"] == report["manifest"]["digest"]
+        assert provenance["config_digest"] == report["config_digest"]
+        trial = next(i for i, t in enumerate(report["trials"]) if t["seed"] == provenance["seed"])
+        for task, metrics in provenance["metrics"].items():
+            own = report["tasks"][task]["methods"][method]
+            of_trial = {metric: own[metric]["trials"][trial] for metric in own}
+            assert metrics == {metric: value for metric, value in of_trial.items() if value is not None}

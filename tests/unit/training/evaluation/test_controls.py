@@ -1,0 +1,100 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from contract.input_spec import InputSpec
+from training.data.frames.frame_cache import FrameCache
+from training.data.manifest import Row
+from training.data.synthetic import generate
+from training.evaluation.controls import (
+    CONTAINER_FEATURES,
+    ControlModel,
+    background_features,
+    container_features,
+    fit_control,
+    fit_text_control,
+)
+
+
+def test_container_features_are_what_the_file_says(tmp_path: Path) -> None:
+    made = generate(tmp_path, clips=16, titles=12)
+    rows = [row for row in made.rows if row.video][:2]
+    features = container_features(rows, made)
+    path = made.video_path(rows[1])
+    assert path is not None
+    size = path.stat().st_size
+    np.testing.assert_allclose(features[1], (1.0, 12.0, 64, 48, size, size), rtol=1e-6)
+    assert container_features([], made).shape == (0, len(CONTAINER_FEATURES))
+    with pytest.raises(ValueError, match="no video"):
+        container_features([made.rows[-1]], made)
+
+
+def stored(tmp_path: Path, frames: np.ndarray) -> FrameCache:
+    np.save(tmp_path / "a.npy", frames)
+    return FrameCache(InputSpec(frames=len(frames), frame_size=frames.shape[1]), {"a": tmp_path / "a.npy"})
+
+
+@pytest.mark.parametrize("side", [16, 24, 112])
+def test_the_background_is_what_does_not_move(tmp_path: Path, side: int) -> None:
+    frames = np.full((5, side, side, 3), 51, np.uint8)
+    for t in range(5):
+        frames[t, t : t + 1, :, :] = 255
+    features = background_features([Row(id="a", group="g")], stored(tmp_path, frames))
+    assert features.shape == (1, 432)
+    assert features.dtype == np.float32
+    np.testing.assert_allclose(features, 0.2, rtol=1e-6)
+
+
+def test_the_thumbnail_keeps_place_and_colour(tmp_path: Path) -> None:
+    frames = np.zeros((3, 24, 24, 3), np.uint8)
+    frames[:, :2, 22:, 1] = 255
+    thumbnail = background_features([Row(id="a", group="g")], stored(tmp_path, frames)).reshape(12, 12, 3)
+    assert thumbnail[0, 11, 1] == 1
+    assert thumbnail.sum() == 1
+
+
+@pytest.mark.parametrize("model", ["logistic", "forest", "extra_trees"])
+def test_a_control_finds_what_is_there_and_repeats(model: ControlModel) -> None:
+    rng = np.random.default_rng(0)
+    y = np.arange(90) % 3
+    features = np.eye(3)[y] * 2 + rng.normal(0, 0.3, (90, 3))
+    scores = fit_control(features[:60], y[:60], features[60:], 7, model=model)
+    assert scores.shape == (30, 3)
+    np.testing.assert_allclose(scores.sum(1), 1)
+    assert (scores.argmax(1) == y[60:]).mean() > 0.9
+    np.testing.assert_array_equal(scores, fit_control(features[:60], y[:60], features[60:], 7, model=model))
+
+
+def test_features_of_any_scale_count_the_same() -> None:
+    rng = np.random.default_rng(0)
+    y = np.arange(60) % 2
+    features = y[:, None] + rng.normal(0, 0.3, (60, 2))
+    scaled = features * (1e-6, 1e6)
+    np.testing.assert_allclose(
+        fit_control(features, y, features, 0), fit_control(scaled, y, scaled, 0), rtol=1e-3, atol=1e-3
+    )
+
+
+def test_a_class_that_train_lacks_scores_zero_in_its_own_column() -> None:
+    features = np.asarray([[0.0], [0.1], [1.0], [1.1]])
+    scores = fit_control(features, np.asarray([0, 0, 2, 2]), features, 0, classes=4)
+    assert scores.shape == (4, 4)
+    np.testing.assert_array_equal(scores[:, [1, 3]], 0)
+    np.testing.assert_array_equal(scores.argmax(1), [0, 0, 2, 2])
+
+
+@pytest.mark.parametrize(("labels", "classes"), [([0, 0], None), ([0, 3], 3), ([-1, 1], None)])
+def test_labels_that_cannot_be_fitted_are_refused(labels: list[int], classes: int | None) -> None:
+    with pytest.raises(ValueError, match="classes"):
+        fit_control(np.zeros((2, 1)), np.asarray(labels), np.zeros((1, 1)), 0, classes=classes)
+
+
+def test_text_control_reads_words() -> None:
+    texts = [f"{word} video number {n}" for n in range(20) for word in ("free", "quiet")]
+    scores = fit_text_control(texts, np.tile([1, 0], 20), ["a free gift", "a quiet day"])
+    assert scores[0] > 0.5 > scores[1]
+    with pytest.raises(ValueError, match="two classes"):
+        fit_text_control(texts, np.ones(40, int), ["a"])

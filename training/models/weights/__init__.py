@@ -1,0 +1,1 @@
+"""Foreign pretrained weights -> our modules: sources are checked, names translated, faults listed."""
