@@ -50,7 +50,7 @@ class DecodeCost:
 
 @dataclass(frozen=True)
 class _Entry:
-    """A packet as the index or the demuxer names it, in decode order."""
+    """A packet as the index or the demuxer names it, in decode order; ``at`` in seconds."""
 
     at: float
     key: bool
@@ -93,10 +93,10 @@ def decode_cost(
 
 def _entries(container: Any, stream: Any, limits: DecodeLimits, stop: Callable[[], bool]) -> list[_Entry]:
     """The stream's packets in decode order, at most one more than the limit."""
-    most = limits.max_packets + 1
+    most, tick_s = limits.max_packets + 1, float(stream.time_base or 1)
     if container.format.name.startswith(_INDEXED_CONTAINERS) and len(stream.index_entries) > 0:
         indexed = itertools.islice(stream.index_entries, most)
-        return [_Entry(float(entry.timestamp), bool(entry.is_keyframe), int(entry.size)) for entry in indexed]
+        return [_Entry(entry.timestamp * tick_s, bool(entry.is_keyframe), int(entry.size)) for entry in indexed]
     found: list[_Entry] = []
     try:
         for packet in container.demux(stream):
@@ -104,7 +104,7 @@ def _entries(container: Any, stream: Any, limits: DecodeLimits, stop: Callable[[
                 raise stopped()
             if packet.size and len(found) < most:
                 at = packet.dts if packet.dts is not None else packet.pts
-                found.append(_Entry(float(at or 0), bool(packet.is_keyframe), int(packet.size)))
+                found.append(_Entry((at or 0) * tick_s, bool(packet.is_keyframe), int(packet.size)))
             if len(found) == most:
                 break
     except (av.error.FFmpegError, OSError):

@@ -11,7 +11,7 @@ import pytest
 
 from contract.errors import DecodeBudget, EmptyMedia, FrameTooLarge, NoVideoStream, Stopped, UnsupportedMedia
 from contract.errors import VideoTooLong as TooLong
-from contract.input_spec import InputSpec
+from contract.input_spec import BurstSpec, InputSpec
 from contract.video import Backend, DecodeLimits, decode, decode_cost, pyav_backend
 from contract.video.probe import index_packets, open_container
 from contract.video.pyav_backend import plan_segments
@@ -22,11 +22,14 @@ from tests.unit.contract.clips import write_numbered
 SPEC = InputSpec(frames=8, frame_size=64)
 
 
-def planned(path: Path) -> int:
+BURSTS = InputSpec(frames=8, frame_size=64, sampling="bursts", burst=BurstSpec(moments=2, pictures=4, step_ms=80))
+
+
+def planned(path: Path, spec: InputSpec = SPEC) -> int:
     """Packets that the decode itself plans to feed."""
     with open_container(path) as container:
         index = index_packets(path, container, DecodeLimits())
-        wanted = on_screen(index.probe.times_s, target_times(0.0, index.probe.end_s, SPEC.frames, SPEC.sampling))
+        wanted = on_screen(index.probe.times_s, target_times(0.0, index.probe.end_s, spec))
         return sum(stop - start for start, stop in plan_segments(index, [index.pts[i] for i in wanted]))
 
 
@@ -42,6 +45,17 @@ def test_the_cost_is_about_what_the_decode_plans(tmp_path: Path, suffix: str, go
     # The index is in decode order, the plan in order of display: they differ by the reordering of a few pictures.
     assert abs(cost.fed - planned(path)) <= 8 * 2
     assert 0 < cost.fed_bytes <= path.stat().st_size
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
+def test_bursts_cost_their_own_neighbourhoods_only(tmp_path: Path, suffix: str) -> None:
+    path = write_numbered(tmp_path / f"clip{suffix}", 60, gop=4)
+    cost = decode_cost(path, BURSTS, DecodeLimits())
+    assert cost is not None
+    assert abs(cost.fed - planned(path, BURSTS)) <= 4
+    everywhere = decode_cost(path, SPEC, DecodeLimits())
+    assert everywhere is not None
+    assert cost.fed < everywhere.fed
 
 
 def test_more_frequent_key_pictures_cost_less(tmp_path: Path) -> None:
