@@ -45,11 +45,16 @@ def moment_model(
     torch.manual_seed(seed)
     model = MomentXVLM(config or moment_config(), SPEC, tasks)
     with torch.no_grad():
-        for parameter in (*model.heads.parameters(), *model.moment_heads.parameters()):
+        for parameter in (*model.heads.parameters(), *model.moment_heads.parameters(), *model.scorers.parameters()):
             nn.init.normal_(parameter, std=0.3)
         if model.ngrams is not None:
             nn.init.normal_(model.ngrams.weights.weight)
-    return model.eval()
+    model.eval()
+    with torch.no_grad():  # random weights give statistics that hardly differ
+        features = model.vision_encoder.trunk(batch_of(8, seed=1)["frames"])
+        model.vision_encoder.standardise(features)
+        model.vision_encoder.deviation_F.copy_(features.flatten(0, 1).std(dim=0).clamp(min=1e-12))
+    return model
 
 
 def batch_of(size: int, *, seed: int = 0, length: int = 8) -> dict[str, Tensor]:

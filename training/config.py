@@ -252,7 +252,8 @@ class OptimiserConfig(GrowingDocument):
     """Which epoch's weights are kept: ``best`` by the mean over tasks of the validation rows' PR-AUC."""
     refit: bool = False
     """Whether, with epochs, temperature and thresholds chosen on validation rows, a model is trained anew on training
-    and validation rows together. Twice the work, for half as many rows again where folds are few."""
+    rows and the validation fold together. Twice the work, for half as many rows again where folds are few. Rows of a
+    fixed validation split stay out of it."""
     modality_dropout: float = Field(default=0.0, ge=0, lt=1)
     """Share of rows with clip and text that lose one of them, by turns: else a request with one alone is unlike all
     that was trained on."""

@@ -20,6 +20,7 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import torch
 from pydantic import ValidationError
 from tqdm import tqdm
@@ -69,6 +70,7 @@ from training.fitting.trunk_features import (
 from training.models.build import build_model
 from training.models.weights.sources import load_pretrained, require_usable, source_tokenizer
 from training.teachers.confidence_record import Judged, record_histograms, record_means, warn_of_degenerate
+from training.teachers.cross_fitting import rows_at
 from training.teachers.trial_teachers import Teachers
 
 _LOG = logging.getLogger(__name__)
@@ -236,7 +238,8 @@ def run_trial(
 ) -> None:
     """Trains and predicts with the teacher and every method on one seed and fold.
 
-    With ``optimiser.refit`` all of it is done in ``selection`` first, and then again on training and validation rows.
+    With ``optimiser.refit`` all of it is done in ``selection`` first, and then again on training rows and those
+    validation rows that are training rows in other trials.
     """
     data, parts, statistics = trial_data(manifest, plan, trial, place)
     home = place.out / trial.name
@@ -245,7 +248,8 @@ def run_trial(
         return
     selection = home / SELECTION_FOLDER
     _run_methods(manifest, plan, trial, _Round(selection, data, parts, statistics), operation)
-    everything = joined(parts["train"], parts["val"])
+    of_folds = np.flatnonzero([row.fold is not None for row in parts["val"].rows])
+    everything = joined(parts["train"], rows_at(parts["val"], of_folds))
     groups = groups_without_top(manifest, trial.test_fold, plan.config.teacher.drop_top)
     refitted = _Round(
         home,

@@ -101,7 +101,7 @@ class MomentXVLM(nn.Module):
         hidden = self._hidden = config.text.hidden_size
         self.task_names = tuple(t.name for t in tasks)
         self.moment_tasks = tuple(t.name for t in tasks if Modality.VIDEO in t.modalities)
-        self._read_by = {t.name: _reading(t) for t in tasks}
+        self._read_by = {t.name: _reading(t) for t in tasks if Modality.TEXT in t.modalities}
         self._whole = tuple(name for name in (FUSED, TEXT) if name in self._read_by.values())
         self.vision_encoder = MomentEncoder(config.vision, spec)
         self.text_encoder = TextEncoder(config.text)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from tests.moment_model import BOTH, CLIP, TASKS, TITLE, batch_of, moment_config, moment_model
-from training.models.moment_xvlm import MomentXVLM
+from training.models.moment_xvlm import MomentScorer, MomentXVLM
 from training.models.text_encoder import attention_bias
 
 CLOSE = {"atol": 1e-5, "rtol": 1e-5}
@@ -85,10 +85,10 @@ def test_missing_modalities_are_told_apart(model: MomentXVLM) -> None:
     assert all(torch.isfinite(value).all() for value in (whole, titles, clips))
 
 
-@pytest.mark.parametrize("attention", [True, False])
-@pytest.mark.parametrize("bounded", [True, False])
-def test_evidence_adds_up_to_the_logits_of_a_task_of_clips(attention: bool, bounded: bool) -> None:
-    model = moment_model(moment_config(vision={"attention": attention, "bounded": bounded}))
+@pytest.mark.parametrize("pooling", ["mean", "strongest"])
+@pytest.mark.parametrize("bound", [0.0, 2.0])
+def test_evidence_adds_up_to_the_logits_of_a_task_of_clips(pooling: str, bound: float) -> None:
+    model = moment_model(moment_config(vision={"task_pooling": {"clip": pooling}, "bound": bound}))
     inputs = batch_of(3)
     with torch.no_grad():
         features = model.vision_encoder.trunk(inputs["frames"])
@@ -99,13 +99,41 @@ def test_evidence_adds_up_to_the_logits_of_a_task_of_clips(attention: bool, boun
     torch.testing.assert_close(evidence["clip"].sum(dim=1), logits(model, inputs)["clip"], **CLOSE)
 
 
-def test_without_attention_each_moment_counts_the_same() -> None:
-    tokens = torch.randn(3, 4, 16)
-    equal = moment_model(moment_config(vision={"attention": False}))
-    assert torch.equal(equal.moment_weights("clip", tokens), torch.full((3, 4), 0.25))
-    weighed = moment_model().moment_weights("clip", tokens)
-    torch.testing.assert_close(weighed.sum(dim=1), torch.ones(3))
-    assert weighed.std() > 1e-4
+def scorer(pooling: str, bound: float = 0.0) -> MomentScorer:
+    """Scores a moment by its only statistic."""
+    made = MomentScorer([1], 1, pooling, bound)
+    with torch.no_grad():
+        made.linear.weight.fill_(1.0)
+    return made
+
+
+def moments(*values: float) -> Tensor:
+    return torch.tensor([[9.0, value] for value in values])[None]
+
+
+def test_of_what_is_to_be_seen_all_along_every_moment_counts_the_same() -> None:
+    torch.testing.assert_close(scorer("mean")(moments(1.0, 3.0, -1.0))[0, :, 0], torch.tensor([1.0, 3.0, -1.0]) / 3)
+
+
+def test_of_what_may_be_over_soon_the_strongest_moments_count_most() -> None:
+    quiet, short = (scorer("strongest")(moments(*values)).sum() for values in ((0.0,) * 8, (0.0,) * 6 + (8.0, 8.0)))
+    assert quiet == 0
+    assert short > 7.5  # the mean would be 2
+    shares = scorer("strongest")(moments(0.0, 0.0, 8.0, 8.0, 0.0))[0, :, 0]
+    assert shares.argmax() == 2
+
+
+def test_one_odd_moment_is_bounded() -> None:
+    assert scorer("strongest", bound=2.0)(moments(0.0, 100.0, 0.0)).sum() <= 2.0
+
+
+def test_how_far_a_moment_lies_from_the_clips_mean_can_count() -> None:
+    made = scorer("mean")
+    with torch.no_grad():
+        made.linear.weight.zero_()
+        made.deviation.weight.fill_(1.0)
+    assert made(moments(2.0, 2.0, 2.0)).sum() == 0
+    torch.testing.assert_close(made(moments(1.0, 3.0)).sum(), torch.tensor(1.0))
 
 
 def test_a_batch_gives_what_its_rows_give_alone(model: MomentXVLM) -> None:
