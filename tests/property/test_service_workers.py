@@ -7,7 +7,7 @@ import random
 import signal
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import pytest
@@ -57,6 +57,7 @@ class Fakes:
 
 class FakeProcess:
     pid = 1
+    protections: ClassVar[dict[str, str | None]] = {}
 
     def __init__(self, fakes: Fakes) -> None:
         self._fakes = fakes
