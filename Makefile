@@ -11,7 +11,7 @@ SERVE := .venv-serve
 DEV := .venv-dev
 PIP_FLAGS := --disable-pip-version-check --quiet
 
-.PHONY: help serve test lint retrain bundles report benchmark bench-serve bench-input chaos docs clean loadtest
+.PHONY: help serve test lint retrain bundles report benchmark bench-serve bench-service bench-input chaos docs clean loadtest
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | expand -t 16
@@ -57,6 +57,9 @@ bundles: $(DEV)/.done ## Export seed 0 of runs/default to bundles/ (STUDENT=cpfd
 
 bench-serve: $(DEV)/.done ## Closed loop at 1, 8 and 32 callers beside a plain in-process loop
 	$(DEV)/bin/python -m benchmarks.serve
+
+bench-service: $(DEV)/.done ## Three times the capacity for a minute: goodput, refusals, Retry-After (ARGS='--seconds 10 --against DIR')
+	$(DEV)/bin/python -m benchmarks.service --out docs/benchmarks $(ARGS)
 
 chaos: $(DEV)/.done ## Hostile callers beside honest ones: what is lost, crossed, refused, and p99 beside p99 alone
 	$(DEV)/bin/python -m benchmarks.chaos --out docs/benchmarks

@@ -14,8 +14,9 @@
     │       ├── FrameTooLarge      one picture over the limit        frame_too_large
     │       ├── VideoTooLong       longer than the limit             video_too_long
     │       └── DecodeBudget       pixels x frames over the budget   decode_budget_exceeded
-    └── BundleError                a bundle that must not be served; the operator must act
-        └── GoldenMismatch         its golden clip and title come out otherwise than at export
+    ├── BundleError                a bundle that must not be served; the operator must act
+    │   └── GoldenMismatch         its golden clip and title come out otherwise than at export
+    └── Stopped                    whoever asked for the work wants it no more
 
 Each InputError carries a stable snake_case ``code`` and a ``detail`` that says what to change. Neither
 ever holds a path, a library's message or any of the sender's data.
@@ -112,3 +113,7 @@ class GoldenMismatch(BundleError):
         self.stage = stage
         self.gap = gap
         self.tolerance = tolerance
+
+
+class Stopped(ContractError):
+    """Whoever asked for a decode wants it no more: it ended between two packets. Nobody is to blame."""

@@ -25,13 +25,15 @@ from service.api.routes import build_routes
 from service.errors import StartError
 from service.experiment.arms import Arms, read_bundles
 from service.experiment.golden import GoldenReplays
+from service.judge import Judge
 from service.metrics import Metrics
 from service.metrics_port import MetricsPort
 from service.pipeline import Components
 from service.readiness import Readiness
+from service.scheduling.backlog import Backlog
 from service.settings import Settings, read_settings
 from service.stages.admission import Admission
-from service.stages.decode import DecodePool
+from service.stages.decode import DecodePool, decode_workers
 from service.stages.inference import Lanes, refuse_double_runtime
 from service.stages.spool import check_spool
 from service.wire.uploads import Uploads
@@ -60,24 +62,25 @@ class Service:
         bundles = read_bundles(settings.arms)
         self._slot_bytes = max(math.prod(bundle.manifest.input_spec.frames_shape) for bundle in bundles.values())
         self._lanes = Lanes(settings.lanes.effective_count)
-        self.decode = DecodePool(settings.decode, self._slot_bytes, self.metrics, settings.body.spool_directory)
+        self.backlog = Backlog(
+            settings.admission.max_seconds_of_work, decode_workers(settings.decode), self._lanes.count, self.metrics
+        )
+        self.decode = DecodePool(
+            settings.decode, self._slot_bytes, self.backlog, self.metrics, settings.body.spool_directory
+        )
         self.arms = Arms(settings.arms, settings.experiment, bundles, self._lanes, settings.lanes, self.metrics)
         self.readiness = Readiness(self._faults, self.metrics)
         self.uploads = Uploads(settings.uploads, settings.body.stall_seconds, self.readiness.refusal, self.metrics)
         # What was let in before a drain began is worked on: only uploads are refused for the state of the service.
-        self.admission = Admission(
-            settings.admission, min(self.decode.workers, self._lanes.count), lambda: None, self.metrics
-        )
-        self.parts = Components(settings, self.metrics, self.uploads, self.admission, self.decode, self.arms)
+        self.admission = Admission(settings.admission, lambda: None, self.backlog.overloaded, self.metrics)
+        self.judge = Judge(self.arms, self.decode, self.backlog, self.metrics)
+        self.parts = Components(settings, self.metrics, self.uploads, self.admission, self.judge, self.arms)
         self.metrics.build_info.labels(version(), onnxruntime.__version__).set(1)
 
     def _faults(self) -> list[str]:
         if self.failure is not None:
             return ["the start failed; the log says why"]
-        faults = self.arms.faults(stuck_after_s=self.settings.deadline.max_ms / 1000)
-        alive, wanted = self.decode.alive(), self.decode.workers
-        # A worker that died is back within a second, and the others go on: only having none is a reason.
-        return faults if alive else [*faults, f"0 of {wanted} decode workers are alive"]
+        return self.arms.faults(stuck_after_s=self.settings.deadline.max_ms / 1000) + self.decode.faults()
 
     async def start(self) -> None:
         """Prepares everything; afterwards the service is ready, or ``failure`` says why it never will be."""
@@ -107,6 +110,7 @@ class Service:
         log.warning("requests were still in flight when the drain ended")
 
     async def close(self) -> None:
+        await self.judge.close()
         await self.arms.close()
         await self.decode.close()
         await self._metrics_port.close()

@@ -1,4 +1,4 @@
-"""What is known of one request on its way: id, deadline, stage, timings, arm."""
+"""What is known of one request on its way: id, deadline, priority, stage, timings, arm."""
 
 from __future__ import annotations
 
@@ -6,14 +6,17 @@ import asyncio
 import re
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from service.errors import DeadlineExceeded, InvalidField
 from service.metrics import NO_ARM
+from service.scheduling.policy import Priority
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:\-]{1,128}")
+DEADLINE_HEADER = "X-Request-Timeout-Ms"
+PRIORITY_HEADER = "X-Request-Priority"
 
 
 def request_id_of(header: str | None) -> str:
@@ -21,16 +24,61 @@ def request_id_of(header: str | None) -> str:
     return header if header and _REQUEST_ID.fullmatch(header) else uuid.uuid4().hex
 
 
+@dataclass(kw_only=True)
+class Progress:
+    """Where some work is, and how long each stage of it took.
+
+    Attributes:
+        stage: where it is now, for problems and logs.
+        timings_ms: stage -> how long it took; stages that were left only.
+    """
+
+    stage: str = "admission"
+    timings_ms: dict[str, float] = field(default_factory=dict)
+    _entered: float | None = field(default=None, repr=False)
+
+    def enter(self, stage: str) -> None:
+        """Leaves the stage it is in, if any, and begins another."""
+        self.leave()
+        self.stage, self._entered = stage, time.monotonic()
+
+    def leave(self) -> None:
+        """Ends the stage it is in, if any."""
+        if self._entered is not None:
+            entered, self._entered = self._entered, None
+            self.record(self.stage, time.monotonic() - entered)
+
+    @contextmanager
+    def in_stage(self, stage: str) -> Iterator[None]:
+        """Names the stage and records its duration, also when it fails."""
+        self.enter(stage)
+        try:
+            yield
+        finally:
+            self.leave()
+
+    def record(self, stage: str, seconds: float) -> None:
+        """Adds to a stage's time: one that is gone through again took both times."""
+        self.timings_ms[stage] = round(self.timings_ms.get(stage, 0.0) + seconds * 1000, 3)
+
+    def so_far(self) -> Mapping[str, float]:
+        """Stage -> milliseconds until now, the stage it is in included."""
+        if self._entered is None:
+            return self.timings_ms
+        running = (time.monotonic() - self._entered) * 1000
+        return self.timings_ms | {self.stage: round(self.timings_ms.get(self.stage, 0.0) + running, 3)}
+
+
 @dataclass
-class RequestContext:
+class RequestContext(Progress):
     """One request's state; owned by the task that serves it.
 
     Attributes:
         request_id: echoed in every answer.
         started: monotonic seconds.
         deadline: monotonic seconds; set when the request is admitted.
-        stage: where it is now, for problems and logs.
-        timings_ms: stage -> how long it took.
+        deadline_chosen: whether the caller asked for less time than the service gives by itself.
+        priority: as the caller asked.
         arm, bundle: set by assignment.
         code: ``ok`` or the problem's code.
         body_read: set once nothing more of the body will come: from then on the connection may be watched.
@@ -39,24 +87,12 @@ class RequestContext:
     request_id: str
     started: float = field(default_factory=time.monotonic)
     deadline: float = float("inf")
-    stage: str = "admission"
-    timings_ms: dict[str, float] = field(default_factory=dict)
+    deadline_chosen: bool = False
+    priority: Priority = Priority.INTERACTIVE
     arm: str = NO_ARM
     bundle: str | None = None
     code: str = "ok"
     body_read: asyncio.Event = field(default_factory=asyncio.Event)
-
-    @contextmanager
-    def in_stage(self, stage: str) -> Iterator[None]:
-        """Names the stage and records its duration, also when it fails."""
-        self.stage, began = stage, time.monotonic()
-        try:
-            yield
-        finally:
-            self.record(stage, time.monotonic() - began)
-
-    def record(self, stage: str, seconds: float) -> None:
-        self.timings_ms[stage] = round(self.timings_ms.get(stage, 0.0) + seconds * 1000, 3)
 
     def remaining_s(self) -> float:
         """Seconds to the deadline.
@@ -74,18 +110,31 @@ class RequestContext:
 
 
 def deadline_exceeded() -> DeadlineExceeded:
-    return DeadlineExceeded("the request's time is over: send it again, or allow more in X-Request-Timeout-Ms")
+    return DeadlineExceeded(f"the request's time is over: send it again, or allow more in {DEADLINE_HEADER}")
 
 
-def deadline_of(header: str | None, started: float, default_ms: int, max_ms: int) -> float:
-    """The deadline in monotonic seconds that ``X-Request-Timeout-Ms`` asks for, within bounds.
+def allowed_ms(header: str | None, default_ms: int, min_ms: int, max_ms: int) -> int:
+    """The milliseconds that ``X-Request-Timeout-Ms`` asks for, at most ``max_ms``; the default without it.
 
     Raises:
-        InvalidField: the header is not a positive whole number.
+        InvalidField: the header is not a whole number of milliseconds, or too few of them.
     """
-    asked = default_ms
-    if header is not None:
-        if not (header.isascii() and header.isdecimal() and len(header) <= 9 and int(header) > 0):
-            raise InvalidField("X-Request-Timeout-Ms must be a positive whole number of milliseconds")
-        asked = int(header)
-    return started + min(asked, max_ms) / 1000
+    if header is None:
+        return min(default_ms, max_ms)
+    if not (header.isascii() and header.isdecimal() and len(header) <= 9 and int(header) >= min_ms):
+        raise InvalidField(f"{DEADLINE_HEADER} must be a whole number of milliseconds, at least {min_ms}")
+    return min(int(header), max_ms)
+
+
+def priority_of(header: str | None) -> Priority:
+    """The priority that ``X-Request-Priority`` asks for; interactive without it.
+
+    Raises:
+        InvalidField: there is no such priority.
+    """
+    if header is None:
+        return Priority.INTERACTIVE
+    try:
+        return Priority(header.strip().lower())
+    except ValueError:
+        raise InvalidField(f"{PRIORITY_HEADER} must be one of {', '.join(Priority)}") from None

@@ -15,6 +15,7 @@
     │   ├── HeadTooLarge            more headers than are read                   head_too_large
     │   ├── HeadStalled             the headers did not end                      head_stalled
     │   ├── UploadStalled           the body came too slowly                     upload_stalled
+    │   ├── DeadlineTooShort        it takes longer than the caller allows       deadline_too_short
     │   ├── DecodeTimeout           the clip takes too long to decode            decode_timeout
     │   ├── DecodeCrashed           the clip ended its decoder                   decode_crashed
     │   ├── Quarantined             the clip did so before                       quarantined_video
@@ -27,6 +28,7 @@
     │   ├── StorageExhausted        no room for the upload                       storage_exhausted
     │   ├── NotReady                still starting, or a part is being restarted not_ready
     │   ├── Draining                shutting down                                draining
+    │   ├── DecoderLost             its decode workers were ended from outside   decoder_lost
     │   └── DeadlineExceeded        the request's time is over                   deadline_exceeded
     ├── ClientGone                  nobody waits for the answer                  client_gone
     └── OperatorError               the operator acts
@@ -105,6 +107,10 @@ class UploadStalled(CallerError):
     code = "upload_stalled"
 
 
+class DeadlineTooShort(CallerError):
+    code = "deadline_too_short"
+
+
 class DecodeTimeout(CallerError):
     code = "decode_timeout"
 
@@ -153,6 +159,10 @@ class NotReady(RetryError):
 
 class Draining(RetryError):
     code = "draining"
+
+
+class DecoderLost(RetryError):
+    code = "decoder_lost"
 
 
 class DeadlineExceeded(RetryError):

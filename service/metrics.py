@@ -11,6 +11,7 @@ from prometheus_client.metrics import MetricWrapperBase
 from contract.reference import SCORE_BOUNDS
 
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0, 20.0, 30.0, 60.0)
+RATIOS = (0.25, 0.5, 0.75, 0.9, 1.0, 1.1, 1.25, 1.5, 2.0, 4.0)
 SIZES = (1, 2, 4, 8, 16, 32, 64)
 ROUTES = frozenset({"/classify", "/livez", "/readyz", "/metrics", "/docs", "/openapi.json"})
 OTHER_ROUTE = "other"
@@ -30,7 +31,8 @@ class Metrics:
         self.requests = self._counter(
             "cpfd_requests",
             "Requests by route, code (ok or the problem's code), arm (none before assignment) and outcome "
-            "(answered, refused, shed, failed, gone).",
+            "(answered, refused, shed, failed, gone; expired: the caller asked for less time than the default, and it "
+            "did not suffice).",
             "route",
             "code",
             "arm",
@@ -46,7 +48,12 @@ class Metrics:
         self.queue_depth = self._gauge("cpfd_queue_depth", "Clips that wait for an inference lane.", "arm")
         self.decode_queue_depth = self._gauge("cpfd_decode_queue_depth", "Clips that wait for a decode worker.")
         self.queue_seconds_of_work = self._gauge(
-            "cpfd_queue_seconds_of_work", "Predicted seconds until the work in flight is done: scale on this."
+            "cpfd_queue_seconds_of_work",
+            "Predicted seconds until the accepted work is done, and the turns of callers who were sent away and are "
+            "expected back: scale on this.",
+        )
+        self.stage_seconds_of_work = self._gauge(
+            "cpfd_stage_seconds_of_work", "Predicted seconds until a stage's accepted work is done.", "stage"
         )
         self.connections = self._gauge("cpfd_connections", "Open connections.")
         self.connections_ended = self._counter(
@@ -63,13 +70,31 @@ class Metrics:
         self.inflight_requests = self._gauge("cpfd_inflight_requests", "Requests that hold a permit to work.")
         self.inflight_bytes = self._gauge("cpfd_inflight_bytes", "Body bytes of those requests.")
         self.shed = self._counter("cpfd_shed", "Requests refused at admission, by reason.", "reason")
+        self.price_error = self._histogram(
+            "cpfd_decode_price_error_ratio", "Seconds that a decode took over those predicted.", RATIOS
+        )
+        self.unpriced_clips = self._counter(
+            "cpfd_unpriced_clips", "Clips priced by their size, since nobody had time to look at them."
+        )
+        self.promises = self._counter(
+            "cpfd_retry_promises", "Callers told when to come back: kept (came as told) or missed.", "outcome"
+        )
+        self.coalesced = self._counter(
+            "cpfd_coalesced", "Requests that shared the work of an equal one in flight.", "arm"
+        )
         self.cancelled = self._counter(
             "cpfd_cancelled", "Requests whose client left, by the stage it left in.", "stage"
         )
         self.decode_worker_restarts = self._counter(
             "cpfd_decode_worker_restarts", "Decode workers replaced, by reason.", "reason"
         )
-        self.decode_workers_alive = self._gauge("cpfd_decode_workers_alive", "Decode workers that take jobs.")
+        self.decode_workers_alive = self._gauge(
+            "cpfd_decode_workers_alive",
+            "Decode workers that take jobs; two more than decode at the same time are kept.",
+        )
+        self.decode_start_failures = self._gauge(
+            "cpfd_decode_start_failures", "Starts in a row that failed, of the worker that fails most stubbornly."
+        )
         self.decode_protection = self._gauge(
             "cpfd_decode_protection",
             "1 where decode workers run under this protection of the sandbox, 0 where they do not.",

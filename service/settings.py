@@ -115,19 +115,22 @@ class BodySettings(Section):
 
 class DecodeSettings(Section):
     workers: int = Field(default=0, ge=0, le=256)
-    """Worker processes. 0: one for each core this process may use, by its CPU mask and its control group's quota."""
+    """Decodes at the same time. 0: one for each core this process may use, by its CPU mask and its control group's
+    quota. Two worker processes more are kept warm."""
     wall_seconds: float = Field(default=10.0, gt=0)
     """A decode that takes longer is killed and answered with 422 ``decode_timeout``."""
     cpu_seconds: int = Field(default=15, ge=1)
     """CPU time of one decode (RLIMIT_CPU): also ends a worker whose parent is gone."""
     memory_bytes: int = Field(default=2048 * MIB, ge=512 * MIB)
     """Address space of one worker (RLIMIT_AS)."""
-    jobs_per_worker: int = Field(default=500, ge=1)
-    """Decodes before a worker is replaced by a fresh one."""
+    jobs_per_worker: int = Field(default=1000, ge=1)
+    """Jobs (a look at a clip, or its decode) before a worker is replaced by a fresh one, give or take a quarter."""
     quarantine_after: int = Field(default=2, ge=1)
-    """A clip (by SHA-256) that ended so many workers is refused without decoding."""
+    """A clip (by SHA-256) that ended so many workers by its own doing is refused without decoding."""
     quarantine_entries: int = Field(default=4096, ge=1)
     """How many such clips are remembered; the least recently seen are forgotten."""
+    quarantine_seconds: float = Field(default=3600.0, gt=0)
+    """After so long a crash is forgotten."""
     start_seconds: float = Field(default=30.0, gt=0)
     """How long a worker may take to start."""
     sandbox: SandboxSettings = SandboxSettings()
@@ -162,8 +165,12 @@ class LaneSettings(Section):
 
 
 class AdmissionSettings(Section):
-    max_requests: int = Field(default=64, ge=1)
-    """Requests at work, their bodies complete; more are answered 429 with a computed Retry-After."""
+    max_requests: int = Field(default=0, ge=0)
+    """Requests at work, their bodies complete; more are answered 429 with a computed Retry-After. 0: 1024 for each
+    core, or as many as the limit of open files allows."""
+    max_seconds_of_work: float = Field(default=10.0, gt=0)
+    """Accepted work, in seconds until it is done at its predicted price; newcomers beyond are answered 429. ``bulk``
+    requests get half of it."""
     max_bytes: int = Field(default=512 * MIB, ge=1)
     """Body bytes of those requests."""
 
@@ -171,6 +178,8 @@ class AdmissionSettings(Section):
 class DeadlineSettings(Section):
     default_ms: int = Field(default=20_000, ge=1)
     """A request's time, if it names none in ``X-Request-Timeout-Ms``; past it the answer is 504."""
+    min_ms: int = Field(default=50, ge=1)
+    """The least a request may ask for; less is refused."""
     max_ms: int = Field(default=60_000, ge=1)
     """The most a request may ask for; more is lowered to this."""
 

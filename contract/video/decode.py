@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +12,7 @@ from contract.errors import CorruptMedia, UnsupportedMedia
 from contract.input_spec import InputSpec
 from contract.video import decord_backend, pyav_backend
 from contract.video.limits import Backend, DecodeLimits
-from contract.video.probe import PacketIndex, VideoProbe, index_packets, open_container
+from contract.video.probe import PacketIndex, VideoProbe, index_packets, never, open_container
 from contract.video.sampling import on_screen, target_times
 from contract.video.source import Source, path_of
 
@@ -42,6 +43,7 @@ def decode(
     window_ms: tuple[float, float] | None = None,
     out: NDArray[np.uint8] | None = None,
     phase: float = 0.0,
+    stop: Callable[[], bool] = never,
 ) -> Frames:
     """The frames that ``spec`` asks for.
 
@@ -52,23 +54,26 @@ def decode(
         window_ms: only this span of the clip counts, in ms from its first picture.
         out: (T, S, S, 3) uint8 to write the pixels into, for instance a slot of shared memory.
         phase: as in ``target_times``.
+        stop: asked between two packets whether the clip is wanted no more.
 
     Raises:
         MediaError: see ``contract.errors``.
+        Stopped: ``stop`` said so.
         ValueError: an empty window, or ``out`` of another shape.
     """
     pixels = np.empty(spec.frames_shape, np.uint8) if out is None else out
     if pixels.shape != spec.frames_shape or pixels.dtype != np.uint8:
         raise ValueError(f"out must be {spec.frames_shape} uint8")
     with open_container(source) as container:
-        index = index_packets(source, container, limits)
+        index = index_packets(source, container, limits, stop)
+        allowance = pyav_backend.Allowance(limits, stop)
         wanted_s = _targets(index.probe, spec, window_ms, phase)
         order = sorted(range(len(wanted_s)), key=wanted_s.__getitem__)  # bursts of a short clip may overlap
         targets_s = [wanted_s[i] for i in order]
         if limits.backend is Backend.DECORD:
-            pictures = _by_decord(source, index, targets_s, spec, limits)
+            pictures = _by_decord(source, index, targets_s, spec, allowance)
         else:
-            pictures = _by_pyav(source, container, index, targets_s, spec, limits)
+            pictures = _by_pyav(source, container, index, targets_s, spec, allowance)
     times_ms = [0.0] * len(pictures)
     for row, (time_s, picture) in zip(order, pictures, strict=True):
         pixels[row], times_ms[row] = picture, round(time_s * 1000, 3)
@@ -85,33 +90,38 @@ def _targets(probe: VideoProbe, spec: InputSpec, window_ms: tuple[float, float] 
 
 
 def _by_pyav(
-    source: Source, container: object, index: PacketIndex, targets_s: list[float], spec: InputSpec, limits: DecodeLimits
+    source: Source,
+    container: object,
+    index: PacketIndex,
+    targets_s: list[float],
+    spec: InputSpec,
+    allowance: pyav_backend.Allowance,
 ) -> Pictures:
     def shrink(frame: object) -> NDArray[np.uint8]:
         return pyav_backend.shrunk(frame, spec)
 
     if index.probe.indexed:
         wanted = on_screen(index.probe.times_s, targets_s)
-        got = pyav_backend.pick(container, index, [index.pts[i] for i in wanted], limits, shrink)
+        got = pyav_backend.pick(container, index, [index.pts[i] for i in wanted], allowance, shrink)
         if all(index.pts[i] in got for i in wanted):
             return [(index.probe.times_s[i], got[index.pts[i]]) for i in wanted]
     # A decoder that met damage may stay confused: read on with a fresh one.
     with open_container(source) as fresh:
-        return pyav_backend.read_on(fresh, index, targets_s, limits, shrink)
+        return pyav_backend.read_on(fresh, index, targets_s, allowance, shrink)
 
 
 def _by_decord(
-    source: Source, index: PacketIndex, targets_s: list[float], spec: InputSpec, limits: DecodeLimits
+    source: Source, index: PacketIndex, targets_s: list[float], spec: InputSpec, allowance: pyav_backend.Allowance
 ) -> Pictures:
     if not index.probe.indexed:
         raise CorruptMedia("the video's pictures carry no timestamps")
     if index.probe.container in ("mpegts", "mpeg"):
         # It loses the first pictures of some streams without a word, and every later one is then another.
         raise UnsupportedMedia("decord does not number the pictures of a transport stream reliably: send H.264 in MP4")
-    pyav_backend.check_budget(index, len(index.packets), limits)
+    allowance.check(index, len(index.packets))
     wanted = on_screen(index.probe.times_s, targets_s)
     distinct = sorted(set(wanted))
-    large = decord_backend.pick(path_of(source), index.probe.times_s, distinct, limits)
+    large = decord_backend.pick(path_of(source), index.probe.times_s, distinct, allowance)
     small = {
         i: pyav_backend.resize(picture, spec.frame_size, spec.interpolation)
         for i, picture in zip(distinct, large, strict=True)

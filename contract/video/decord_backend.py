@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from contract.errors import CorruptMedia, FrameTooLarge, UnsupportedMedia
-from contract.video.limits import DecodeLimits
+from contract.video.pyav_backend import Allowance
 
 # Read once, when the library loads: by default it tries 10240 times before it gives a damaged file up.
 os.environ.setdefault("DECORD_EOF_RETRY_MAX", "2048")
@@ -26,7 +26,7 @@ _MAX_START_S = 1e9
 
 
 def pick(
-    path: Path, times_s: Sequence[float], wanted: Sequence[int], limits: DecodeLimits
+    path: Path, times_s: Sequence[float], wanted: Sequence[int], allowance: Allowance
 ) -> Iterator[NDArray[np.uint8]]:
     """The wanted pictures as (H, W, 3) uint8, upright, one at a time.
 
@@ -34,14 +34,16 @@ def pick(
         path: the file.
         times_s: when each picture appears, as in ``VideoProbe.times_s``.
         wanted: which of them, ascending.
-        limits: how large a picture may be, and how many threads decode.
+        allowance: how large a picture may be, how many threads decode, whether anybody still wants the clip.
 
     Raises:
         UnsupportedMedia: decord's old FFmpeg does not know the codec or places pictures elsewhere, or decord is
             not installed.
         CorruptMedia: it fails on the way.
         FrameTooLarge: the bitstream holds larger pictures than the header said.
+        Stopped: nobody wants the clip any more.
     """
+    limits = allowance.limits
     try:
         import decord
     except ImportError:
@@ -58,6 +60,7 @@ def pick(
         try:
             # One after the other: after a seek or a skip decord gives wrong pictures on some streams.
             for _ in range(at, rank):
+                allowance.go_on()
                 reader.next()
             picture: NDArray[np.uint8] = reader.next().asnumpy()
             at = rank + 1

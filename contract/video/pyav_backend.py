@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from contract.errors import CorruptMedia, DecodeBudget, FrameTooLarge, UnsupportedMedia
 from contract.input_spec import InputSpec
 from contract.video.limits import DecodeLimits
-from contract.video.probe import PacketIndex, video_stream
+from contract.video.probe import PacketIndex, never, stopped, video_stream
 from contract.video.sampling import on_screen
 
 _MAX_DRIFT_S = 0.5
@@ -35,6 +35,42 @@ Segment = tuple[int, int]
 """Packets [start, stop) in decode order, fed after a flush."""
 
 
+class Allowance:
+    """What one clip's decode may still spend, over all its attempts, and whether anybody still wants it.
+
+    Args:
+        limits: how many pixels, in all and in one picture.
+        stop: asked between two packets.
+    """
+
+    def __init__(self, limits: DecodeLimits, stop: Callable[[], bool] = never) -> None:
+        self.limits = limits
+        self._stop = stop
+        self._spent = 0
+
+    def check(self, index: PacketIndex, pictures: int) -> None:
+        """Raises DecodeBudget where going through so many more pictures costs too many pixels."""
+        if self._spent + index.probe.width * index.probe.height * pictures > self.limits.max_decode_pixels:
+            raise self._over_budget()
+
+    def spend(self, pixels: int) -> None:
+        """Raises DecodeBudget once they are too many."""
+        self._spent += pixels
+        if self._spent > self.limits.max_decode_pixels:
+            raise self._over_budget()
+
+    def go_on(self) -> None:
+        """Raises Stopped once nobody wants the clip any more."""
+        if self._stop():
+            raise stopped()
+
+    def _over_budget(self) -> DecodeBudget:
+        return DecodeBudget(
+            f"decoding would go through more pixels than the limit of {self.limits.max_decode_pixels}: "
+            "send a smaller rendition or one with more frequent key pictures"
+        )
+
+
 class Feed:
     """A decoder that is fed packets, with counts of what was decoded and what failed.
 
@@ -42,12 +78,14 @@ class Feed:
 
     Raises (when fed):
         FrameTooLarge, DecodeBudget: the pictures in the bitstream are larger than the header said.
+        Stopped: nobody wants the clip any more.
     """
 
-    def __init__(self, container: Any, index: PacketIndex, limits: DecodeLimits) -> None:
+    def __init__(self, container: Any, index: PacketIndex, allowance: Allowance) -> None:
         """Raises UnsupportedMedia if the codec cannot be opened."""
-        self._limits = limits
-        self._fed = self._failed = self._pixels = 0
+        limits = allowance.limits
+        self._allowance = allowance
+        self._fed = self._failed = 0
         self.context = video_stream(container).codec_context
         try:
             self.context.thread_count = limits.decoder_threads
@@ -61,6 +99,7 @@ class Feed:
 
     def decode(self, packet: Any) -> list[Any]:
         """The undamaged pictures that come out; None drains the decoder. A damaged packet gives none."""
+        self._allowance.go_on()
         self._fed += packet is not None
         try:
             frames = list(self.context.decode(packet))
@@ -68,14 +107,13 @@ class Feed:
             self._failed += packet is not None
             frames = []
         largest = max([int(f.width * f.height) for f in frames], default=0)
-        if largest > self._limits.max_frame_pixels:
+        if largest > self._allowance.limits.max_frame_pixels:
             raise FrameTooLarge(
-                f"a picture in the video is over the limit of {self._limits.max_frame_pixels} pixels: send smaller ones"
+                f"a picture in the video is over the limit of {self._allowance.limits.max_frame_pixels} pixels: "
+                "send smaller ones"
             )
         if packet is not None:
-            self._pixels += max(largest, int(self.context.width or 0) * int(self.context.height or 0))
-            if self._pixels > self._limits.max_decode_pixels:
-                raise _over_budget(self._limits)
+            self._allowance.spend(max(largest, int(self.context.width or 0) * int(self.context.height or 0)))
         return frames
 
     def check_damage(self) -> None:
@@ -103,7 +141,7 @@ def pick(
     container: Any,
     index: PacketIndex,
     wanted_pts: Sequence[int],
-    limits: DecodeLimits,
+    allowance: Allowance,
     shrink: Callable[[Any], Picture],
 ) -> dict[int, Picture]:
     """Timestamp -> the wanted picture after ``shrink``; a picture that does not decode is absent.
@@ -114,8 +152,8 @@ def pick(
         CorruptMedia: most of what was fed does not decode.
     """
     segments = plan_segments(index, wanted_pts)
-    check_budget(index, sum(stop - start for start, stop in segments), limits)
-    feed = Feed(container, index, limits)
+    allowance.check(index, sum(stop - start for start, stop in segments))
+    feed = Feed(container, index, allowance)
     wanted = set(wanted_pts)
     got: dict[int, Picture] = {}
     for start, stop in segments:
@@ -141,7 +179,7 @@ def read_on(
     container: Any,
     index: PacketIndex,
     targets_s: Sequence[float],
-    limits: DecodeLimits,
+    allowance: Allowance,
     shrink: Callable[[Any], Picture],
 ) -> list[tuple[float, Picture]]:
     """For each target the time of the picture on screen and the picture after ``shrink``, by decoding from the start.
@@ -150,15 +188,15 @@ def read_on(
         container: freshly opened: a decoder that met damage may stay confused.
         index: of the same file; its packets are fed.
         targets_s: ascending.
-        limits: as everywhere.
+        allowance: what is left of it.
         shrink: decoded picture -> small RGB.
 
     Raises:
         DecodeBudget, FrameTooLarge: the stream has too many pixels in all, or in one picture.
         CorruptMedia: nothing decodes, or not near enough to a target.
     """
-    check_budget(index, len(index.packets), limits)
-    feed = Feed(container, index, limits)
+    allowance.check(index, len(index.packets))
+    feed = Feed(container, index, allowance)
     step = index.probe.end_s / max(1, len(index.packets))
     chosen: list[tuple[float, Picture]] = []
     latest: tuple[float, Any] | None = None
@@ -205,19 +243,6 @@ def _due_times(index: PacketIndex, targets_s: Sequence[float]) -> Sequence[float
     """When the picture that should be on screen at each target appears."""
     times = index.probe.times_s
     return [times[i] for i in on_screen(times, targets_s)] if times else targets_s
-
-
-def check_budget(index: PacketIndex, pictures: int, limits: DecodeLimits) -> None:
-    """Raises DecodeBudget where going through so many pictures costs too many pixels."""
-    if index.probe.width * index.probe.height * pictures > limits.max_decode_pixels:
-        raise _over_budget(limits)
-
-
-def _over_budget(limits: DecodeLimits) -> DecodeBudget:
-    return DecodeBudget(
-        f"decoding would go through more pixels than the limit of {limits.max_decode_pixels}: "
-        "send a smaller rendition or one with more frequent key pictures"
-    )
 
 
 def _allocated_pixels(index: PacketIndex, limits: DecodeLimits) -> int:

@@ -26,6 +26,7 @@ _COUNTED_FROM_ZERO = (
     "overloaded",
     "not_ready",
     "draining",
+    "decoder_lost",
     "deadline_exceeded",
     "storage_exhausted",
     "inference_failed",
@@ -47,6 +48,9 @@ def count_from_zero(metrics: Metrics, arms: Iterable[str]) -> None:
         for code in _COUNTED_FROM_ZERO:
             if code != "ok" or arm != NO_ARM:
                 metrics.requests.labels(_CLASSIFY, code, arm, outcome_of(code))
+        metrics.requests.labels(
+            _CLASSIFY, "deadline_exceeded", arm, outcome_of("deadline_exceeded", deadline_chosen=True)
+        )
 
 
 class Edge:
@@ -90,7 +94,8 @@ class Edge:
         if status == 0 and context.code == "ok":  # cut off at the end of a drain
             context.code = "draining"
         route = route_label(scope["path"])
-        self._metrics.requests.labels(route, context.code, context.arm, outcome_of(context.code)).inc()
+        outcome = outcome_of(context.code, deadline_chosen=context.deadline_chosen)
+        self._metrics.requests.labels(route, context.code, context.arm, outcome).inc()
         self._metrics.request_duration.labels(route).observe(context.elapsed_ms() / 1000)
         for stage, milliseconds in context.timings_ms.items():
             self._metrics.stage_duration.labels(stage).observe(milliseconds / 1000)

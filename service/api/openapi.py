@@ -7,6 +7,9 @@ from typing import Any
 
 from service.api.problem import MEDIA_TYPE, STATUSES
 from service.api.schemas import VERDICT_EXAMPLE, Problem
+from service.context import DEADLINE_HEADER, PRIORITY_HEADER
+from service.scheduling.policy import Priority
+from service.settings import DeadlineSettings
 from service.stages.form import QUERY_FIELDS
 
 DESCRIPTION = """\
@@ -36,10 +39,18 @@ REQUEST: dict[str, Any] = {
         ),
         {"name": "X-Request-Id", "in": "header", "schema": {"type": "string"}, "description": "Echoed in the answer."},
         {
-            "name": "X-Request-Timeout-Ms",
+            "name": DEADLINE_HEADER,
             "in": "header",
-            "schema": {"type": "integer", "minimum": 1},
-            "description": "How long you will wait; past it the answer is 504, or 408 where the body has not all come.",
+            "schema": {"type": "integer", "minimum": DeadlineSettings().min_ms},
+            "description": "How long you will wait. What cannot be answered by then is refused at once: 422 where it "
+            "never can, 429 where there is too much to do now (`Retry-After` says when to come back). Past it: 504, or "
+            "408 where the body has not all come.",
+        },
+        {
+            "name": PRIORITY_HEADER,
+            "in": "header",
+            "schema": {"type": "string", "enum": [priority.value for priority in Priority], "default": "interactive"},
+            "description": "`bulk` goes after everything else, and is the first to be sent away.",
         },
     ],
     "requestBody": {

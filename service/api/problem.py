@@ -42,6 +42,7 @@ STATUSES: Mapping[str, tuple[int, str]] = {
     "frame_too_large": (422, "Frame too large"),
     "video_too_long": (422, "Video too long"),
     "decode_budget_exceeded": (422, "Decode budget exceeded"),
+    "deadline_too_short": (422, "Deadline too short"),
     "decode_timeout": (422, "Decode timeout"),
     "decode_crashed": (422, "Decoder crashed"),
     "quarantined_video": (422, "Video in quarantine"),
@@ -51,12 +52,13 @@ STATUSES: Mapping[str, tuple[int, str]] = {
     "inference_failed": (500, "Inference failed"),
     "internal_error": (500, "Internal error"),
     "not_ready": (503, "Not ready"),
+    "decoder_lost": (503, "Decoder lost"),
     "draining": (503, "Shutting down"),
     "too_many_connections": (503, "Too many connections"),
     "storage_exhausted": (503, "No room for the upload"),
     "deadline_exceeded": (504, "Deadline exceeded"),
 }
-# A worker may also have been ended from outside (memory, an operator). A second death quarantines the clip.
+# Not every crash comes again. A second one quarantines the clip.
 _WORTH_ANOTHER_TRY = frozenset({"decode_crashed"})
 OUTCOMES: Mapping[str, str] = {
     "client_gone": "gone",
@@ -67,10 +69,16 @@ OUTCOMES: Mapping[str, str] = {
 }
 
 
-def outcome_of(code: str) -> str:
-    """``answered``, ``gone``, ``shed`` (the caller retries), ``refused`` (the caller changes it) or ``failed``."""
+def outcome_of(code: str, *, deadline_chosen: bool = False) -> str:
+    """What becomes of a request with this code.
+
+    ``answered``, ``gone``, ``shed`` (the caller retries), ``refused`` (the caller changes it), ``expired`` (the caller
+    asked for less time than the service gives by itself, and it did not suffice) or ``failed``.
+    """
     if code == "ok":
         return "answered"
+    if code == "deadline_exceeded" and deadline_chosen:
+        return "expired"
     return OUTCOMES.get(code) or ("refused" if status_of(code)[0] < 500 else "failed")
 
 

@@ -73,6 +73,7 @@ class Arms:
         self.bundles = bundles
         for arm in settings:
             metrics.arm_assignments.labels(experiment.name, arm.name)
+            metrics.coalesced.labels(arm.name)
 
     async def prepare(self, replays: GoldenReplays) -> None:
         """Loads, warms and proves every arm, one after the other.

@@ -14,7 +14,7 @@ import numpy as np
 
 from contract.errors import InputError
 from contract.input_spec import InputSpec
-from contract.video import Backend, DecodeLimits, Frames, decode
+from contract.video import Backend, DecodeLimits, Frames, decode, decode_cost
 
 _SPEC = InputSpec(frames=2, frame_size=32)
 _PICTURES, _WIDTH, _HEIGHT = 6, 64, 48
@@ -53,6 +53,7 @@ class Rehearsal:
     def _played(self) -> Frames:
         with contextlib.suppress(InputError):  # a refusal loads what a clip that decodes does not
             decode(self._junk, _SPEC, self._limits)
+        decode_cost(self._clip, _SPEC, self._limits)
         return decode(self._clip, _SPEC, self._limits)
 
 

@@ -1,237 +1,270 @@
-"""Decode: a spooled clip -> uint8 frames, in a pool of processes that may be killed at any moment.
+"""Decode: a spooled clip -> its price, then its uint8 frames, in processes that may be killed at any moment.
 
-One supervisor task owns each worker: it starts it, hands it jobs, kills it when a job overruns, and replaces
-it when it dies. A job that ends its worker is refused alone; the next job gets a fresh worker.
+Two questions are asked of a clip: what it will cost, in a fraction of a millisecond and of any process that is idle;
+and, once the backlog has said yes, its frames. Two processes more than may decode at the same time are kept warm: for
+the first question, for small clips, and for those that die or are replaced.
 """
 
 from __future__ import annotations
 
-import asyncio
-import logging
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from contract.input_spec import InputSpec
-from service.context import RequestContext, deadline_exceeded
+from contract.video import DecodeCost
+from service.context import deadline_exceeded
 from service.cores import available_cores
-from service.errors import DecodeCrashed, DecodeTimeout, Draining, Quarantined, Unexpected
-from service.logs import FIELDS
+from service.errors import Draining, Overloaded, Quarantined
 from service.metrics import Metrics
-from service.sandbox.report import SandboxReport
+from service.scheduling.backlog import Backlog
+from service.scheduling.price import Price, PriceModel
+from service.scheduling.work import Stage, Work
 from service.settings import DecodeSettings
-from service.stages.decode_answer import DecodedVideo, refusal_in, video_in
-from service.stages.decode_process import DecodeProcess, WorkerDied
-from service.stages.outcome import fail, succeed, wait_for_outcome
+from service.stages.decode_answer import DecodedVideo, cost_in, video_in
+from service.stages.decode_process import DecodeProcess
+from service.stages.outcome import fail, wait_for_outcome
 from service.stages.quarantine import Quarantine
+from service.workers.job import Job
+from service.workers.processes import Workers
 
-log = logging.getLogger(__name__)
-_BACKOFF_S = (0.1, 5.0)
-RESTART_REASONS = ("recycled", "start_failed", "died_idle", "deadline", "timeout", "crashed", "failed")
-"""Why a worker is replaced: the label of ``cpfd_decode_worker_restarts``."""
+SPARE_PROCESSES = 2
+_LOOKS = 2
+"""Processes that may look at the same time: a clip on which a look hangs must not take a decoder from the others."""
+_LOOK_PATIENCE_S = 0.25
 
 
-@dataclass
-class _Job:
+def decode_workers(settings: DecodeSettings) -> int:
+    """How many decodes run at the same time."""
+    return settings.workers or available_cores()
+
+
+@dataclass(frozen=True)
+class Clip:
+    """A video on the spool.
+
+    Attributes:
+        descriptor: the open file; it must stay open while the clip is asked about.
+        digest: its SHA-256, for quarantine.
+        size: in bytes.
+    """
+
     descriptor: int
-    spec: InputSpec
     digest: str
-    context: RequestContext
-    done: asyncio.Future[DecodedVideo]
-    queued: float
+    size: int
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """What a look brought: None where the container does not say."""
+
+    cost: DecodeCost | None
+
+
+class _Look(Job[_Seen]):
+    task = "cost"
+
+    def __init__(self, clip: Clip, spec: InputSpec, pool: DecodePool) -> None:
+        super().__init__(clip.descriptor, clip.digest, spec, pool.settings.limits, pool.settings.wall_seconds)
+        self.size = clip.size
+        self._pool = pool
+
+    def read(self, answer: dict[str, Any], process: DecodeProcess) -> _Seen | None:
+        cost = cost_in(answer)
+        return _Seen(cost) if cost is not None or answer.get("cost", ...) is None else None
+
+    def put_back(self) -> None:
+        self._pool.look_again(self)
+
+    def ended(self, seconds: float, *, whole: bool) -> None:
+        self._pool.looked()
+
+
+class _Decode(Job[DecodedVideo]):
+    task = "decode"
+
+    def __init__(
+        self, clip: Clip, spec: InputSpec, pool: DecodePool, work: Work, price: Price, on_start: Callable[[], None]
+    ) -> None:
+        super().__init__(clip.descriptor, clip.digest, spec, pool.settings.limits, pool.settings.wall_seconds)
+        self.work = work
+        self.on_start = on_start
+        self._price = price
+        self._pool = pool
+
+    def read(self, answer: dict[str, Any], process: DecodeProcess) -> DecodedVideo | None:
+        return video_in(answer, process.frames(self.spec))
+
+    def put_back(self) -> None:
+        self._pool.backlog.enqueue(self.work)
+
+    def ended(self, seconds: float, *, whole: bool) -> None:
+        self._pool.learn(self._price, seconds, whole=whole)
+        if self.work.stage in (Stage.RUNNING, Stage.ABANDONED):
+            self._pool.backlog.decoded(self.work)
 
 
 class DecodePool:
-    """Worker processes behind one queue.
+    """The clips' door to the worker processes.
 
     Args:
         settings: bounds and sizes.
         slot_bytes: the largest frames array that any arm asks for.
+        backlog: which decode comes next.
         metrics: where it shows.
         spool: the directory of the clips' files; None: the system's temporary directory.
     """
 
-    def __init__(self, settings: DecodeSettings, slot_bytes: int, metrics: Metrics, spool: Path | None = None) -> None:
-        self._settings = settings
-        self._slot_bytes = slot_bytes
-        self._spool = spool
-        self._sandbox = SandboxReport(metrics)
+    def __init__(
+        self,
+        settings: DecodeSettings,
+        slot_bytes: int,
+        backlog: Backlog,
+        metrics: Metrics,
+        spool: Path | None = None,
+    ) -> None:
+        self.settings = settings
+        self.backlog = backlog
+        self.prices = PriceModel(settings.wall_seconds)
+        self.workers = decode_workers(settings)
         self._metrics = metrics
-        self._quarantine = Quarantine(settings.quarantine_after, settings.quarantine_entries)
-        # Bounded by admission: every job belongs to a request that holds a permit.
-        self._jobs: asyncio.Queue[_Job] = asyncio.Queue()
-        self._supervisors: list[asyncio.Task[None]] = []
-        self._live: dict[int, DecodeProcess] = {}
+        self._quarantine = Quarantine(
+            settings.quarantine_after, settings.quarantine_entries, settings.quarantine_seconds
+        )
+        self.processes = self.workers + SPARE_PROCESSES
+        self._processes = Workers(
+            settings, slot_bytes, self.processes, self._next_job, self._quarantine, metrics, spool
+        )
+        self._looks: list[_Look] = []
+        self._looking = 0
+        self._decodes: dict[Work, _Decode] = {}
         self._closed = False
-        self.workers = settings.workers or available_cores()
-        for reason in RESTART_REASONS:  # at 0 from the start: increase() does not see a series' birth
-            metrics.decode_worker_restarts.labels(reason)
+        backlog.displace = self._displace
 
     def start(self) -> None:
-        """Starts the supervisors; workers come up behind them."""
-        self._supervisors = [asyncio.create_task(self._supervise(i), name=f"decode-{i}") for i in range(self.workers)]
+        """Starts the processes, behind the scenes."""
+        self._processes.start()
 
     def alive(self) -> int:
-        """Workers that take jobs."""
-        return sum(process.alive() for process in self._live.values())
+        """Processes that take jobs."""
+        return self._processes.alive()
 
     def pids(self) -> list[int]:
-        """Process ids of the workers that take jobs."""
-        return [process.pid for process in self._live.values()]
+        """Process ids of those."""
+        return self._processes.pids()
 
-    async def decode(self, descriptor: int, spec: InputSpec, digest: str, context: RequestContext) -> DecodedVideo:
-        """The clip's frames.
+    def faults(self) -> list[str]:
+        """Why no clip can be decoded; empty if clips can be."""
+        return self._processes.faults()
+
+    async def price(self, clip: Clip, spec: InputSpec) -> Price:
+        """What the clip's decode is expected to take.
 
         Args:
-            descriptor: the open file; it must stay open until this returns.
+            clip: on the spool.
             spec: which frames.
-            digest: SHA-256 of the clip, for quarantine.
-            context: gives the deadline; takes the timings ``decode_wait`` and ``decode``.
+
+        Raises:
+            MediaError: it can be told without decoding that the clip cannot be used.
+            DecodeTimeout, DecodeCrashed, Quarantined: it hung, ended its worker, or did so before.
+            DecoderLost, Draining: workers are being ended; the service shuts down.
+        """
+        self._refuse(clip)
+        look = _Look(clip, spec, self)
+        self.look_again(look)
+        self._processes.wake()
+        try:
+            cost = (await wait_for_outcome(look.done, _LOOK_PATIENCE_S)).cost
+        except TimeoutError:
+            # Nobody waits for ever on a look: what is behind it is then priced by its size.
+            self._metrics.unpriced_clips.inc()
+            cost = None
+        finally:
+            if look in self._looks:
+                self._looks.remove(look)
+        return self.prices.price(cost, clip.size)
+
+    async def decode(self, clip: Clip, spec: InputSpec, work: Work, on_start: Callable[[], None]) -> DecodedVideo:
+        """The clip's frames. To leave is to be cancelled: the work then ends between two packets.
+
+        Args:
+            clip: on the spool.
+            spec: which frames.
+            work: as the backlog accepted it.
+            on_start: called when a worker has it, again if that worker is lost.
 
         Raises:
             MediaError: the clip cannot be used.
             DecodeTimeout, DecodeCrashed, Quarantined: it overran, ended its worker, or did so before.
-            DeadlineExceeded, Draining: no time is left for it.
+            DeadlineExceeded: it cannot be in time any more.
+            DecoderLost, Overloaded, Draining: come back later.
         """
-        if self._quarantine.holds(digest):
-            self._metrics.quarantine_hits.inc()
-            raise Quarantined("this video ended its decoder before: send it re-encoded as H.264 in MP4")
-        if self._closed:
-            raise _draining()
-        done: asyncio.Future[DecodedVideo] = asyncio.get_running_loop().create_future()
-        self._jobs.put_nowait(_Job(descriptor, spec, digest, context, done, time.monotonic()))
-        self._metrics.decode_queue_depth.set(self._jobs.qsize())
+        self._refuse(clip)
+        assert work.price is not None
+        job = _Decode(clip, spec, self, work, work.price, on_start)
+        self._decodes[work] = job
+        self.backlog.enqueue(work)
+        self._processes.wake()
         try:
-            return await wait_for_outcome(done, context.deadline - time.monotonic())
-        except TimeoutError:
-            raise deadline_exceeded() from None
+            return await wait_for_outcome(job.done, None)
+        finally:
+            del self._decodes[work]
+            self.backlog.withdraw(work)
 
     async def close(self) -> None:
-        """Ends the workers; jobs that still wait are told that the service drains."""
+        """Ends the processes; those that still wait are told that the service drains."""
         self._closed = True
-        for supervisor in self._supervisors:
-            supervisor.cancel()
-        await asyncio.gather(*self._supervisors, return_exceptions=True)
-        while not self._jobs.empty():
-            fail(self._jobs.get_nowait().done, _draining())
-
-    async def _supervise(self, index: int) -> None:
-        """Keeps one worker alive for ever, whatever happens to it."""
-        backoff = _BACKOFF_S[0]
-        while True:
-            try:
-                reason = await self._one_life(index)
-                backoff = _BACKOFF_S[0]
-            except Exception:
-                log.exception("decode worker could not be started", extra={FIELDS: {"stage": "decode"}})
-                reason = "start_failed"
-            self._metrics.decode_worker_restarts.labels(reason).inc()
-            if reason == "start_failed":
-                await asyncio.sleep(backoff)
-                backoff = min(_BACKOFF_S[1], backoff * 2)
-
-    async def _one_life(self, index: int) -> str:
-        """Starts a worker, lets it serve until it must go, and buries it; says why it had to go."""
-        process = DecodeProcess(self._settings, self._slot_bytes, self._spool)
-        try:
-            try:
-                async with asyncio.timeout(self._settings.start_seconds):
-                    await process.ready()
-            except (WorkerDied, TimeoutError):
-                fields = {"stage": "decode", "cause": process.last_words()}
-                log.error("decode worker did not start", extra={FIELDS: fields})
-                return "start_failed"
-            self._sandbox.tell(process.protections)
-            self._live[index] = process
-            self._metrics.decode_workers_alive.set(len(self._live))
-            return await self._serve(process)
-        finally:
-            self._live.pop(index, None)
-            self._metrics.decode_workers_alive.set(len(self._live))
-            await asyncio.shield(process.end())
-
-    async def _serve(self, process: DecodeProcess) -> str:
-        """Hands jobs to one worker until it must be replaced; says why."""
-        for _ in range(self._settings.jobs_per_worker):
-            job = await self._next_job(process)
-            if job is None:
-                return "died_idle"
-            reason = await self._run(process, job)
-            if reason is not None:
-                return reason
-        return "recycled"
-
-    async def _next_job(self, process: DecodeProcess) -> _Job | None:
-        """The next job that somebody still waits for; None if the worker died meanwhile."""
-        while True:
-            try:
-                async with asyncio.timeout(1.0):
-                    job = await self._jobs.get()
-            except TimeoutError:
-                if not process.alive():
-                    return None
-                continue
-            self._metrics.decode_queue_depth.set(self._jobs.qsize())
-            if job.done.done():
-                continue
-            if not process.alive():
-                self._jobs.put_nowait(job)
-                return None
-            return job
-
-    async def _run(self, process: DecodeProcess, job: _Job) -> str | None:
-        """Resolves the job's future; says why the worker must go, or None if it may stay."""
-        began = time.monotonic()
-        left = job.context.deadline - began
-        budget = min(self._settings.wall_seconds, left)
-        try:
-            async with asyncio.timeout(max(0.0, budget)):
-                answer = await process.decode(job.descriptor, job.spec, self._settings.limits)
-            return self._resolve(process, job, answer)
-        except TimeoutError:
-            if budget < self._settings.wall_seconds:
-                fail(job.done, deadline_exceeded())
-                return "deadline"
-            self._quarantine.record(job.digest)
-            fail(job.done, DecodeTimeout("the video takes too long to decode: send a shorter or smaller rendition"))
-            return "timeout"
-        except WorkerDied:
-            self._crashed(job, "worker_died")
-            return "crashed"
-        except asyncio.CancelledError:
+        await self._processes.close()
+        for look in self._looks:
+            fail(look.done, _draining())
+        for job in self._decodes.values():
             fail(job.done, _draining())
-            raise
-        except Exception:
-            fail(job.done, Unexpected("the service failed on this request; the operator was told"))
-            log.exception("decode failed", extra={FIELDS: {"request_id": job.context.request_id, "stage": "decode"}})
-            return "failed"
-        finally:
-            job.context.record("decode_wait", began - job.queued)
-            job.context.record("decode", time.monotonic() - began)
 
-    def _resolve(self, process: DecodeProcess, job: _Job, answer: dict[str, Any]) -> str | None:
-        refusal = refusal_in(answer)
-        if refusal is not None:
-            fail(job.done, refusal)
-            return None
-        decoded = None if "failed" in answer else video_in(answer, process.frames(job.spec))
-        if decoded is None:
-            self._crashed(job, str(answer.get("failed", "bad_answer"))[:64])
-            return "failed"
-        succeed(job.done, decoded)
+    def look_again(self, look: _Look) -> None:
+        """The look waits for a process; small files first."""
+        self._looks.append(look)
+        self._looks.sort(key=lambda waiting: waiting.size)
+
+    def looked(self) -> None:
+        """A process is done with a look."""
+        self._looking -= 1
+
+    def learn(self, price: Price, seconds: float, *, whole: bool) -> None:
+        """What a decode took."""
+        self.prices.learn(price, seconds, whole=whole)
+        if whole:
+            self._metrics.price_error.observe(seconds / price.seconds)
+
+    def _refuse(self, clip: Clip) -> None:
+        if self._closed:
+            raise _draining()
+        if self._quarantine.holds(clip.digest):
+            self._metrics.quarantine_hits.inc()
+            raise Quarantined("this video ended its decoder before: send it re-encoded as H.264 in MP4")
+
+    def _next_job(self) -> Job[Any] | None:
+        while self._looks and self._looking < _LOOKS:
+            look = self._looks.pop(0)
+            if not look.done.done():
+                self._looking += 1
+                return look
+        while (work := self.backlog.next_to_start()) is not None:
+            job = self._decodes[work]
+            if not job.done.done() and not work.hopeless(time.monotonic()):
+                self.backlog.begin(work)
+                job.on_start()
+                return job
+            self.backlog.withdraw(work)
+            fail(job.done, self.backlog.overloaded(work) if work.bulk else deadline_exceeded())
         return None
 
-    def _crashed(self, job: _Job, cause: str) -> None:
-        self._quarantine.record(job.digest)
-        fields = {"request_id": job.context.request_id, "stage": "decode", "cause": cause, "clip": job.digest}
-        log.warning("a clip ended its decoder", extra={FIELDS: fields})
-        fail(job.done, _ended_its_decoder())
+    def _displace(self, work: Work, error: Overloaded) -> None:
+        """Bulk work gives way."""
+        self.backlog.withdraw(work)
+        fail(self._decodes[work].done, error)
 
 
 def _draining() -> Draining:
     return Draining("the service is shutting down: send the request again", retry_after_s=1)
-
-
-def _ended_its_decoder() -> DecodeCrashed:
-    return DecodeCrashed("the video's decoder ended: send it once more; if that fails, re-encoded as H.264 in MP4")

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from contract.errors import InputError
+from contract.video import DecodeCost
 
 _MAX_DETAIL = 400
+_MOST = 1 << 40
+"""No honest count of bytes or pixels is over this."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +62,19 @@ def video_in(answer: dict[str, Any], pixels: NDArray[np.uint8]) -> DecodedVideo 
     container, codec = (str(n)[:64] for n in names)
     width, height, duration_ms = (float(n) for n in numbers if n is not None)
     return DecodedVideo(pixels, tuple(map(float, times)), container, codec, int(width), int(height), duration_ms)
+
+
+def cost_in(answer: dict[str, Any]) -> DecodeCost | None:
+    """The answer as a DecodeCost; None where it has none, or a value is not what a worker says."""
+    cost = answer.get("cost")
+    if not isinstance(cost, dict) or set(cost) != {field.name for field in fields(DecodeCost)}:
+        return None
+    names = {key: cost.pop(key) for key in ("container", "codec")}
+    if not all(isinstance(name, str) for name in names.values()):
+        return None
+    if not all(type(count) is int and 0 <= count <= _MOST for count in cost.values()):
+        return None
+    return DecodeCost(**{key: name[:64] for key, name in names.items()}, **cost)
 
 
 def _input_errors() -> dict[str, type[InputError]]:

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,13 +21,32 @@ from contract.input_spec import InputSpec
 from contract.video import DecodeLimits
 from service.sandbox.slot import sealed_slot, unnamed_memory
 from service.settings import DecodeSettings
-from service.stages.decode_worker import MAX_LINE
+from service.stages.decode_worker import MAX_LINE, STOP_BYTES
 
 _MODULE = "service.stages.decode_worker"
+NEVER_STOPPED = (1 << 8 * STOP_BYTES) - 1
+"""The number of a job that is never stopped."""
 
 
 class WorkerDied(Exception):
     """The worker's process ended, or said something that no worker says."""
+
+
+def message(task: Literal["cost", "decode"], number: int, spec: InputSpec, limits: DecodeLimits) -> dict[str, Any]:
+    """What a worker is asked.
+
+    Args:
+        task: what a clip will cost, or its frames.
+        number: by which it may be stopped.
+        spec: which frames.
+        limits: what the clip may cost.
+    """
+    return {
+        "task": task,
+        "number": number,
+        "spec": spec.model_dump(mode="json"),
+        "limits": limits.model_dump(mode="json"),
+    }
 
 
 class DecodeProcess:
@@ -47,8 +66,8 @@ class DecodeProcess:
         self._socket, theirs = socket.socketpair()
         self._socket.setblocking(False)
         self._words = unnamed_memory("words")
-        with theirs, sealed_slot(slot_bytes) as slot:
-            self._slot = mmap.mmap(slot.fileno(), slot_bytes)
+        with theirs, sealed_slot(slot_bytes + STOP_BYTES) as slot:
+            self._slot = mmap.mmap(slot.fileno(), slot_bytes + STOP_BYTES)
             backend = settings.limits.backend.value
             arguments = (
                 backend,
@@ -85,8 +104,11 @@ class DecodeProcess:
         self.protections = dict(answer["protections"])
 
     async def decode(self, descriptor: int, spec: InputSpec, limits: DecodeLimits) -> dict[str, Any]:
-        """The worker's answer (see ``decode_worker``), after the frames are in the slot. Raises WorkerDied."""
-        job = {"spec": spec.model_dump(mode="json"), "limits": limits.model_dump(mode="json")}
+        """The answer to a decode that nobody will stop. Raises WorkerDied."""
+        return await self.ask(message("decode", NEVER_STOPPED, spec, limits), descriptor)
+
+    async def ask(self, job: dict[str, Any], descriptor: int) -> dict[str, Any]:
+        """The worker's answer (see ``decode_worker``); a decode's frames are then in the slot. Raises WorkerDied."""
         # Opened anew, for reading: the worker can neither change the upload nor move the offset of anybody else's.
         own = os.open(f"/proc/self/fd/{descriptor}", os.O_RDONLY | os.O_CLOEXEC)
         try:
@@ -97,6 +119,11 @@ class DecodeProcess:
         finally:
             os.close(own)
         return await self._answer()
+
+    def stop(self, number: int) -> None:
+        """The job of this number is wanted no more: the worker ends it at the next packet."""
+        if not self._slot.closed:
+            self._slot[-STOP_BYTES:] = number.to_bytes(STOP_BYTES, sys.byteorder)
 
     def frames(self, spec: InputSpec) -> NDArray[np.uint8]:
         """A copy of what the slot holds, (T, S, S, 3) uint8."""
@@ -129,6 +156,11 @@ class DecodeProcess:
 
     def alive(self) -> bool:
         return self._process.poll() is None
+
+    @property
+    def exit_code(self) -> int | None:
+        """None while it lives; below 0: the signal that ended it."""
+        return self._process.poll()
 
     async def end(self) -> None:
         """Kills it, reaps it, frees the slot."""

@@ -3,7 +3,8 @@
     python -m service.stages.decode_worker BACKEND SOCKET_FD SLOT_FD SLOT_BYTES MEMORY_BYTES CPU_SECONDS SANDBOX SPOOL
 
 The parent sends one job at a time over the socket: a line of JSON and the clip's open file. The worker writes
-the frames into the slot (memory shared with the parent) and answers with a line of JSON. It trusts the parent;
+the frames into the slot (memory shared with the parent) and answers with a line of JSON. Behind the frames the slot
+holds the number of the job that is wanted no more, which is looked at between two packets. It trusts the parent;
 the parent believes nothing of it but plain values (so: no pickles). It has no name on disk to write to, no
 environment, and no output but the socket (and stderr until it is ready); what else it lacks is in ``service.sandbox``.
 """
@@ -19,20 +20,23 @@ import pkgutil
 import resource
 import socket
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import av
 import numpy as np
 
-from contract.errors import InputError
+from contract.errors import InputError, Stopped
 from contract.input_spec import InputSpec
-from contract.video import Backend, DecodeLimits, Frames, decode
+from contract.video import Backend, DecodeLimits, Frames, decode, decode_cost
 from service.sandbox.confine import Confinement, confine
 from service.sandbox.protections import Applied, SandboxSettings
 from service.sandbox.rehearsal import Rehearsal
 
 READY: dict[str, Any] = {"ready": True}
+STOP_BYTES = 8
+"""Behind the frames in the slot: the number of the job to stop, in the machine's byte order."""
 MAX_LINE = 65_536
 _NO_DECODERS = ("av.__main__", "av.datasets")
 """A command, and a downloader that brings the standard library's HTTP client."""
@@ -84,18 +88,30 @@ def receive_job(connection: socket.socket) -> tuple[dict[str, Any], int] | None:
 
 
 def run_job(job: dict[str, Any], descriptor: int, slot: mmap.mmap) -> dict[str, Any]:
-    """The answer to one job: frames in the slot, a typed refusal, or the name of what went wrong."""
+    """The answer to one job: its cost, or frames in the slot; a typed refusal, or the name of what went wrong."""
     spec, limits = InputSpec.model_validate(job["spec"]), DecodeLimits.model_validate(job["limits"])
+    stop = _stop_of(job["number"], slot)
     size = int(np.prod(spec.frames_shape))
     out = np.frombuffer(slot, np.uint8, count=size).reshape(spec.frames_shape)
     try:
-        return _described(decode(descriptor, spec, limits, out=out))
+        if job["task"] == "cost":
+            cost = decode_cost(descriptor, spec, limits, stop=stop)
+            return {"cost": None if cost is None else vars(cost)}
+        return _described(decode(descriptor, spec, limits, out=out, stop=stop))
     except InputError as error:
         return {"refused": error.code, "detail": error.detail}
+    except Stopped:
+        return {"stopped": True}
     except Exception as error:  # hostile bytes may raise anything: the parent counts it and replaces this worker
         return {"failed": type(error).__name__}
     finally:
         del out
+
+
+def _stop_of(number: int, slot: mmap.mmap) -> Callable[[], bool]:
+    """Whether the parent wants the job no more."""
+    at, wanted = len(slot) - STOP_BYTES, number.to_bytes(STOP_BYTES, sys.byteorder)
+    return lambda: slot[at:] == wanted
 
 
 def _described(frames: Frames) -> dict[str, Any]:
@@ -116,7 +132,7 @@ def main(arguments: list[str]) -> None:
     backend, sandbox = Backend(arguments[0]), SandboxSettings.model_validate_json(arguments[6])
     readable = Path(arguments[7]) if backend is Backend.DECORD else None
     # Opened before the process is confined, and open until it has said why it does not start.
-    connection, slot = socket.socket(fileno=socket_fd), mmap.mmap(slot_fd, slot_bytes)
+    connection, slot = socket.socket(fileno=socket_fd), mmap.mmap(slot_fd, slot_bytes + STOP_BYTES)
     applied = prepare(backend, Confinement(memory_bytes, sandbox, readable))
     answer: dict[str, Any] = READY | {"protections": {name.value: why for name, why in applied.items()}}
     with connection:

@@ -23,12 +23,13 @@ from service.context import deadline_exceeded
 from service.errors import Draining, InferenceFailed
 from service.logs import FIELDS
 from service.metrics import Metrics
+from service.scheduling.estimate import Estimate
+from service.scheduling.policy import Priority
 from service.stages.inference import Lanes
 from service.stages.outcome import fail, succeed, wait_for_outcome
 
 log = logging.getLogger(__name__)
 Infer = Callable[[Sequence[ModelInputs]], Mapping[str, NDArray[np.float32]]]
-_SMOOTHING = 0.2
 
 
 @dataclass(frozen=True)
@@ -50,11 +51,13 @@ class Answer:
 
 @dataclass(order=True)
 class _Item:
+    bulk: bool
     deadline: float
     order: int
     inputs: ModelInputs = field(compare=False)
     done: asyncio.Future[Answer] = field(compare=False)
     queued: float = field(compare=False)
+    on_start: Callable[[], None] = field(compare=False)
 
 
 class MicroBatcher:
@@ -78,7 +81,8 @@ class MicroBatcher:
         self._lanes = lanes
         self._metrics = metrics
         metrics.batcher_restarts.labels(arm)
-        self._expected_run_s = expected_run_s
+        self._first_run_s = expected_run_s
+        self._run_estimate = Estimate()
         self._waiting: list[_Item] = []
         self._order = itertools.count()
         self._arrived = asyncio.Event()
@@ -92,16 +96,29 @@ class MicroBatcher:
     def alive(self) -> bool:
         return self._owner is not None and not self._owner.done()
 
+    @property
+    def expected_run_s(self) -> float:
+        """Seconds on a lane that one clip is expected to take; 0 before anything was measured."""
+        return self._first_run_s * self._run_estimate.factor
+
     def oldest_run_s(self) -> float:
         """For how long the oldest batch has been on its lane; 0 where none is."""
         return time.monotonic() - min(self._running.values()) if self._running else 0.0
 
-    async def submit(self, inputs: ModelInputs, deadline: float) -> Answer:
+    async def submit(
+        self,
+        inputs: ModelInputs,
+        deadline: float,
+        priority: Priority = Priority.INTERACTIVE,
+        on_start: Callable[[], None] = lambda: None,
+    ) -> Answer:
         """The clip's logits.
 
         Args:
             inputs: one example.
             deadline: monotonic seconds.
+            priority: bulk clips go after all others.
+            on_start: called when a lane has it.
 
         Raises:
             DeadlineExceeded: its time ended, or would end before its batch does.
@@ -112,13 +129,23 @@ class MicroBatcher:
             raise _draining()
         now = time.monotonic()
         done: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-        heapq.heappush(self._waiting, _Item(deadline, next(self._order), inputs, done, now))
+        item = _Item(priority is Priority.BULK, deadline, next(self._order), inputs, done, now, on_start)
+        heapq.heappush(self._waiting, item)
         self._show_depth()
         self._arrived.set()
         try:
             return await wait_for_outcome(done, deadline - now)
         except TimeoutError:
             raise deadline_exceeded() from None
+        finally:
+            self._forget(item)
+
+    def _forget(self, item: _Item) -> None:
+        """Takes out what its caller left before it was committed."""
+        if item in self._waiting:
+            self._waiting.remove(item)
+            heapq.heapify(self._waiting)
+            self._show_depth()
 
     async def close(self) -> None:
         """Waits for what runs, then tells those that wait that the service drains."""
@@ -166,9 +193,9 @@ class MicroBatcher:
             item = heapq.heappop(self._waiting)
             if item.done.done():
                 continue
-            if time.monotonic() + self._expected_run_s > item.deadline:
-                # The estimate decays with each refusal: one slow run must not refuse everybody for ever.
-                self._expected_run_s *= 1 - _SMOOTHING
+            # An estimate that nothing has borne out lately refuses nobody: one slow run must not, for ever.
+            needed_s = self.expected_run_s if self._run_estimate.trusted else 0.0
+            if time.monotonic() + needed_s > item.deadline:
                 fail(item.done, deadline_exceeded())
                 continue
             batch.append(item)
@@ -180,6 +207,8 @@ class MicroBatcher:
     async def _run(self, batch: list[_Item]) -> None:
         """Resolves every item. If a batch of several fails, each is tried alone: a bad clip fails alone."""
         began = time.monotonic()
+        for item in batch:
+            item.on_start()
         try:
             logits = await self._lanes.run(lambda: self._infer([item.inputs for item in batch]))
             rows = [{task: values[row] for task, values in logits.items()} for row in range(len(batch))]
@@ -195,7 +224,8 @@ class MicroBatcher:
             _fail_all(batch, _draining())
             raise
         run_s = time.monotonic() - began
-        self._expected_run_s += (run_s / len(batch) - self._expected_run_s) * _SMOOTHING
+        self._first_run_s = self._first_run_s or run_s / len(batch)
+        self._run_estimate.learn(run_s / len(batch) / self._first_run_s)
         self._metrics.batch_size.labels(self._arm).observe(len(batch))
         for item, own in zip(batch, rows, strict=True):
             succeed(item.done, Answer(own, began - item.queued, run_s, len(batch)))

@@ -132,11 +132,11 @@ def affordable_connections(wanted: int, spooled: int, workers: int) -> int:
 
     Args:
         wanted: connections.
-        spooled: requests that may hold a file in the spool at the same time.
-        workers: decode workers.
+        spooled: handles of files in the spool that may be open at the same time.
+        workers: decode workers, the spare ones too.
     """
     own = _OWN_DESCRIPTORS + _EACH_WORKER * workers
-    spooled = min(spooled, wanted)
+    spooled = min(spooled, 2 * wanted)  # no request without a connection
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     needed = own + wanted + spooled
     if resource.RLIM_INFINITY != soft < needed:

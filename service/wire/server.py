@@ -74,8 +74,9 @@ class DrainingServer(uvicorn.Server):
     def _common(self) -> Common:
         service, settings = self._service, self._service.settings
         wanted = settings.connection.max_total
-        spooled = settings.uploads.max_count + settings.admission.max_requests
-        afforded = affordable_connections(wanted, spooled, service.decode.workers)
+        # Work in flight has a handle of its own: it may outlive the request that brought the clip.
+        spooled = settings.uploads.max_count + 2 * service.admission.max_requests
+        afforded = affordable_connections(wanted, spooled, service.decode.processes)
         if afforded < wanted:
             log.warning("the limit of open files allows %d connections, not %d: raise it", afforded, wanted)
         return Common(

@@ -88,7 +88,17 @@ def test_ids_and_timings_are_in_the_headers(client: httpx.Client, clip: bytes) -
     reply = client.post("/classify", content=clip, headers={"Content-Type": "video/mp4", "X-Request-Id": "caller-1"})
     assert reply.headers["x-request-id"] == verdict(reply)["request_id"] == "caller-1"
     stages = [part.split(";")[0] for part in reply.headers["server-timing"].split(", ")]
-    assert stages == ["fetch", "assignment", "decode_wait", "decode", "tokenisation", "queue", "inference", "decision"]
+    assert stages == [
+        "fetch",
+        "assignment",
+        "tokenisation",
+        "price",
+        "decode_wait",
+        "decode",
+        "queue",
+        "inference",
+        "decision",
+    ]
     assert set(verdict(reply)["timings_ms"]) == set(stages)
     refused = client.post("/classify", headers={"X-Request-Id": "bad id"})
     assert refused.headers["x-request-id"] != "bad id"
@@ -133,7 +143,15 @@ def test_probes_and_metrics(client: httpx.Client, clip: bytes) -> None:
         assert wanted in text
 
 
-@pytest.mark.parametrize("header", ["0", "soon"])
+@pytest.mark.parametrize("priority", ["interactive", "bulk"])
+def test_a_priority_changes_no_verdict(client: httpx.Client, clip: bytes, priority: str) -> None:
+    headers = {"Content-Type": "video/mp4", "X-Request-Priority": priority}
+    assert verdict(client.post("/classify", content=clip, headers=headers))["video"]["codec"] == "h264"
+    refused = client.post("/classify", content=clip, headers=headers | {"X-Request-Priority": "urgent"})
+    assert (refused.status_code, refused.json()["code"]) == (400, "invalid_field")
+
+
+@pytest.mark.parametrize("header", ["0", "soon", "20"])
 def test_a_bad_deadline_is_refused(client: httpx.Client, header: str) -> None:
     refused = client.post("/classify", files={"title": (None, "x")}, headers={"X-Request-Timeout-Ms": header})
     assert (refused.status_code, refused.json()["code"]) == (400, "invalid_field")

@@ -119,23 +119,81 @@ def test_overload_is_told_when_to_come_back(start: Start, clip: bytes) -> None:
     assert post(service, clip).status_code == 200
 
 
-def test_a_killed_worker_costs_its_own_request_only(start: Start, clip: bytes) -> None:
+def test_a_worker_killed_from_outside_costs_no_request(start: Start, clip: bytes) -> None:
+    service = start(CPFD_DECODE__WORKERS="1", CPFD_DECODE__QUARANTINE_AFTER="1")
+    for _ in range(2):
+        with ThreadPoolExecutor(1) as callers:
+            frozen = freeze(service)
+            held = callers.submit(post, service, clip)
+            until(lambda: "decode" in running_stages(service))
+            for pid in frozen:
+                os.kill(pid, signal.SIGKILL)
+            assert held.result().status_code == 200
+    assert 'cpfd_decode_worker_restarts_total{reason="crashed"} 0.0' in httpx.get(f"{service.url}/metrics").text
+
+
+def running_stages(service: Running) -> list[str]:
+    """``decode`` once a worker has a clip: nothing waits for one, and there is work of that stage."""
+    seconds = gauge(service, 'cpfd_stage_seconds_of_work{stage="decode"}')
+    return ["decode"] if seconds > 0 and gauge(service, "cpfd_decode_queue_depth") == 0 else []
+
+
+def test_equal_uploads_in_flight_are_decoded_once(start: Start, clip: bytes) -> None:
+    """64 at once used to cost 64 decodes."""
     service = start(CPFD_DECODE__WORKERS="1")
-    with ThreadPoolExecutor(1) as callers:
-        (pid,) = freeze(service)
-        doomed = callers.submit(post, service, clip)
-        until(lambda: inflight(service) == 1)
-        time.sleep(0.1)
-        os.kill(pid, signal.SIGKILL)
-        assert (doomed.result().status_code, doomed.result().json()["code"]) == (422, "decode_crashed")
-    assert post(service, clip).status_code == 200
-    assert service.workers() != [pid]
-    assert 'cpfd_decode_worker_restarts_total{reason="crashed"} 1.0' in httpx.get(f"{service.url}/metrics").text
+    with ThreadPoolExecutor(16) as callers:
+        frozen = freeze(service)
+        held = [
+            callers.submit(
+                httpx.post,
+                f"{service.url}/classify",
+                content=clip,
+                headers={"Content-Type": "video/mp4", "X-Request-Id": f"caller-{i}"},
+                timeout=20,
+            )
+            for i in range(16)
+        ]
+        until(lambda: inflight(service) == 16)
+        thaw(frozen)
+        replies = [reply.result() for reply in held]
+    assert {reply.status_code for reply in replies} == {200}
+    assert {reply.json()["request_id"] for reply in replies} == {f"caller-{i}" for i in range(16)}
+    assert len({json.dumps(reply.json()["tasks"]) for reply in replies}) == 1
+    shared = [reply for reply in replies if "shared" in reply.json()["timings_ms"]]
+    assert len(shared) == 15
+    assert all("decode" not in reply.json()["timings_ms"] for reply in shared)
+    assert gauge(service, 'cpfd_stage_duration_seconds_count{stage="decode"}') == 1
+    assert sum(gauge(service, f'cpfd_coalesced_total{{arm="{arm}"}}') for arm in ("baseline", "student")) == 15
+
+
+def test_short_deadlines_end_no_worker_and_do_not_touch_readiness(start: Start, clip: bytes) -> None:
+    """60 requests at 20 ms used to end 59 workers, and two such senders to make the service not ready."""
+    service = start(CPFD_DECODE__WORKERS="1", CPFD_DEADLINE__MIN_MS="1")
+    pids = service.workers()
+    ready = []
+
+    def hurry(number: int) -> int:
+        headers = {"Content-Type": "video/mp4", "X-Request-Timeout-Ms": str(1 + number % 20)}
+        ready.append(httpx.get(f"{service.url}/readyz").status_code)
+        status = httpx.post(f"{service.url}/classify", content=clip, headers=headers, timeout=20).status_code
+        assert status in (200, 408, 422, 429, 504)
+        return status
+
+    with ThreadPoolExecutor(2) as callers:
+        statuses = list(callers.map(hurry, range(60)))
+    assert set(ready) == {200}
+    assert service.workers() == pids
+    text = httpx.get(f"{service.url}/metrics").text
+    counted = [line for line in text.splitlines() if line.startswith("cpfd_requests_total")]
+    expired = [line for line in counted if 'outcome="expired"' in line]
+    assert sum(float(line.split()[-1]) for line in expired) == statuses.count(504)
+    failed = [line for line in counted if 'outcome="failed"' in line]
+    assert sum(float(line.split()[-1]) for line in failed) == 0
 
 
 def test_a_deadline_is_kept_and_a_client_that_leaves_is_noticed(start: Start, clip: bytes) -> None:
     service = start(CPFD_DECODE__WORKERS="1")
-    freeze(service)
+    frozen = freeze(service)
     began = time.monotonic()
     late = httpx.post(
         f"{service.url}/classify",
@@ -146,15 +204,21 @@ def test_a_deadline_is_kept_and_a_client_that_leaves_is_noticed(start: Start, cl
     assert (late.status_code, late.json()["code"]) == (504, "deadline_exceeded")
     assert time.monotonic() - began < 3
 
-    until(lambda: httpx.get(f"{service.url}/readyz").status_code == 200)
-    freeze(service)
+    thaw(frozen)
+    assert post(service, clip).status_code == 200
+    assert freeze(service) == frozen  # nobody was ended for a deadline
     address = urlsplit(service.url)
     with socket.create_connection((address.hostname, address.port or 80)) as connection:
         head = f"POST /classify HTTP/1.1\r\nHost: x\r\nContent-Type: video/mp4\r\nContent-Length: {len(clip)}\r\n\r\n"
         connection.sendall(head.encode() + clip)
-        until(lambda: inflight(service) == 1)
+        until(lambda: "decode" in running_stages(service))
     until(lambda: inflight(service) == 0)
-    assert 'cpfd_cancelled_total{stage="decode"} 1.0' in httpx.get(f"{service.url}/metrics").text
+    text = httpx.get(f"{service.url}/metrics").text
+    assert 'cpfd_cancelled_total{stage="decode"} 1.0' in text
+    # Two decodes were left half done; both are in the stage's time, and nothing is left of them in the gauges.
+    assert gauge(service, 'cpfd_stage_duration_seconds_count{stage="decode"}') == 3
+    assert gauge(service, "cpfd_queue_seconds_of_work") == 0
+    assert gauge(service, "cpfd_decode_queue_depth") == 0
 
 
 def test_a_body_that_stalls_is_given_up(start: Start, clip: bytes) -> None:

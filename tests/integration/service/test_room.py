@@ -13,6 +13,7 @@ from pathlib import Path
 
 import httpx
 
+from service.stages.decode import SPARE_PROCESSES
 from tests.integration.service.conftest import ROOT, Running, Start, environment, wait_until_ready
 from tests.integration.service.test_life import until
 from tests.integration.service.wire import connect, ends, many, metric, post_head, read_answer
@@ -87,7 +88,9 @@ def test_more_idle_connections_than_files_may_be_open(bundles: Path, tmp_path: P
 
 
 def test_running_out_of_descriptors_is_logged_and_answered(start: Start) -> None:
-    service = start(CPFD_DECODE__SANDBOX__OMITTED='["hidden"]')  # its files are counted from here
+    # Its files are counted from here, once no worker is being started any more.
+    service = start(CPFD_DECODE__SANDBOX__OMITTED='["hidden"]', CPFD_DECODE__WORKERS="1")
+    until(lambda: metric(service, "cpfd_decode_workers_alive") == 1 + SPARE_PROCESSES, seconds=60)
     files = Path(f"/proc/{service.process.pid}/fd")
     with connect(service) as working:
         working.sendall(post_head(100_000) + b"x" * 50)

@@ -1,4 +1,4 @@
-"""Request ids, deadlines and stage timings."""
+"""Request ids, deadlines, priorities and stage timings."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ import time
 
 import pytest
 
-from service.context import RequestContext, deadline_of, request_id_of
+from service.api.problem import outcome_of
+from service.context import Progress, RequestContext, allowed_ms, priority_of, request_id_of
 from service.errors import DeadlineExceeded, InvalidField
+from service.scheduling.policy import Priority
 
 
 @pytest.mark.parametrize("header", ["abc", "A-b_c.1:2", "x" * 128])
@@ -23,15 +25,32 @@ def test_any_other_is_replaced(header: str | None) -> None:
 
 
 def test_a_deadline_is_bounded() -> None:
-    assert deadline_of(None, 100.0, 2000, 5000) == 102.0
-    assert deadline_of("300", 100.0, 2000, 5000) == 100.3
-    assert deadline_of("999999", 100.0, 2000, 5000) == 105.0
+    assert allowed_ms(None, 2000, 50, 5000) == 2000
+    assert allowed_ms("300", 2000, 50, 5000) == 300
+    assert allowed_ms("50", 2000, 50, 5000) == 50
+    assert allowed_ms("999999", 2000, 50, 5000) == 5000
+    assert allowed_ms(None, 9000, 50, 5000) == 5000
 
 
-@pytest.mark.parametrize("header", ["0", "-1", "1.5", "", "ten", "٣", "9" * 10])
-def test_a_bad_deadline_is_refused(header: str) -> None:
+@pytest.mark.parametrize("header", ["0", "-1", "1.5", "", "ten", "٣", "9" * 10, "1", "20", "49"])
+def test_a_bad_or_too_short_deadline_is_refused(header: str) -> None:
+    """20 ms used to be taken, and to end a decode worker each time."""
     with pytest.raises(InvalidField):
-        deadline_of(header, 0.0, 1, 1)
+        allowed_ms(header, 2000, 50, 5000)
+
+
+def test_priorities_are_two() -> None:
+    assert priority_of(None) is Priority.INTERACTIVE
+    assert priority_of("interactive") is Priority.INTERACTIVE
+    assert priority_of(" Bulk ") is Priority.BULK
+    with pytest.raises(InvalidField):
+        priority_of("urgent")
+
+
+def test_what_a_caller_asked_for_is_no_failure_of_the_service() -> None:
+    assert outcome_of("deadline_exceeded") == "failed"
+    assert outcome_of("deadline_exceeded", deadline_chosen=True) == "expired"
+    assert outcome_of("inference_failed", deadline_chosen=True) == "failed"
 
 
 def test_a_stage_is_timed_also_when_it_fails() -> None:
@@ -42,12 +61,23 @@ def test_a_stage_is_timed_also_when_it_fails() -> None:
     assert context.timings_ms["fetch"] >= 2
 
 
-def test_a_stage_that_is_entered_again_adds_up() -> None:
+def test_a_stage_that_is_gone_through_again_took_both_times() -> None:
     context = RequestContext("r")
-    for seconds in (0.25, 0.5):
-        context.record("decode", seconds)
-    context.record("queue", 1.0)
-    assert context.timings_ms == {"decode": 750.0, "queue": 1000.0}
+    context.record("decode", 0.25)
+    context.record("decode", 0.5)
+    assert context.timings_ms == {"decode": 750.0}
+
+
+def test_one_stage_ends_where_the_next_begins() -> None:
+    progress = Progress()
+    with progress.in_stage("decode_wait"):
+        progress.enter("decode")
+        assert set(progress.timings_ms) == {"decode_wait"}
+        assert set(progress.so_far()) == {"decode_wait", "decode"}
+    assert set(progress.timings_ms) == {"decode_wait", "decode"}
+    assert progress.so_far() == progress.timings_ms
+    progress.leave()
+    assert progress.stage == "decode"
 
 
 def test_no_time_left() -> None:

@@ -11,7 +11,12 @@ from service.stages.admission import Admission
 
 
 def admission(refusal: Draining | NotReady | None = None, **bounds: int) -> Admission:
-    return Admission(AdmissionSettings(**bounds), 2, lambda: refusal, Metrics())
+    return Admission(
+        AdmissionSettings.model_validate(bounds),
+        lambda: refusal,
+        lambda: Overloaded("later", retry_after_s=17),
+        Metrics(),
+    )
 
 
 def test_requests_are_bounded_and_a_permit_frees_its_place() -> None:
@@ -19,7 +24,7 @@ def test_requests_are_bounded_and_a_permit_frees_its_place() -> None:
     with door.admit(1), door.admit(1):
         with pytest.raises(Overloaded) as refused:
             door.admit(1)
-        assert refused.value.retry_after_s == 1
+        assert refused.value.retry_after_s == 17
     with door.admit(1):
         assert (door.requests, door.bytes) == (1, 1)
     assert (door.requests, door.bytes) == (0, 0)
@@ -47,20 +52,20 @@ def test_a_permit_is_given_back_once() -> None:
     assert (door.requests, door.bytes) == (0, 0)
 
 
-def test_retry_after_is_the_time_until_the_work_in_flight_is_done() -> None:
-    door = admission(max_requests=10)
-    door.observe(2.0)
-    permits = [door.admit(0) for _ in range(10)]
-    assert door.seconds_of_work() == pytest.approx(10.0)
-    with pytest.raises(Overloaded) as refused:
-        door.admit(0)
-    assert refused.value.retry_after_s is not None
-    assert 10 <= refused.value.retry_after_s <= 13
-    for permit in permits:
-        permit.__exit__(None, None, None)
-    assert door.seconds_of_work() == 0
+def test_a_permit_that_was_given_back_settles_nothing() -> None:
+    door = admission()
+    permit = door.admit(5)
+    with permit:
+        pass
+    permit.settle(1)
+    assert (door.requests, door.bytes) == (0, 0)
 
 
 def test_nothing_is_taken_while_draining() -> None:
     with pytest.raises(Draining):
         admission(Draining("no")).admit(0)
+
+
+def test_the_count_follows_the_cores_unless_it_is_set() -> None:
+    assert admission(max_requests=7).max_requests == 7
+    assert admission().max_requests >= 64

@@ -1,0 +1,147 @@
+"""judge(): an upload and its deadline -> what the model says of it. It knows no HTTP.
+
+    assignment -> (equal work in flight is shared) -> price -> backlog -> decode -> tokenisation -> queue -> inference
+
+Everything in parentheses' reach happens once for all equal requests in flight; the decision is each caller's own.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from contract.decision import Modality
+from contract.example import assemble
+from contract.text import TokenisedText
+from contract.video import Frames, VideoProbe
+from service.context import RequestContext
+from service.experiment.arms import Arm, Arms
+from service.metrics import Metrics
+from service.scheduling.backlog import Backlog
+from service.scheduling.coalescing import Flight, Flights
+from service.scheduling.price import Price
+from service.scheduling.work import Work
+from service.stages.decode import Clip, DecodePool
+from service.stages.decode_answer import DecodedVideo
+from service.stages.fetch import Upload
+from service.stages.tokenisation import tokenise
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What the model says of one upload.
+
+    Attributes:
+        logits: the clip's row of each of the graph's outputs: task name -> (K,) float32, and ``evidence:`` entries.
+        video: what was decoded; None where no video was sent.
+        text: what was read of the texts.
+        unread: text fields that the arm's model does not read.
+    """
+
+    logits: dict[str, NDArray[np.float32]]
+    video: DecodedVideo | None
+    text: TokenisedText
+    unread: tuple[str, ...]
+
+    @property
+    def modalities(self) -> tuple[Modality, ...]:
+        return ((Modality.VIDEO,) if self.video else ()) + ((Modality.TEXT,) if self.text.present else ())
+
+
+class Judge:
+    """Judges uploads; equal ones in flight once.
+
+    Args:
+        arms: the models.
+        decode: the clips' door to the worker processes.
+        backlog: says yes, no, or when.
+        metrics: where it shows.
+    """
+
+    def __init__(self, arms: Arms, decode: DecodePool, backlog: Backlog, metrics: Metrics) -> None:
+        self._arms = arms
+        self._decode = decode
+        self._backlog = backlog
+        self._metrics = metrics
+        self._flights: Flights[Judgement] = Flights()
+
+    async def judge(self, upload: Upload, context: RequestContext) -> tuple[Arm, Judgement]:
+        """The arm that answers, and its judgement.
+
+        Args:
+            upload: stays open until this returns.
+            context: gives deadline and priority; takes arm, stage and timings.
+
+        Raises:
+            InputError: the video or the texts cannot be classified (``contract.errors``).
+            ServiceError: see ``service.errors``.
+        """
+        with context.in_stage("assignment"):
+            arm = self._arms.of(upload.unit)
+            context.arm, context.bundle = arm.name, arm.bundle.digest[:12]
+            content = _content(upload)
+        spec = arm.bundle.manifest.input_spec
+        arrived = time.monotonic()
+
+        async def work(flight: Flight[Judgement]) -> Judgement:
+            return await self._work(upload, content, arm, flight, arrived)
+
+        judgement, shared = await self._flights.join(
+            (content, spec.digest(), arm.bundle.digest),
+            upload.spool.fileno() if upload.has_video else None,
+            (context.deadline, context.priority),
+            context,
+            work,
+        )
+        if shared:
+            self._metrics.coalesced.labels(arm.name).inc()
+        return arm, judgement
+
+    async def close(self) -> None:
+        """Cancels what is in flight; whoever waits is told that the service drains."""
+        await self._flights.close()
+
+    async def _work(
+        self, upload: Upload, content: str, arm: Arm, flight: Flight[Judgement], arrived: float
+    ) -> Judgement:
+        spec, progress = arm.bundle.manifest.input_spec, flight.progress
+        with progress.in_stage("tokenisation"):
+            text, unread = tokenise(upload.texts, arm.bundle)
+        clip: Clip | None = None
+        price: Price | None = None
+        if upload.has_video:
+            clip = Clip(flight.descriptor, upload.digest, upload.size)
+            with progress.in_stage("price"):
+                price = await self._decode.price(clip, spec)
+        work = Work(flight, arrived, price, arm.batcher.expected_run_s, content)
+        with self._backlog.accepted(work):
+            flight.on_change = lambda: self._backlog.reorder(work)
+            video = None
+            if clip is not None:
+                with progress.in_stage("decode_wait"):
+                    video = await self._decode.decode(clip, spec, work, lambda: progress.enter("decode"))
+            inputs = assemble(_frames(video), text, spec)
+            with progress.in_stage("queue"):
+                answer = await arm.batcher.submit(
+                    inputs, flight.latest, flight.priority, lambda: progress.enter("inference")
+                )
+            return Judgement(answer.logits, video, text, unread)
+
+
+def _content(upload: Upload) -> str:
+    """What makes two uploads equal: the video's bytes and the texts. (Not the caller's name for it.)"""
+    joined = b"\0".join(f"{name}={text}".encode() for name, text in sorted(upload.texts.items()))
+    return hashlib.sha256(f"{upload.has_video}:{upload.digest}\0".encode() + joined).hexdigest()
+
+
+def _frames(video: DecodedVideo | None) -> Frames | None:
+    if video is None:
+        return None
+    probe = VideoProbe(
+        video.container, video.codec, video.width, video.height, (), video.duration_ms / 1000, 0, indexed=False
+    )
+    return Frames(video.pixels, video.times_ms, probe)

@@ -1,0 +1,250 @@
+"""The backlog: all work that is accepted and not yet done. It says yes, no, or when; nothing here waits or locks.
+
+Work is accepted before it is begun, at its price. It is refused where it could not be in time, where it would make
+others late who were told yes, or where the backlog is full; and it is told when to come back. Nobody is refused on a
+price that is a mere guess: until enough was measured only the count is bounded.
+"""
+
+from __future__ import annotations
+
+import time
+from bisect import insort
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+
+from service.errors import DeadlineTooShort, Overloaded
+from service.metrics import Metrics
+from service.scheduling import policy
+from service.scheduling.promises import Promises
+from service.scheduling.work import Stage, Work
+
+SHED_REASONS = ("untrained", "late", "others_late", "backlog", "displaced")
+"""Why priced work is refused: values of the label of ``cpfd_shed``."""
+_UNPRICED_PER_WORKER = 32
+_FORESEEN = 64
+"""A queue of up to so many is foreseen start by start, a longer one by a bound on its waits."""
+_CLEARLY = 2.0
+"""Work takes longer while other work runs: who asks for less than half of it then would not get it alone either."""
+_ALWAYS_S = 1.0
+"""So little work, in seconds for each worker, is always taken: room that is kept for those who were told to come back
+must not leave the workers idle if they do not come."""
+
+
+class Backlog:
+    """Accepted work by stage.
+
+    Args:
+        max_s: seconds of work, shared among the workers, beyond which newcomers are told to come back.
+        workers: decodes at the same time.
+        lanes: batches at the same time.
+        metrics: where it shows.
+        clock: monotonic seconds.
+    """
+
+    def __init__(
+        self, max_s: float, workers: int, lanes: int, metrics: Metrics, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._max_s = max_s
+        self._workers = workers
+        self._lanes = lanes
+        self._metrics = metrics
+        self._clock = clock
+        self._waiting: list[Work] = []
+        self._waiting_s = {False: 0.0, True: 0.0}  # of interactive and of bulk work
+        self._all_model_s = 0.0
+        self._running: list[Work] = []
+        self._all: set[Work] = set()
+        self.promises = Promises(lambda kept: metrics.promises.labels("kept" if kept else "missed").inc(), clock=clock)
+        self.displace: Callable[[Work, Overloaded], None] = lambda work, error: None
+        for reason in SHED_REASONS:
+            metrics.shed.labels(reason)
+        # Asked at each scrape: kept up to date at each step of each request they would cost more than they tell.
+        metrics.queue_seconds_of_work.set_function(self.signal_s)
+        metrics.decode_queue_depth.set_function(lambda: len(self._waiting))
+        for stage in ("decode", "inference"):
+            metrics.stage_seconds_of_work.labels(stage).set_function(partial(self._stage_s, stage))
+        for outcome in ("kept", "missed"):
+            metrics.promises.labels(outcome)
+
+    @contextmanager
+    def accepted(self, work: Work) -> Iterator[None]:
+        """Holds the work's place from now until the block is left.
+
+        Raises:
+            DeadlineTooShort: it takes longer than its caller allows, however little there is to do.
+            Overloaded: not now; ``retry_after_s`` says when.
+        """
+        self._accept(work)
+        try:
+            yield
+        finally:
+            self.leave(work)
+
+    def _accept(self, work: Work) -> None:
+        now = self._clock()
+        promise = self.promises.redeem(work.who)
+        reason = self._refusal(work, now, promised=promise is not None)
+        if reason == DeadlineTooShort.code:
+            needed_ms = 1000 * work.margin * (work.decode_s + work.model_s)
+            raise DeadlineTooShort(f"this takes about {needed_ms:.0f} ms: allow more in X-Request-Timeout-Ms")
+        if reason is not None:
+            self._metrics.shed.labels(reason).inc()
+            raise self.overloaded(work)
+        self._all.add(work)
+        self._all_model_s += work.model_s
+
+    def _refusal(self, work: Work, now: float, *, promised: bool) -> str | None:
+        """Why the work is not taken, None if it is. May push bulk work out."""
+        if not work.trusted:
+            return "untrained" if len(self._all) >= _UNPRICED_PER_WORKER * self._workers else None
+        left_s = work.urgency.latest - now
+        needed_s = work.decode_s + work.model_s
+        idle = not self._running and not self._waiting
+        if needed_s > left_s * (1.0 if idle else _CLEARLY):
+            return DeadlineTooShort.code
+        if not promised and self._full(work, now):
+            return "backlog"
+        late, harmed = self._foresee(work, now)
+        if late and promised and not work.bulk:
+            work.hurried = True
+            late, harmed = self._foresee(work, now)
+        if late:
+            return "late"
+        if any(other.bulk == work.bulk for other in harmed):
+            return "others_late"
+        for other in harmed:
+            self._metrics.shed.labels("displaced").inc()
+            self.displace(other, self.overloaded(other))
+        return None
+
+    def _foresee(self, work: Work, now: float) -> tuple[bool, list[Work]]:
+        """Whether the work would be late, and who could not count on being in time any more because of it."""
+        wait_s, harmed = self._foresee_decode(work, now) if work.price is not None else (0.0, [])
+        finish_s = max(wait_s + work.decode_s, self._model_s()) + work.model_s
+        # With nothing in its way it is worth a try, however little time is to spare.
+        waits = finish_s > work.decode_s + work.model_s
+        return (work.margin if waits else 1.0) * finish_s > work.latest - now, harmed
+
+    def _foresee_decode(self, work: Work, now: float) -> tuple[float, list[Work]]:
+        """The seconds until its decode would start, and who is harmed."""
+        at = policy.position(self._waiting, work.key)
+        if len(self._waiting) <= _FORESEEN:
+            queue, running = self._waiting, self._busy(now)
+            before = policy.starts(running, queue, self._workers)
+            placed = policy.starts(running, [*queue[:at], work, *queue[at:]], self._workers)
+            wait_s = placed.pop(at)
+        else:
+            queue = self._waiting[at:]
+            behind_s = [other.decode_s for other in queue]
+            ahead_s = max(0.0, self._running_s(now) + sum(self._waiting_s.values()) - sum(behind_s))
+            before = policy.waits(ahead_s, behind_s, self._workers)
+            placed = policy.waits(ahead_s + work.decode_s, behind_s, self._workers)
+            wait_s = ahead_s / self._workers
+        return wait_s, [queue[i] for i in policy.harmed(queue, before, placed, now, work.margin)]
+
+    def _full(self, work: Work, now: float) -> bool:
+        """Whether a newcomer finds the backlog full, the turns of those who are to come back included."""
+        drain_s = self._drain_s(now, decode=work.price is not None, bulk=work.bulk) + work.decode_s / self._workers
+        limit_s = self._max_s / 2 if work.bulk else self._max_s
+        return drain_s > _ALWAYS_S and drain_s + self.promises.due_s(self._max_s) > limit_s
+
+    def overloaded(self, work: Work | None = None) -> Overloaded:
+        """The refusal, with the seconds after which to come back.
+
+        Args:
+            work: what was refused; None: a request of which nothing is known yet.
+        """
+        drain_s = self.drain_s()
+        if work is None:
+            wait_s = self.promises.promise(None, 0.0, drain_s)
+        else:
+            share_s = max(work.decode_s / self._workers, work.model_s / self._lanes)
+            wait_s = self.promises.promise(work.who, share_s, drain_s)
+        return Overloaded(
+            "too much work in flight: send the request again after the seconds in Retry-After", retry_after_s=wait_s
+        )
+
+    def enqueue(self, work: Work) -> None:
+        """The work waits for a decode worker."""
+        self._move(work, Stage.WAITING)
+        insort(self._waiting, work, key=lambda other: other.key)
+        self._waiting_s[work.bulk] += work.decode_s
+
+    def reorder(self, work: Work) -> None:
+        """Somebody joined or left: the work may be more urgent now."""
+        if work.stage is Stage.WAITING:
+            self._move(work, Stage.ACCEPTED)
+            work.key = work.order()
+            self.enqueue(work)
+
+    def next_to_start(self) -> Work | None:
+        """The waiting work that may start now; it stays where it is."""
+        running = self._busy(self._clock())
+        return next((work for work in self._waiting if policy.may_start(work, running, self._workers)), None)
+
+    def _busy(self, now: float) -> list[policy.Running]:
+        return [(work.left_s(now), work.bulk) for work in self._running]
+
+    def begin(self, work: Work) -> None:
+        """A worker has it."""
+        self._move(work, Stage.RUNNING)
+        work.began = self._clock()
+        self._running.append(work)
+
+    def withdraw(self, work: Work) -> None:
+        """It waits for no worker any more."""
+        if work.stage is Stage.WAITING:
+            self._move(work, Stage.ACCEPTED)
+
+    def decoded(self, work: Work) -> None:
+        """The worker is done with it; the model is not."""
+        self._move(work, Stage.GONE if work.stage is Stage.ABANDONED else Stage.DECODED)
+
+    def leave(self, work: Work) -> None:
+        """It is done, or nobody waits for it any more. A worker that has it keeps its place until it has stopped."""
+        if work in self._all:
+            self._all.remove(work)
+            self._all_model_s = self._all_model_s - work.model_s if self._all else 0.0
+        if work.stage is Stage.RUNNING:
+            work.stage = Stage.ABANDONED
+        elif work.stage is not Stage.ABANDONED:
+            self._move(work, Stage.GONE)
+
+    def _move(self, work: Work, stage: Stage) -> None:
+        if work.stage is Stage.WAITING:
+            self._waiting.remove(work)
+            self._waiting_s[work.bulk] -= work.decode_s
+            if not self._waiting:
+                self._waiting_s = dict.fromkeys(self._waiting_s, 0.0)
+        elif work.stage in (Stage.RUNNING, Stage.ABANDONED):
+            self._running.remove(work)
+        work.stage = stage
+
+    def drain_s(self) -> float:
+        """Seconds until all accepted work is done: the slowest stage's."""
+        return self._drain_s(self._clock(), decode=True, bulk=True)
+
+    def stage_seconds(self) -> dict[str, float]:
+        """The same for each stage."""
+        return {"decode": self._decode_s(self._clock(), bulk=True), "inference": self._model_s()}
+
+    def _stage_s(self, stage: str) -> float:
+        return self.stage_seconds()[stage]
+
+    def _drain_s(self, now: float, *, decode: bool, bulk: bool) -> float:
+        return max(self._model_s(), self._decode_s(now, bulk=bulk) if decode else 0.0)
+
+    def _decode_s(self, now: float, *, bulk: bool) -> float:
+        waiting_s = self._waiting_s[False] + (self._waiting_s[True] if bulk else 0.0)
+        return (max(0.0, waiting_s) + self._running_s(now)) / self._workers
+
+    def _running_s(self, now: float) -> float:
+        return sum(work.left_s(now) for work in self._running)
+
+    def _model_s(self) -> float:
+        return max(0.0, self._all_model_s) / self._lanes
+
+    def signal_s(self) -> float:
+        """What to scale on: the drain time, and the turns of those who were sent away and will be back."""
+        return self.drain_s() + self.promises.due_s(self._max_s)

@@ -1,0 +1,118 @@
+"""One accepted request's work, and who waits for it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum, auto
+from typing import Protocol
+
+from service.scheduling.policy import Key, Priority, order_key
+from service.scheduling.price import Price
+
+_MODEL_MARGIN = 1.1
+
+
+class Urgency(Protocol):
+    """Who waits: may change while the work is under way, since others may join or leave."""
+
+    @property
+    def earliest(self) -> float:
+        """The first deadline, in monotonic seconds: it says how urgent the work is."""
+
+    @property
+    def latest(self) -> float:
+        """The last deadline: after it the work is of no use to anybody."""
+
+    @property
+    def priority(self) -> Priority:
+        """The highest."""
+
+
+@dataclass(frozen=True)
+class OneCaller:
+    """The urgency of a single caller."""
+
+    deadline: float
+    priority: Priority = Priority.INTERACTIVE
+
+    @property
+    def earliest(self) -> float:
+        return self.deadline
+
+    @property
+    def latest(self) -> float:
+        return self.deadline
+
+
+class Stage(Enum):
+    """Where accepted work is."""
+
+    ACCEPTED = auto()
+    WAITING = auto()
+    RUNNING = auto()
+    ABANDONED = auto()
+    DECODED = auto()
+    GONE = auto()
+
+
+@dataclass(eq=False)
+class Work:
+    """What one request costs and how far it is.
+
+    Attributes:
+        urgency: who waits.
+        arrived: when it came, in monotonic seconds.
+        price: of its decode; None: there is nothing to decode.
+        model_s: seconds on a lane.
+        who: what makes it the same request when it comes back; None: nobody can tell.
+        stage: where it is; ``Backlog`` moves it on.
+        began: when its decode began.
+        hurried: whether it was promised a turn that it would miss by waiting for its turn among all.
+    """
+
+    urgency: Urgency
+    arrived: float
+    price: Price | None
+    model_s: float
+    who: str | None = None
+    stage: Stage = Stage.ACCEPTED
+    began: float = 0.0
+    hurried: bool = False
+    key: Key = field(init=False)
+    decode_s: float = field(init=False)
+    margin: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.decode_s = self.price.seconds if self.price is not None else 0.0
+        self.margin = self.price.margin if self.price is not None else _MODEL_MARGIN
+        self.key = self.order()
+
+    @property
+    def latest(self) -> float:
+        return self.urgency.latest
+
+    @property
+    def bulk(self) -> bool:
+        return self.key[0]
+
+    @property
+    def trusted(self) -> bool:
+        """Whether it may be refused for what it costs."""
+        return self.price is None or self.price.trusted
+
+    def order(self) -> Key:
+        """Its order in the queue as things are now."""
+        latest_start = self.urgency.earliest - self.margin * (self.decode_s + self.model_s)
+        return order_key(self.urgency.priority, self.arrived, latest_start, self.decode_s)
+
+    def left_s(self, now: float) -> float:
+        """Seconds that its running decode still takes; one that is overdue takes a quarter more of what it took."""
+        if self.stage is Stage.ABANDONED:
+            return 0.0
+        took = now - self.began
+        return max(self.decode_s - took, 0.25 * took)
+
+    def hopeless(self, now: float) -> bool:
+        """Whether it cannot be in time any more, started now."""
+        needed = self.decode_s + self.model_s if self.trusted else 0.0
+        return now + needed > self.urgency.latest

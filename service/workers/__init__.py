@@ -1,0 +1,11 @@
+"""Processes that may be killed at any moment, and the jobs they are handed.
+
+    job        what a process is asked, and whoever waits for the answer
+    deaths     why a process ended: by its own doing, or from outside
+    backoff    how long to wait before the next start that may fail too
+    ending     tells at once when a process is gone
+    patience   ends a job that nobody waits for, and its process only if that is stuck
+    processes  keeps them alive, hands them jobs, ends those that hang
+
+Which job comes next is not decided here: see ``service.scheduling``.
+"""
