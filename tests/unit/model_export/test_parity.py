@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from itertools import product
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from contract.decision import TaskKind, TaskSpec
 from contract.input_spec import InputSpec, TextField
+from contract.model_graphs import ModelGraphs
 from model_export.errors import ParityError
 from model_export.parity import BATCH_SIZES, MAX_ABS_DIFFERENCE, measure_parity, random_inputs
 
@@ -32,26 +33,25 @@ class _Zeros(nn.Module):
         return {task.name: torch.zeros(len(frames), task.logits_width) for task in TASKS}
 
 
-class _Session:
-    """Answers zeros, but for the last logit of the last row, which is off by what the test says."""
+class _Graphs:
+    """Answer zeros, but for the last logit of the last row, which is off by what the test says."""
 
     def __init__(self, off: Off) -> None:
         self._off = off
         self.seen: list[tuple[int, int]] = []
 
-    def run(self, names: Sequence[str], inputs: dict[str, NDArray[Any]]) -> list[NDArray[np.float32]]:
-        assert list(names) == ["logits_first", "logits_second"]
+    def run(self, inputs: dict[str, NDArray[Any]]) -> dict[str, NDArray[np.float32]]:
         batch, length = inputs["input_ids"].shape
         self.seen.append((batch, length))
-        found = [np.zeros((batch, task.logits_width), np.float32) for task in TASKS]
-        for task, values in zip(TASKS, found, strict=True):
-            values[-1, -1] = self._off(task.name, batch, length)
+        found = {task.name: np.zeros((batch, task.logits_width), np.float32) for task in TASKS}
+        for name, values in found.items():
+            values[-1, -1] = self._off(name, batch, length)
         return found
 
 
 def measured(off: Off, spec: InputSpec = SPEC) -> tuple[float, list[tuple[int, int]]]:
-    session = _Session(off)
-    return measure_parity(_Zeros(), session, TASKS, spec, vocab_size=30), session.seen
+    graphs = _Graphs(off)
+    return measure_parity(_Zeros(), cast(ModelGraphs, graphs), TASKS, spec, vocab_size=30), graphs.seen
 
 
 def test_every_batch_size_is_tried_at_the_shortest_a_middle_and_the_longest_text() -> None:

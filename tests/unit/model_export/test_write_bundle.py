@@ -12,11 +12,13 @@ import onnxruntime
 import pytest
 
 from contract.bundle import MODEL_FILE, Bundle, file_digest, read_bundle
+from contract.bundle_manifest import WHOLE
 from contract.errors import BundleError
 from contract.example import INPUT_NAMES
+from contract.model_graphs import ModelGraphs
 from model_export import write_bundle as module
 from model_export.errors import ExportError, ParityError
-from model_export.to_onnx import OPSET
+from model_export.to_onnx import OPSET, ExportedGraphs
 from model_export.write_bundle import GOLDEN_TOLERANCE, BundleRequest, write_bundle
 from tests.unit.model_export.conftest import NOTES, POLICY, TASKS, Untrained
 
@@ -25,13 +27,17 @@ from tests.unit.model_export.conftest import NOTES, POLICY, TASKS, Untrained
 def _exported_before(monkeypatch: pytest.MonkeyPatch, untrained: Untrained) -> None:
     """Export and parity take seconds and have tests of their own: here one is a copy of a graph, the other a number."""
 
-    def parity(model: Any, session: Any, tasks: Any, spec: Any, vocab_size: int) -> float:
+    def export(model: Any, card: Any, directory: Path) -> ExportedGraphs:
+        shutil.copyfile(untrained.graph, directory / MODEL_FILE)
+        return ExportedGraphs({WHOLE: MODEL_FILE})
+
+    def parity(model: Any, graphs: ModelGraphs, tasks: Any, spec: Any, vocab_size: int) -> float:
         assert not model.training
-        assert [output.name for output in session.get_outputs()] == [task.output_name for task in tasks]
+        assert (graphs.tasks, tasks) == (TASKS, TASKS)
         assert (spec, vocab_size) == (untrained.card.config.input_spec, 18)
         return 2.5e-7
 
-    monkeypatch.setattr(module, "export_onnx", lambda model, card, path: shutil.copyfile(untrained.graph, path))
+    monkeypatch.setattr(module, "export_graphs", export)
     monkeypatch.setattr(module, "measure_parity", parity)
 
 
@@ -44,8 +50,13 @@ def report_of(untrained: Untrained) -> dict[str, Any]:
     """Two trials, of which the checkpoint is the second; one metric of one task could not be measured."""
     card = untrained.card
 
+    def metric(mean: float, second: float | None) -> dict[str, Any]:
+        return {"mean": mean, "interval": [mean - 0.1, mean + 0.1], "trials": [0.25, second]}
+
     def methods(second: float | None) -> dict[str, Any]:
-        return {"cpfd": {"f1": {"mean": 0.5, "interval": [0.4, 0.6], "trials": [0.25, second]}}}
+        others = {"roc_auc": metric(0.8, 0.9), "overkill": metric(0.2, None)}
+        unmeasured = {name: metric(0.4, None) for name in ("miss_rate", "pr_auc")}
+        return {"cpfd": {"f1": metric(0.5, second)} | others | unmeasured}
 
     tasks = {
         name: {"methods": methods(second), "comparisons": {}, "rows_tested": 9, "groups_tested": 3}
@@ -76,14 +87,17 @@ def test_golden_examples_are_what_the_exported_model_answers(untrained: Untraine
     assert golden.inputs["video_present"].tolist() == [True, True, False]
     assert golden.inputs["text_present"].tolist() == [True, False, True]
     assert tuple(golden.inputs) == INPUT_NAMES
-    session = onnxruntime.InferenceSession(str(bundle.model_path), providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(bundle.graph(WHOLE), providers=["CPUExecutionProvider"])
     for task, found in zip(TASKS, session.run(None, golden.inputs), strict=True):
         np.testing.assert_allclose(golden.logits[task.name], found, atol=1e-5)
 
 
 def test_the_metrics_are_the_checkpoints_own_trial(untrained: Untrained, tmp_path: Path) -> None:
     bundle = written(untrained, tmp_path / "bundle", report=report_of(untrained))
-    assert bundle.manifest.provenance.metrics == {"spam": {"f1": 0.75}, "topics": {}}
+    assert bundle.manifest.provenance.metrics == {
+        "spam": {"f1": 0.75, "roc_auc": 0.9},
+        "topics": {"roc_auc": 0.9},
+    }
     card = (bundle.directory / "MODEL_CARD.md").read_text()
     assert card.startswith("# mine 1.2.3\n")
     assert "| spam | F1 | 0.750 | 0.500" in card
