@@ -113,7 +113,9 @@ def test_the_reply_leads_to_the_decision_that_is_told(reply: dict[str, Any]) -> 
 
 
 def test_an_unsupported_or_unflagged_task_decides_nothing(reply: dict[str, Any]) -> None:
-    reply["tasks"]["violence"]["supported"] = False
-    assert action(reply) == ("publish", 0.0)
-    reply["tasks"]["clickbait"]["flagged"] = True
+    reply["tasks"]["violence"]["flagged"] = True  # which a service never says of a task that is not supported
     assert action(reply)[0] == "publish_and_demote"
+    reply["tasks"]["clickbait"]["flagged"] = False
+    assert action(reply) == ("publish", 0.0)
+    reply["tasks"]["violence"]["supported"] = True
+    assert action(reply)[0] == "hold_for_review"
