@@ -5,39 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Any, Literal
 
 from training.evaluation.comparisons import BASELINE, COMPARED, RIVAL, TAMPERED, TEACHER
 from training.report.titles import full, metric_title, short
 
 Report = Mapping[str, Any]
-_TITLES: Final = {
-    "kd": "Vanilla distillation: the teacher has no privileged features",
-    "self_distillation": "Self-distillation: a teacher like the student",
-    "self_distillation_crossfit": "Self-distillation, teachers that did not see the row",
-    "gend": "Generalized distillation: the teacher reads privileged features alone",
-    "mtl": "Multi-task: predicts the privileged features",
-    "pfd_joint": "PFD, the teacher trained beside it",
-    "pfd_crossfit": "PFD, teachers that did not see the row",
-    "cpfd_crossfit": "CPFD, teachers that did not see the row",
-    "cpfd_balanced": "CPFD cross-fitted, equal mean weight in each class",
-    "cpfd_adaptive": "CPFD cross-fitted, lambda by what the teacher explains",
-    "cpfd_preview": "CPFD cross-fitted, with PCKD's preview",
-    "cpfd_norm": "CPFD, mean weight 1 in each batch",
-    "cpfd_mix": "CPFD, confidence as each row's lambda",
-    "pckd_preview": "PCKD's preview weights",
-    "pckd": "PCKD: preview weights, features, classifiers",
-    "wsld": "Weighted soft labels (WSLD)",
-    "ea_kd": "Entropy-adaptive distillation (EA-KD)",
-    "tpd": "Teacher-privileged distillation (TPD)",
-    "cckd": "CCKD: label or teacher, by confidence",
-    "cwtm": "Labels weighted by the teacher's maximum",
-    "cwtc": "Labels weighted by the teacher's true class",
-    "cpfd_constant": "CPFD, every weight the batch's mean",
-    "cpfd_shuffled": "CPFD, weights dealt to other rows",
-    "cpfd_inverted": "CPFD, weights in reverse order",
-}
-"""Of methods that the report itself has no title for."""
 Status = Literal["better", "worse", "mixed", "none"]
 
 
