@@ -28,7 +28,7 @@ def draw_clip(spec: InputSpec) -> bytes:
     held = io.BytesIO()
     pictures = _pictures(spec)
     width, height = 2 * round(spec.frame_size * 5 / 7), 2 * round(spec.frame_size * 15 / 28)
-    with av.open(held, "w", format="mp4") as container:
+    with av.open(held, "w", format="mp4", options={"fflags": "+bitexact"}) as container:  # no time of making in it
         stream = container.add_stream("libx264", rate=Fraction(_RATE), options=_OPTIONS)
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         stream.codec_context.thread_count = 1
