@@ -48,6 +48,9 @@ def export(
     max_overkill: Annotated[
         float, typer.Option(min=0, max=1, help="A task that flags more of the held-out negatives is not served.")
     ] = MAX_OVERKILL,
+    serve_useless: Annotated[
+        bool, typer.Option("--serve-useless", help="Serve such tasks all the same: for toy data, never for traffic.")
+    ] = False,
     all_tasks: Annotated[
         bool, typer.Option("--all-tasks", help="Refuse the export where a task is not good enough to be served.")
     ] = False,
@@ -64,7 +67,7 @@ def export(
     if rows is not None and rows.digest() != card.manifest_digest:
         raise ExportError(f"{manifest}: not the manifest that the checkpoint was trained on")
     document = None if report is None else _read_report(report)
-    request = BundleRequest(name, version, read_notes(notes), document, max_overkill, all_tasks)
+    request = BundleRequest(name, version, read_notes(notes), document, max_overkill, serve_useless, all_tasks)
     bundle = write_bundle(checkpoint, tokenizer, out, request)
     if rows is not None:
         held_out = HeldOut("val", card.test_fold, workers)

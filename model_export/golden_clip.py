@@ -20,7 +20,7 @@ _PICTURES_A_FRAME, _MOST_PICTURES = 3, 500
 
 
 def draw_clip(spec: InputSpec) -> bytes:
-    """An H.264 MP4 of some KB, the same bytes each time.
+    """An H.264 MP4 of some KB.
 
     It is long enough for as many different frames as the spec reads, and somewhat larger than they are, so that scaling
     shows.

@@ -69,6 +69,8 @@ class BundleRequest:
     """The experiment's report.json: without one nothing tells which tasks are good enough, and all are served."""
     max_overkill: float = MAX_OVERKILL
     """The share of held-out negatives beyond which a task that flags them is not served."""
+    serve_useless: bool = False
+    """Whether tasks that are not good enough are served all the same: for toy data, never for traffic."""
     all_tasks: bool = False
     """Whether a bundle that would leave a task unserved is refused."""
 
@@ -252,6 +254,12 @@ def _served(card: CheckpointCard, request: BundleRequest) -> DecisionPolicy:
     """
     assert request.report is not None
     useless = unserved_tasks(card, request.report, request.max_overkill)
+    if useless and request.serve_useless:
+        _LOG.warning(
+            "served all the same, as it was asked for: %s",
+            "; ".join(f"{name}: {reason}" for name, reason in useless.items()),
+        )
+        return card.policy
     for name, reason in useless.items():
         _LOG.warning("task %s is not served: %s", name, reason)
     listed = "; ".join(f"{name}: {reason}" for name, reason in useless.items())

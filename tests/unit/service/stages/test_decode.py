@@ -202,7 +202,7 @@ def test_a_stopped_decode_ends_between_two_packets(clip: Path, tmp_path: Path) -
     """The clip takes a while; the worker gives it up, and lives."""
 
     async def scenario() -> None:
-        large = write_clip(tmp_path / "large.mp4", seconds=4.0, size=(640, 360), fps=30)
+        large = write_clip(tmp_path / "large.mp4", seconds=20.0, size=(640, 360), fps=30)
         async with pool_of(Metrics()) as pool:
             took = []
             learn = pool.learn
