@@ -254,11 +254,9 @@ def _served(card: CheckpointCard, request: BundleRequest) -> DecisionPolicy:
     """
     assert request.report is not None
     useless = unserved_tasks(card, request.report, request.max_overkill)
-    if useless and request.serve_useless:
-        _LOG.warning(
-            "served all the same, as it was asked for: %s",
-            "; ".join(f"{name}: {reason}" for name, reason in useless.items()),
-        )
+    if request.serve_useless:
+        for name, reason in useless.items():
+            _LOG.warning("task %s is served all the same, as was asked for: %s", name, reason)
         return card.policy
     for name, reason in useless.items():
         _LOG.warning("task %s is not served: %s", name, reason)
