@@ -332,4 +332,60 @@ def _cost() -> Json:
     )
 
 
-DASHBOARDS: dict[str, Json] = {"up": _up(), "fast": _fast(), "arm": _arm(), "cost": _cost()}
+def _load() -> Json:
+    error = "cpfd_decode_price_error_ratio"
+    return dashboard(
+        "cpfd-load",
+        "cpfd: is it too much?",
+        [
+            panel(
+                "Seconds of accepted work, by stage",
+                "s",
+                ("{{stage}}", f"max by (stage) (cpfd_stage_seconds_of_work{{{OWN}}})"),
+                text="Of the pod that has most.",
+            ),
+            panel(
+                "Callers told when to come back",
+                "reqps",
+                ("{{outcome}}", rate("cpfd_retry_promises_total", "outcome")),
+                text="kept: they came as told.",
+            ),
+            panel(
+                "Seconds of a decode over those predicted",
+                "none",
+                ("median", quantile(0.5, error)),
+                ("p95", quantile(0.95, error)),
+                text="1 where a clip costs what it was priced at.",
+            ),
+            panel("Clips priced by their size alone", "reqps", ("clips", rate("cpfd_unpriced_clips_total", ""))),
+            panel(
+                "Requests that shared an equal one's work", "reqps", ("{{arm}}", rate("cpfd_coalesced_total", "arm"))
+            ),
+            panel("Starts of a decode worker that failed in a row", "none", _of_pod("cpfd_decode_start_failures")),
+            panel("Open connections", "none", _of_pod("cpfd_connections")),
+            panel(
+                "Connections ended by this side in 5 minutes",
+                "none",
+                ("{{reason}}", increase("cpfd_connections_ended_total", "reason")),
+            ),
+            panel("Bodies on their way in", "none", _of_pod("cpfd_uploads")),
+            panel("Bytes of bodies on their way in", "bytes", _of_pod("cpfd_upload_bytes")),
+            panel(
+                "Bodies given up as too slow in 5 minutes",
+                "none",
+                ("{{reason}}", increase("cpfd_uploads_given_up_total", "reason")),
+            ),
+            panel(
+                "Log lines that nobody read in time, in 5 minutes",
+                "none",
+                ("lines", increase("cpfd_log_lines_dropped_total", "")),
+            ),
+        ],
+    )
+
+
+def _of_pod(gauge: str) -> tuple[str, str]:
+    return "{{pod}}", f"{gauge}{{{OWN}}}"
+
+
+DASHBOARDS: dict[str, Json] = {"up": _up(), "fast": _fast(), "arm": _arm(), "cost": _cost(), "load": _load()}
