@@ -11,6 +11,7 @@ An upload is looked at every ``slow_after_seconds``. It is given up with 408, an
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -66,7 +67,7 @@ class Uploading:
             UploadStalled: it was.
         """
         try:
-            async with asyncio.timeout(max(0.0, seconds)) as self._clock:
+            async with asyncio.timeout(None if math.isinf(seconds) else max(0.0, seconds)) as self._clock:
                 self._look_again()
                 yield
         except TimeoutError:

@@ -31,7 +31,7 @@ from service.metrics import Metrics
 from service.settings import BodySettings, UploadSettings
 from service.stages.fetch import Upload, declared_bytes, fetch
 from service.stages.spool import Spool
-from service.wire.uploads import Uploads
+from service.wire.uploads import Uploading, Uploads
 
 SETTINGS = BodySettings(max_media_bytes=1000, max_text_bytes=20)
 FORM = "multipart/form-data; boundary=B"
@@ -50,6 +50,10 @@ def request(receive: Receive | None = None, *, query: str = "", **headers: str) 
     named = [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()]
     scope = {"type": "http", "method": "POST", "headers": named, "query_string": query.encode()}
     return Request(scope, receive) if receive else Request(scope)
+
+
+def permit(settings: BodySettings = SETTINGS) -> Uploading:
+    return Uploads(UploadSettings(), settings.stall_seconds, lambda: None, Metrics()).admit("peer", 0)
 
 
 def sends(chunks: Iterable[bytes]) -> Receive:
@@ -214,7 +218,10 @@ def test_a_video_id_may_be_any_printable_name(name: str) -> None:
         fetched([form(title=b"t", video_id=b"x" * 257)], settings=settings)
 
 
-@pytest.mark.parametrize("headers", [{}, {"content_length": "0"}, {"content_length": "0", "transfer_encoding": "x"}])
+@pytest.mark.parametrize(
+    "headers",
+    [{}, {"content_length": "0"}, {"content_length": "000"}, {"content_length": "0", "transfer_encoding": "x"}],
+)
 def test_headers_that_announce_no_body_are_enough_to_refuse(headers: dict[str, str]) -> None:
     with pytest.raises(EmptyBody):
         declared_bytes(request(content_type=FORM, **headers), SETTINGS)
