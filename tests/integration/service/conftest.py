@@ -115,14 +115,19 @@ def client(service: Running) -> Iterator[httpx.Client]:
 
 
 def wait_until_ready(process: subprocess.Popen[bytes], log: Path) -> Running:
-    for _ in range(300):
-        assert process.poll() is None, log.read_text()
-        running = Running("", process, log)
-        ports = [line["port"] for line in running.lines() if line["message"] == "listening"]
-        if ports:
-            running.url = f"http://127.0.0.1:{ports[0]}"
-            if httpx.get(f"{running.url}/readyz").status_code == 200:
-                return running
-        time.sleep(0.05)
-    process.kill()
-    raise AssertionError(f"not ready: {log.read_text()}")
+    """The service once it is ready; one that does not become so is ended here, since no fixture holds it yet."""
+    try:
+        for _ in range(1200):
+            assert process.poll() is None, log.read_text()
+            running = Running("", process, log)
+            ports = [line["port"] for line in running.lines() if line["message"] == "listening"]
+            if ports:
+                running.url = f"http://127.0.0.1:{ports[0]}"
+                if httpx.get(f"{running.url}/readyz").status_code == 200:
+                    return running
+            time.sleep(0.05)
+        raise AssertionError(f"not ready: {log.read_text()}")
+    except BaseException:
+        process.kill()
+        process.wait()
+        raise

@@ -146,7 +146,7 @@ def test_what_cannot_work_does_not_start(service: Running, bundles: Path, tmp_pa
     port = service.url.rpartition(":")[2]
     settings = {"PORT": port} if fault == "port" else {"CPFD_BODY__SPOOL_DIRECTORY": str(tmp_path / "absent")}
     process = launch(tmp_path / "log", environment(bundles) | settings)
-    assert process.wait(30) == 1
+    assert process.wait(60) == 1
     last = (tmp_path / "log").read_text().strip().splitlines()[-1]
     assert last.startswith("cpfd: ")
     assert (port if fault == "port" else "absent") in last
