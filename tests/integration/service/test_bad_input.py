@@ -13,6 +13,7 @@ import pytest
 
 from service.api.schemas import Problem
 from tests.integration.service.conftest import Running, read_answer
+from tests.integration.service.test_life import until
 from tests.synthetic_bundle import (
     write_audio_only,
     write_clip,
@@ -163,6 +164,7 @@ def test_refusals_are_counted_by_code_and_never_quoted_in_the_log(service: Runni
     client.get(f"/{secret}?{secret}={secret}")
     counted = 'cpfd_requests_total{arm="none",code="unknown_field",outcome="refused",route="/classify"}'
     assert counted in client.get("/metrics").text
+    until(lambda: any(line.get("request_id") == "counted" for line in service.lines()))
     (line,) = [line for line in service.lines() if line.get("request_id") == "counted"]
     assert {"request_id", "arm", "bundle", "stage", "code", "status", "duration_ms"} <= set(line)
     assert (line["code"], line["status"], line["stage"]) == ("unknown_field", 400, "fetch")

@@ -100,13 +100,13 @@ def test_running_out_of_descriptors_is_logged_and_answered(start: Start) -> None
         full = max(int(file.name) for file in files.iterdir())
         used = len(list(files.iterdir()))
         resource.prlimit(service.process.pid, resource.RLIMIT_NOFILE, (full + 1, bounds[1]))
-        with many(service, full + 1 - used + 3) as more:
+        with many(service, full + 1 - used + 16) as more:
             for connection in more[-3:]:
                 connection.sendall(GET)
             answers = [read_answer(connection) for connection in more[-3:]]
         resource.prlimit(service.process.pid, resource.RLIMIT_NOFILE, bounds)
     assert all(answers)
-    assert any("out of descriptors" in line["message"] for line in service.lines())
+    until(lambda: any("out of descriptors" in line["message"] for line in service.lines()))
     assert httpx.get(f"{service.url}/readyz").status_code == 200
 
 

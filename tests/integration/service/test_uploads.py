@@ -149,7 +149,7 @@ def test_a_spool_without_room_is_a_503_that_may_be_tried_again(bundles: Path, tm
         assert (full.status_code, full.json()["code"], full.json()["retryable"]) == (503, "storage_exhausted", True)
         assert int(full.headers["retry-after"]) >= 1
         assert post(service, clip).status_code == 200
-        assert [line for line in service.lines() if line["level"] == "error" and "spool" in line["message"]]
+        until(lambda: any(line["level"] == "error" and "spool" in line["message"] for line in service.lines()))
         assert service.stop() == 0
     finally:
         process.kill()
