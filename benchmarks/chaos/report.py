@@ -7,7 +7,8 @@ from typing import Any
 from benchmarks.chaos.registry import Scenario
 
 BOUNDS = (
-    "Bounds: nothing lost, nothing crossed, every refusal typed, p99 at most {ratio} x alone, and the service as meant."
+    "Bounds: nothing lost, nothing crossed, every refusal typed, p99 at most {ratio} x alone, the service ends as it "
+    "should, and where it is to survive 95 % of honest requests get a verdict."
 )
 _COLUMNS: tuple[str, ...] = (
     "scenario",
