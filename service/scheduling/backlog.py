@@ -199,17 +199,15 @@ class Backlog:
 
     def decoded(self, work: Work) -> None:
         """The worker is done with it; the model is not."""
-        self._move(work, Stage.GONE if work.stage is Stage.ABANDONED else Stage.DECODED)
+        if work.stage is Stage.RUNNING:
+            self._move(work, Stage.DECODED)
 
     def leave(self, work: Work) -> None:
-        """It is done, or nobody waits for it any more. A worker that has it keeps its place until it has stopped."""
+        """It is done, or nobody waits for it any more: a worker that has it stops at its next packet."""
         if work in self._all:
             self._all.remove(work)
             self._all_model_s = self._all_model_s - work.model_s if self._all else 0.0
-        if work.stage is Stage.RUNNING:
-            work.stage = Stage.ABANDONED
-        elif work.stage is not Stage.ABANDONED:
-            self._move(work, Stage.GONE)
+        self._move(work, Stage.GONE)
 
     def _move(self, work: Work, stage: Stage) -> None:
         if work.stage is Stage.WAITING:
@@ -217,7 +215,7 @@ class Backlog:
             self._waiting_s[work.bulk] -= work.decode_s
             if not self._waiting:
                 self._waiting_s = dict.fromkeys(self._waiting_s, 0.0)
-        elif work.stage in (Stage.RUNNING, Stage.ABANDONED):
+        elif work.stage is Stage.RUNNING:
             self._running.remove(work)
         work.stage = stage
 

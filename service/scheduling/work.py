@@ -50,7 +50,6 @@ class Stage(Enum):
     ACCEPTED = auto()
     WAITING = auto()
     RUNNING = auto()
-    ABANDONED = auto()
     DECODED = auto()
     GONE = auto()
 
@@ -107,8 +106,6 @@ class Work:
 
     def left_s(self, now: float) -> float:
         """Seconds that its running decode still takes; one that is overdue takes a quarter more of what it took."""
-        if self.stage is Stage.ABANDONED:
-            return 0.0
         took = now - self.began
         return max(self.decode_s - took, 0.25 * took)
 

@@ -21,7 +21,7 @@ from service.errors import Draining, Overloaded, Quarantined
 from service.metrics import Metrics
 from service.scheduling.backlog import Backlog
 from service.scheduling.price import Price, PriceModel
-from service.scheduling.work import Stage, Work
+from service.scheduling.work import Work
 from service.settings import DecodeSettings
 from service.stages.decode_answer import DecodedVideo, cost_in, video_in
 from service.stages.decode_process import DecodeProcess
@@ -102,8 +102,7 @@ class _Decode(Job[DecodedVideo]):
 
     def ended(self, seconds: float, *, whole: bool) -> None:
         self._pool.learn(self._price, seconds, whole=whole)
-        if self.work.stage in (Stage.RUNNING, Stage.ABANDONED):
-            self._pool.backlog.decoded(self.work)
+        self._pool.backlog.decoded(self.work)
 
 
 class DecodePool:
@@ -135,7 +134,7 @@ class DecodePool:
         )
         self.processes = self.workers + SPARE_PROCESSES
         self._processes = Workers(
-            settings, slot_bytes, self.processes, self._next_job, self._quarantine, metrics, spool
+            settings, slot_bytes, self.workers, SPARE_PROCESSES, self._next_job, self._quarantine, metrics, spool
         )
         self._looks: list[_Look] = []
         self._looking = 0

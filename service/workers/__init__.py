@@ -2,6 +2,7 @@
 
     job        what a process is asked, and whoever waits for the answer
     deaths     why a process ended: by its own doing, or from outside
+    mending    how processes that clips have ended are replaced
     backoff    how long to wait before the next start that may fail too
     ending     tells at once when a process is gone
     patience   ends a job that nobody waits for, and its process only if that is stuck

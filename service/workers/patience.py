@@ -10,7 +10,7 @@ from service.stages.decode_process import DecodeProcess
 from service.workers.deaths import cpu_seconds
 from service.workers.job import Job
 
-_PACKET_CPU_S = 0.5
+_PACKET_CPU_S = 0.25
 """No packet takes so much CPU time."""
 _STOPPED_S = 2.0
 _LOOK_S = 0.1

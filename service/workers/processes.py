@@ -29,6 +29,7 @@ from service.workers.backoff import delay_s
 from service.workers.deaths import Blame, blame_for, memory_kills
 from service.workers.ending import Ending
 from service.workers.job import Job
+from service.workers.mending import Mending
 from service.workers.patience import Patience
 
 log = logging.getLogger(__name__)
@@ -37,17 +38,19 @@ RESTART_REASONS = ("recycled", "start_failed", "died_idle", "killed", "timeout",
 _NONE_ALIVE_S = 10.0
 """For how long there may be no process at all, without a failed start, before that counts as a fault: hostile clips
 can end all of them at once, and what callers send must not turn the others away."""
+_BY_THE_CLIP = frozenset({"timeout", "stuck", "crashed", "failed"})
 _LIFE_SPREAD = 0.25
 _REAP_S = 1.0
 
 
 class Workers:
-    """``count`` processes behind one source of jobs.
+    """Processes behind one source of jobs.
 
     Args:
         settings: bounds of a process and of its life.
         slot_bytes: the largest frames array that any arm asks for.
-        count: processes.
+        enough: so many processes do the work.
+        spare: so many more are kept warm.
         next_job: takes the next job that may start now; None if there is none.
         quarantine: told of clips that end processes.
         metrics: where it shows.
@@ -58,7 +61,8 @@ class Workers:
         self,
         settings: DecodeSettings,
         slot_bytes: int,
-        count: int,
+        enough: int,
+        spare: int,
         next_job: Callable[[], Job[Any] | None],
         quarantine: Quarantine,
         metrics: Metrics,
@@ -78,7 +82,8 @@ class Workers:
         self._failures: dict[int, int] = {}
         self._was_up = False
         self._none_since: float | None = None
-        self.count = count
+        self._mending = Mending(lambda: self.alive() >= enough)
+        self.count = enough + spare
         for reason in RESTART_REASONS:  # at 0 from the start: increase() does not see a series' birth
             metrics.decode_worker_restarts.labels(reason)
         metrics.decode_start_failures.set_function(self.start_failures)
@@ -124,6 +129,7 @@ class Workers:
         for supervisor in self._supervisors:
             supervisor.cancel()
         await asyncio.gather(*self._supervisors, return_exceptions=True)
+        self._mending.pay_all()
 
     async def _supervise(self, index: int) -> None:
         """Keeps one process alive for ever, whatever happens to it."""
@@ -134,7 +140,10 @@ class Workers:
                 log.exception("decode worker could not be started", extra={FIELDS: {"stage": "decode"}})
                 reason = "start_failed"
             self._metrics.decode_worker_restarts.labels(reason).inc()
+            if reason in _BY_THE_CLIP:
+                await self._mending.turn()
             if reason == "start_failed":
+                self._mending.pay(index)
                 self._failures[index] = self._failures.get(index, 0) + 1
                 await asyncio.sleep(delay_s(self._failures[index], self._rng))
 
@@ -152,16 +161,17 @@ class Workers:
             self._sandbox.tell(process.protections)
             self._failures.pop(index, None)
             self._live[index] = process
+            self._mending.pay(index)
             self._was_up, self._none_since = True, None
             self._metrics.decode_workers_alive.set(len(self._live))
             with Ending(process.pid) as ending:
-                return await self._serve(process, ending)
+                return await self._serve(index, process, ending)
         finally:
             self._live.pop(index, None)
             self._metrics.decode_workers_alive.set(len(self._live))
             await asyncio.shield(process.end())
 
-    async def _serve(self, process: DecodeProcess, ending: Ending) -> str:
+    async def _serve(self, index: int, process: DecodeProcess, ending: Ending) -> str:
         """Hands jobs to one process until it must be replaced; says why."""
         life = round(self._settings.jobs_per_worker * self._rng.uniform(1 - _LIFE_SPREAD, 1 + _LIFE_SPREAD))
         served = 0
@@ -175,7 +185,7 @@ class Workers:
                 job.ended(0.0, whole=False)
                 job.put_back()
                 return "died_idle"
-            reason = await self._run(process, job, ending)
+            reason = await self._run(index, process, job, ending)
             if reason == "killed" and not job.done.done():
                 job.put_back()
             self.wake()
@@ -200,8 +210,11 @@ class Workers:
                 self._idle.remove(offer)
         return offer.result() if offer.done() else None
 
-    async def _run(self, process: DecodeProcess, job: Job[Any], ending: Ending) -> str | None:
+    async def _run(self, index: int, process: DecodeProcess, job: Job[Any], ending: Ending) -> str | None:
         """Resolves the job's future; says why the process must go, or None if it may stay."""
+        if job.done.done():  # its caller left on the way here, and with him the file
+            job.ended(0.0, whole=False)
+            return None
         began, kills, whole = time.monotonic(), memory_kills(), False
         patience = Patience(process, job)
         try:
@@ -210,17 +223,18 @@ class Workers:
                 answer = await process.ask(job.message(), job.descriptor)
                 patience.end()
             whole = not {"failed", "refused", "stopped"} & answer.keys()
-            return self._resolve(process, job, answer)
+            return self._resolve(index, process, job, answer)
         except TimeoutError:
             if not job.done.done() or patience.exhausted:
                 self._quarantine.record(job.digest)
             if job.done.done():
                 return "stuck"
-            fail(job.done, DecodeTimeout("the video takes too long to decode: send a shorter or smaller rendition"))
+            error = DecodeTimeout("the video takes too long to decode: send a shorter or smaller rendition")
+            self._mending.owe(index, job, error)
             return "timeout"
         except WorkerDied:
             await asyncio.wait({ending.gone}, timeout=_REAP_S)  # its socket closes a moment before it is gone
-            return self._died(process, job, memory_ran_out=memory_kills() > kills)
+            return self._died(index, process, job, memory_ran_out=memory_kills() > kills)
         except asyncio.CancelledError:
             fail(job.done, _draining())
             raise
@@ -232,7 +246,7 @@ class Workers:
             patience.end()
             job.ended(time.monotonic() - began, whole=whole)
 
-    def _resolve(self, process: DecodeProcess, job: Job[Any], answer: dict[str, Any]) -> str | None:
+    def _resolve(self, index: int, process: DecodeProcess, job: Job[Any], answer: dict[str, Any]) -> str | None:
         if job.done.done() and "failed" not in answer:
             return None
         refusal = refusal_in(answer)
@@ -241,15 +255,15 @@ class Workers:
             return None
         value = None if "failed" in answer else job.read(answer, process)
         if value is None:
-            self._crashed(job, str(answer.get("failed", "bad_answer"))[:64])
+            self._crashed(index, job, str(answer.get("failed", "bad_answer"))[:64])
             return "failed"
         succeed(job.done, value)
         return None
 
-    def _died(self, process: DecodeProcess, job: Job[Any], *, memory_ran_out: bool) -> str:
+    def _died(self, index: int, process: DecodeProcess, job: Job[Any], *, memory_ran_out: bool) -> str:
         """Judges a death in mid-job: the clip's own doing, or done to the process."""
         if blame_for(process.exit_code, memory_ran_out=memory_ran_out) is Blame.OWN:
-            self._crashed(job, f"exit {process.exit_code}")
+            self._crashed(index, job, f"exit {process.exit_code}")
             return "crashed"
         fields = {"stage": "decode", "cause": f"exit {process.exit_code}", "clip": job.digest}
         log.warning("a decode worker was ended from outside", extra={FIELDS: fields})
@@ -258,13 +272,12 @@ class Workers:
             fail(job.done, DecoderLost("decode workers are being ended: send the request again", retry_after_s=1))
         return "killed"
 
-    def _crashed(self, job: Job[Any], cause: str) -> None:
+    def _crashed(self, index: int, job: Job[Any], cause: str) -> None:
         self._quarantine.record(job.digest)
-        log.warning("a clip ended its decoder", extra={FIELDS: {"stage": "decode", "cause": cause, "clip": job.digest}})
-        fail(
-            job.done,
-            DecodeCrashed("the video's decoder ended: send it once more; if that fails, re-encoded as H.264 in MP4"),
-        )
+        fields = {"stage": "decode", "cause": cause, "clip": job.digest}
+        log.warning("a clip ended its decoder", extra={FIELDS: fields})
+        error = DecodeCrashed("the video's decoder ended: send it once more; if that fails, re-encoded as H.264 in MP4")
+        self._mending.owe(index, job, error)
 
 
 def _draining() -> Draining:

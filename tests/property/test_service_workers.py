@@ -24,7 +24,7 @@ from service.scheduling.work import OneCaller, Work
 from service.settings import DecodeSettings
 from service.stages.decode import Clip, DecodePool
 from service.stages.decode_process import WorkerDied
-from service.workers import processes
+from service.workers import mending, processes
 from tests.synthetic_bundle import SPEC
 
 Kind = Literal["stays", "leaves", "crashes", "killed", "killed_once", "fails", "hangs"]
@@ -144,6 +144,7 @@ def test_each_caller_has_exactly_one_outcome_and_it_is_his(
         patch.setattr(processes, "DecodeProcess", fakes.process)
         patch.setattr(processes, "Ending", FakeEnding)
         patch.setattr(processes, "_REAP_S", 0.0)
+        patch.setattr(mending, "_PACE_S", 0.0)
         outcomes = asyncio.run(scenario(fakes, workers, jobs_per_worker, closes_ms))
     assert len(outcomes) == len(callers)
     for caller, outcome in zip(callers, outcomes, strict=True):

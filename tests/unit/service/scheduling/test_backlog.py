@@ -196,7 +196,37 @@ def test_who_comes_back_as_told_finds_room_under_lasting_overload() -> None:
     assert kept >= 0.9 * (kept + missed)
 
 
-def test_what_is_left_leaves_queue_and_gauges_at_once_but_keeps_its_worker_until_that_stops() -> None:
+def test_room_is_kept_for_those_whose_turn_is_due_but_never_all_of_it() -> None:
+    door = Door(workers=1, max_s=5.0)
+    for i in range(20):
+        assert door.backlog.promises.promise(f"told {i}", 0.5, 0.0) >= 1
+    door.clock.now += 1.0
+    assert door.backlog.promises.due_s(5.0) > 4.0
+    door.take(door.work(0.5, who="nothing is at work: newcomers are taken"))
+    door.run()
+    door.take(door.work(0.5, who="still next to nothing"))
+    refusal(door, door.work(0.5, who="now it is others' turn"))
+    assert door.sample("cpfd_shed_total", reason="backlog") == 1
+    door.take(door.work(0.5, who="told 0"))
+    assert door.sample("cpfd_retry_promises_total", outcome="kept") == 1
+
+
+def test_who_was_promised_this_turn_does_not_miss_it_for_want_of_a_worker() -> None:
+    door = Door(workers=1)
+    door.take(door.work(1.0))
+    door.run()
+    assert refusal(door, door.work(1.0, within_s=1.1, who="told")).retry_after_s == 1
+    door.clock.now += 0.999
+    for running in list(door.backlog._running):
+        door.backlog.leave(running)
+    door.take(door.work(1.0))
+    door.run()
+    refusal(door, door.work(1.0, within_s=1.1, who="stranger"))
+    told = door.take(door.work(1.0, within_s=1.1, who="told"))
+    assert door.run() is told
+
+
+def test_what_is_left_leaves_queue_gauges_and_workers_at_once() -> None:
     door = Door(workers=1)
     runs, waits = door.work(1.0), door.work(1.0)
     with door.backlog.accepted(runs):
@@ -209,9 +239,9 @@ def test_what_is_left_leaves_queue_and_gauges_at_once_but_keeps_its_worker_until
         assert door.sample("cpfd_decode_queue_depth") == 0
     assert door.sample("cpfd_queue_seconds_of_work") == 0
     follows = door.take(door.work(1.0))
-    assert door.backlog.next_to_start() is None
-    door.backlog.decoded(runs)
+    door.backlog.decoded(runs)  # its worker has noticed
     assert door.run() is follows
+    assert door.backlog.drain_s() == 1.0
 
 
 def test_an_overdue_decode_counts_for_what_it_may_still_take() -> None:
@@ -224,8 +254,8 @@ def test_an_overdue_decode_counts_for_what_it_may_still_take() -> None:
     assert door.backlog.drain_s() == pytest.approx(2.0)
 
 
-@pytest.mark.parametrize("cores", [1, 2, 4, 8, 16, 32, 64])
-@pytest.mark.parametrize("price_s", [0.02, 0.3])
+@pytest.mark.parametrize("cores", [1, 2, 8, 64])
+@pytest.mark.parametrize("price_s", [0.05, 0.3])
 def test_the_signal_reaches_what_is_scaled_on_at_any_number_of_cores(cores: int, price_s: float) -> None:
     """A bound of 64 requests held it below its own target of 2 on 8 cores, and the alert at 8 was out of reach."""
     door = Door(workers=cores, lanes=cores)

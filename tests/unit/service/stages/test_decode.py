@@ -337,6 +337,41 @@ def test_work_that_cannot_be_in_time_any_more_is_not_begun(clip: Path, obedient:
     asyncio.run(scenario())
 
 
+def test_nothing_is_left_of_a_decode_that_was_cancelled(clip: Path, obedient: Callable[..., Path]) -> None:
+    async def scenario() -> None:
+        metrics = Metrics()
+        async with pool_of(metrics) as pool:
+            holds = [asyncio.create_task(ask(pool, obedient("slow"), f"s{i}")) for i in range(2)]
+            await asyncio.sleep(0.05)
+            with opened(clip, "left") as left:
+                price = await pool.price(left, SPEC)
+                now = time.monotonic()
+                work = Work(OneCaller(now + 20, Priority.BULK), now, price, 0.0)
+                with pool.backlog.accepted(work):
+                    decoding = asyncio.create_task(pool.decode(left, SPEC, work, lambda: None))
+                    await until(lambda: depth(metrics) == 1)
+                    decoding.cancel()
+                    await asyncio.gather(decoding, return_exceptions=True)
+                    assert depth(metrics) == 0
+            await asyncio.gather(*holds)
+
+    asyncio.run(scenario())
+
+
+def test_who_breaks_a_worker_waits_until_it_is_mended(obedient: Callable[..., Path]) -> None:
+    """So he cannot have more workers broken than he has requests in flight."""
+
+    async def scenario() -> None:
+        metrics = Metrics()
+        async with pool_of(metrics) as pool:
+            for i in range(3):
+                with pytest.raises(DecodeCrashed):
+                    await ask(pool, obedient("abort"), f"poison {i}")
+                assert pool.alive() == 3
+
+    asyncio.run(scenario())
+
+
 def test_an_idle_worker_that_dies_is_replaced_at_once(clip: Path) -> None:
     async def scenario() -> None:
         metrics = Metrics()
@@ -416,6 +451,27 @@ def test_a_worker_never_sees_a_clip_whose_caller_left(
 
 def depth_of(pool: DecodePool) -> int:
     return len(pool.backlog._waiting)
+
+
+def test_a_job_whose_caller_left_on_its_way_to_a_worker_reads_no_file(
+    clip: Path, handed: list[tuple[str, int]]
+) -> None:
+    """Its descriptor is closed by then, or somebody else's."""
+
+    async def scenario() -> None:
+        metrics = Metrics()
+        async with pool_of(metrics) as pool:
+            with opened(clip, "left") as left:
+                asked = asyncio.create_task(pool.price(left, SPEC))
+                await asyncio.sleep(0)  # a worker was given the job, and has not looked at it
+                assert not pool._looks
+                asked.cancel()
+                await asyncio.gather(asked, return_exceptions=True)
+            assert (await ask(pool, clip)).codec == "h264"
+            assert [task for task, _ in handed] == ["cost", "decode"]
+            assert restarts(metrics, *UNPLANNED) == 0
+
+    asyncio.run(scenario())
 
 
 def test_small_clips_do_not_wait_behind_a_large_one(obedient: Callable[..., Path], clip: Path) -> None:
