@@ -139,8 +139,10 @@ def _attack(target: Target, step: Callable[[Tally], Awaitable[Any]], parallel: i
     return tally.codes + Counter({"crossed": tally.crossed})
 
 
-def _sends(target: Target, fault: str, task: str = "decode", **options: Any) -> Counter[str]:
-    clips = (faulty(target.clip, fault, task, f"{time.time_ns()}") for _ in itertools.count())
+def _sends(target: Target, fault: str, task: str = "decode", *, new: bool = False, **options: Any) -> Counter[str]:
+    """The same clip again and again, or a new one each time, which no quarantine knows."""
+    first = f"{time.time_ns()}"
+    clips = (faulty(target.clip, fault, task, f"{time.time_ns()}" if new else first) for _ in itertools.count())
     return _attack(target, lambda tally: ask(target, next(clips), tally, **options))
 
 
@@ -158,27 +160,37 @@ def kill(target: Target) -> Counter[str]:
 
 
 def spin(target: Target) -> Counter[str]:
-    """Clips on which the decoder hangs, sent by callers who leave after half a second."""
+    """A clip on which the decoder hangs, sent by callers who leave after half a second."""
     return _sends(target, "spin", leave_after_s=0.5)
 
 
 def spin_look(target: Target) -> Counter[str]:
-    """Clips on which already the look at their container hangs."""
+    """A clip on which already the look at its container hangs."""
     return _sends(target, "spin", "cost", leave_after_s=0.5)
 
 
 def abort(target: Target) -> Counter[str]:
-    """Clips that abort their decoder."""
+    """A clip that aborts its decoder."""
     return _sends(target, "abort")
 
 
+def abort_new(target: Target) -> Counter[str]:
+    """Clips that abort their decoder, each another."""
+    return _sends(target, "abort", new=True)
+
+
+def spin_new(target: Target) -> Counter[str]:
+    """Clips on which the decoder hangs, each another, sent by callers who leave after half a second."""
+    return _sends(target, "spin", new=True, leave_after_s=0.5)
+
+
 def segfault(target: Target) -> Counter[str]:
-    """Clips that crash their decoder."""
+    """A clip that crashes its decoder."""
     return _sends(target, "segfault")
 
 
 def bomb(target: Target) -> Counter[str]:
-    """Clips that take all the memory their decoder can get."""
+    """A clip that takes all the memory its decoder can get."""
     return _sends(target, "bomb")
 
 
@@ -209,7 +221,8 @@ def repeat(target: Target) -> Counter[str]:
 
 
 ATTACKS: dict[str, Attack] = {
-    made.__name__: made for made in (kill, spin, spin_look, abort, segfault, bomb, hurry, leave, repeat)
+    made.__name__: made
+    for made in (kill, spin, spin_look, spin_new, abort, abort_new, segfault, bomb, hurry, leave, repeat)
 }
 
 

@@ -1,4 +1,4 @@
-"""A decode worker that does what a clip tells it to, for tests and drills: hang, crash, take memory, be slow.
+"""A decode worker that does what a clip tells it to, for tests and drills: hang, crash, take memory, never end.
 
     faulty(clip, "spin")               the clip, now with an order in a box that every reader skips
     service.stages.decode_process._MODULE = "benchmarks.faulty_worker"     makes the service start these workers
@@ -20,8 +20,8 @@ from service.stages import decode_worker
 
 _MARK = b"CPFD-FAULT:"
 _ORDER_BYTES = 64
-FAULTS = ("spin", "abort", "segfault", "bomb", "killed", "raise", "slow")
-"""``spin`` never looks up; ``slow`` takes 0.3 s and can be stopped; ``killed`` ends as if from outside."""
+FAULTS = ("spin", "abort", "segfault", "bomb", "killed", "raise", "patient")
+"""``spin`` never looks up; ``patient`` goes on until it is stopped; ``killed`` ends as if from outside."""
 
 
 def faulty(clip: bytes, fault: str, task: str = "decode", mark: str = "") -> bytes:
@@ -62,8 +62,7 @@ def _strike(fault: str, stop: Callable[[], bool]) -> None:
         signal.raise_signal(signal.SIGKILL)
     if fault == "raise":
         raise RuntimeError("ordered")
-    end = time.monotonic() + 0.3
-    while fault == "slow" and time.monotonic() < end and not stop():
+    while fault == "patient" and not stop():
         time.sleep(0.002)
 
 

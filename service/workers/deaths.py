@@ -44,6 +44,20 @@ def cpu_seconds(pid: int, root: Path = Path("/")) -> float:
         return 0.0
 
 
+def runnable(pid: int, root: Path = Path("/")) -> bool:
+    """Whether a process runs, or only waits for a core; not where it sleeps, is stopped, or is gone.
+
+    Args:
+        pid: of the process.
+        root: where ``proc`` is.
+    """
+    try:
+        text = (root / f"proc/{pid}/stat").read_text(encoding="ascii", errors="replace")
+    except OSError:
+        return False
+    return text.rpartition(")")[2].split()[:1] == ["R"]
+
+
 def memory_kills(root: Path = Path("/")) -> int:
     """How many processes of this control group the kernel has ended for its memory; 0 where that is not told.
 

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from typing import Any
 
 from service.stages.decode_process import DecodeProcess
-from service.workers.deaths import cpu_seconds
+from service.workers.deaths import cpu_seconds, runnable
 from service.workers.job import Job
 
 _PACKET_CPU_S = 0.25
 """No packet takes so much CPU time."""
-_STOPPED_S = 2.0
 _LOOK_S = 0.1
+_LOOKS = 20
+"""Looks in a row at which a process has made no use of its core before it counts as stopped. (Looks, not seconds: this
+process may have to wait for a core too, and must have read the answer first.)"""
 
 
 class Patience:
@@ -28,7 +29,8 @@ class Patience:
         self._process = process
         self._job = job
         self._limit: asyncio.Timeout | None = None
-        self._left_at = self._cpu_s = 0.0
+        self._left_cpu_s = self._last_cpu_s = 0.0
+        self._asleep = 0
         self.exhausted = False
 
     def watch(self, limit: asyncio.Timeout) -> None:
@@ -43,16 +45,17 @@ class Patience:
     def _left(self, _: asyncio.Future[Any]) -> None:
         if self._limit is not None:
             self._process.stop(self._job.number)
-            self._left_at, self._cpu_s = time.monotonic(), cpu_seconds(self._process.pid)
+            self._left_cpu_s = self._last_cpu_s = cpu_seconds(self._process.pid)
             asyncio.get_running_loop().call_later(_LOOK_S, self._look)
 
     def _look(self) -> None:
         if self._limit is None:
             return
-        loop = asyncio.get_running_loop()
-        took_s = cpu_seconds(self._process.pid) - self._cpu_s
-        self.exhausted = took_s > _PACKET_CPU_S
-        if self.exhausted or (time.monotonic() - self._left_at > _STOPPED_S and took_s < _LOOK_S):
+        loop, cpu_s = asyncio.get_running_loop(), cpu_seconds(self._process.pid)
+        at_work = cpu_s > self._last_cpu_s or runnable(self._process.pid)
+        self._asleep, self._last_cpu_s = 0 if at_work else self._asleep + 1, cpu_s
+        self.exhausted = cpu_s - self._left_cpu_s > _PACKET_CPU_S
+        if self.exhausted or self._asleep >= _LOOKS:
             self._limit.reschedule(loop.time())
         else:
             loop.call_later(_LOOK_S, self._look)

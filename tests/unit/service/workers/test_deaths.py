@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from service.workers.backoff import delay_s
-from service.workers.deaths import Blame, blame_for, memory_kills
+from service.workers.deaths import Blame, blame_for, cpu_seconds, memory_kills, runnable
 
 
 @pytest.mark.parametrize("name", ["SIGSEGV", "SIGABRT", "SIGBUS", "SIGFPE", "SIGILL", "SIGXCPU", "SIGSYS"])
@@ -40,6 +40,17 @@ def test_the_kernels_count_of_memory_kills_is_read(tmp_path: Path) -> None:
     assert memory_kills(tmp_path) == 5
     events.write_text("oom_kill\n")
     assert memory_kills(tmp_path) == 0
+
+
+def test_a_process_is_seen_at_work_asleep_or_gone(tmp_path: Path) -> None:
+    stat = tmp_path / "proc/7/stat"
+    stat.parent.mkdir(parents=True)
+    for state, expected in (("R", True), ("S", False), ("T", False)):
+        stat.write_text(f"7 (a b) c) {state} 1 2 3 4 5 6 7 8 9 10 150 50 0\n")
+        assert runnable(7, tmp_path) is expected
+    assert cpu_seconds(7, tmp_path) == pytest.approx(2.0, rel=0.01)
+    assert not runnable(8, tmp_path)
+    assert cpu_seconds(8, tmp_path) == 0
 
 
 def test_waits_double_up_to_a_bound_and_are_spread() -> None:
