@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-FAMILIES = ("connections",)
+FAMILIES = ("connections", "decode")
 """Modules beside this one."""
 
 
@@ -43,6 +43,7 @@ class Scenario:
         says: what happens, in a line.
         attack: runs in a process of its own.
         settings: the service's environment besides the defaults.
+        module: what is started as the service.
         open_files: its limit of open files, if not the machine's.
         stderr: ``blocked`` is a pipe that nobody reads.
         survives: False where the attack is to end the service.
@@ -54,6 +55,7 @@ class Scenario:
     says: str
     attack: Attack
     settings: Mapping[str, str] = field(default_factory=dict)
+    module: str = "service"
     open_files: int | None = None
     stderr: Literal["file", "blocked"] = "file"
     survives: bool = True

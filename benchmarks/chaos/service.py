@@ -28,7 +28,7 @@ _PIPE_BYTES = 4096
 
 
 class Service:
-    """A running ``python -m service``."""
+    """A running ``python -m service``, or what stands for it."""
 
     def __init__(self, process: subprocess.Popen[bytes], port: int) -> None:
         self.process, self.port = process, port
@@ -74,7 +74,7 @@ def started(scenario: Scenario, bundle: Path, log: Path) -> Iterator[Service]:
     }
     with log.open("wb") as file:
         process = subprocess.Popen(
-            [sys.executable, "-m", "service"],
+            [sys.executable, "-m", scenario.module],
             env=kept | settings | dict(scenario.settings),
             stderr=file if scenario.stderr == "file" else subprocess.PIPE,
             preexec_fn=lambda: _limit(scenario.open_files),
