@@ -117,7 +117,7 @@ class Judge:
             clip = Clip(flight.descriptor, upload.digest, upload.size)
             with progress.in_stage("price"):
                 price = await self._decode.price(clip, spec)
-        work = Work(flight, arrived, price, arm.batcher.expected_run_s, content)
+        work = Work(flight, arrived, price, arm.batcher.expected_run_s, content, arm.batcher.run_margin)
         with self._backlog.accepted(work):
             flight.on_change = lambda: self._backlog.reorder(work)
             video = None

@@ -111,7 +111,7 @@ class Backlog:
             late, harmed = self._foresee(work, now)
         if late:
             return "late"
-        if any(other.bulk == work.bulk for other in harmed):
+        if self._delays_on_lanes(work, now) or any(other.bulk == work.bulk for other in harmed):
             return "others_late"
         for other in harmed:
             self._metrics.shed.labels("displaced").inc()
@@ -121,10 +121,21 @@ class Backlog:
     def _foresee(self, work: Work, now: float) -> tuple[bool, list[Work]]:
         """Whether the work would be late, and who could not count on being in time any more because of it."""
         wait_s, harmed = self._foresee_decode(work, now) if work.price is not None else (0.0, [])
-        finish_s = max(wait_s + work.decode_s, self._model_s()) + work.model_s
-        # With nothing in its way it is worth a try, however little time is to spare.
-        waits = finish_s > work.decode_s + work.model_s
-        return (work.margin if waits else 1.0) * finish_s > work.latest - now, harmed
+        decoded_s, left_s = wait_s + work.decode_s, work.latest - now
+        return (
+            self._late(work, decoded_s, self._model_s(), left_s)
+            # Lanes take the most urgent first: it is worth a closer look at who is before it.
+            and self._late(work, decoded_s, self._model_before_s(work), left_s)
+        ), harmed
+
+    @staticmethod
+    def _late(work: Work, decoded_s: float, lanes_s: float, left_s: float) -> bool:
+        """Whether it would be late, decoded after so many seconds and with the lanes taken for so many."""
+        finish_s = max(decoded_s, lanes_s) + work.model_s
+        # With nothing in its way it is worth a try, however little time is to spare; so it is for whoever was promised
+        # this turn.
+        sure = work.hurried or finish_s <= work.decode_s + work.model_s
+        return (1.0 if sure else work.margin) * finish_s > left_s
 
     def _foresee_decode(self, work: Work, now: float) -> tuple[float, list[Work]]:
         """The seconds until its decode would start, and who is harmed."""
@@ -242,6 +253,25 @@ class Backlog:
 
     def _model_s(self) -> float:
         return max(0.0, self._all_model_s) / self._lanes
+
+    def _model_before_s(self, work: Work) -> float:
+        """Seconds until a lane is free for it: more urgent work goes first, and what is on a lane stays there."""
+        mine = work.bulk, work.latest
+        before_s = sum(other.model_s for other in self._all if (other.bulk, other.latest) <= mine) / self._lanes
+        return before_s + (work.model_s if len(self._all) >= self._lanes else 0.0)
+
+    def _delays_on_lanes(self, work: Work, now: float) -> bool:
+        """Whether somebody less urgent could not count on being in time any more because of it."""
+        mine, more_s, before_s = (work.bulk, work.latest), work.model_s / self._lanes, 0.0
+        if len(self._all) > _FORESEEN:
+            return False
+        for other in sorted(self._all, key=lambda accepted: (accepted.bulk, accepted.latest)):
+            needed_s, left_s = before_s + 2 * other.model_s, other.latest - now  # itself, and what is on a lane
+            before_s += other.model_s / self._lanes
+            less_urgent = other.bulk == work.bulk and (other.bulk, other.latest) > mine
+            if less_urgent and needed_s <= left_s < other.margin * (needed_s + more_s):
+                return True
+        return False
 
     def signal_s(self) -> float:
         """What to scale on: the drain time, and the turns of those who were sent away and will be back."""

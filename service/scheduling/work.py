@@ -9,8 +9,6 @@ from typing import Protocol
 from service.scheduling.policy import Key, Priority, order_key
 from service.scheduling.price import Price
 
-_MODEL_MARGIN = 1.1
-
 
 class Urgency(Protocol):
     """Who waits: may change while the work is under way, since others may join or leave."""
@@ -63,6 +61,7 @@ class Work:
         arrived: when it came, in monotonic seconds.
         price: of its decode; None: there is nothing to decode.
         model_s: seconds on a lane.
+        model_margin: what to multiply them with to be rarely too low.
         who: what makes it the same request when it comes back; None: nobody can tell.
         stage: where it is; ``Backlog`` moves it on.
         began: when its decode began.
@@ -74,6 +73,7 @@ class Work:
     price: Price | None
     model_s: float
     who: str | None = None
+    model_margin: float = 1.1
     stage: Stage = Stage.ACCEPTED
     began: float = 0.0
     hurried: bool = False
@@ -83,7 +83,11 @@ class Work:
 
     def __post_init__(self) -> None:
         self.decode_s = self.price.seconds if self.price is not None else 0.0
-        self.margin = self.price.margin if self.price is not None else _MODEL_MARGIN
+        parts = [(self.model_s, self.model_margin)]
+        if self.price is not None:
+            parts.append((self.decode_s, self.price.margin))
+        whole_s = sum(seconds for seconds, _ in parts)
+        self.margin = sum(seconds * margin for seconds, margin in parts) / whole_s if whole_s else 1.0
         self.key = self.order()
 
     @property

@@ -101,6 +101,11 @@ class MicroBatcher:
         """Seconds on a lane that one clip is expected to take; 0 before anything was measured."""
         return self._first_run_s * self._run_estimate.factor
 
+    @property
+    def run_margin(self) -> float:
+        """What to multiply that with to be rarely too low."""
+        return self._run_estimate.margin
+
     def oldest_run_s(self) -> float:
         """For how long the oldest batch has been on its lane; 0 where none is."""
         return time.monotonic() - min(self._running.values()) if self._running else 0.0

@@ -38,7 +38,7 @@ class Door:
     ) -> Work:
         urgency = OneCaller(self.clock.now + within_s, Priority.BULK if bulk else Priority.INTERACTIVE)
         price = Price("h264", 1.0, decode_s, margin, trusted) if decode_s is not None else None
-        return Work(urgency, self.clock.now, price, model_s, who)
+        return Work(urgency, self.clock.now, price, model_s, who, model_margin=1.0)
 
     def take(self, work: Work) -> Work:
         """Accepted, and waiting for a worker if there is something to decode."""
@@ -129,8 +129,20 @@ def test_each_stage_has_its_own_backlog() -> None:
     assert door.sample("cpfd_stage_seconds_of_work", stage="decode") == 2.0
     door.take(door.work(None, model_s=3.0))
     assert door.backlog.drain_s() == 4.0
-    refusal(door, door.work(None, model_s=0.5, within_s=4.0))
-    door.take(door.work(None, model_s=0.5, within_s=5.0))
+    refusal(door, door.work(1.0, model_s=20.0, within_s=23.0))
+
+
+def test_lanes_take_the_most_urgent_first_so_only_those_count_who_are_more_urgent() -> None:
+    door = Door(workers=2, lanes=1)
+    for _ in range(8):
+        door.take(door.work(None, model_s=0.5, within_s=20.0))
+    door.take(door.work(None, model_s=0.5, within_s=1.2))  # what is on the lane, and itself
+    refusal(door, door.work(None, model_s=0.5, within_s=1.3))
+    refusal(door, door.work(None, model_s=0.5, within_s=1.1))  # it would be in time, and the one before not
+    assert door.sample("cpfd_shed_total", reason="late") == 1
+    assert door.sample("cpfd_shed_total", reason="others_late") == 1
+    door.take(door.work(None, model_s=0.5, within_s=1.8))
+    refusal(door, door.work(None, model_s=0.5, within_s=5.0, bulk=True))
 
 
 def test_a_text_does_not_wait_for_clips() -> None:
