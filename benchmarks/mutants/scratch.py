@@ -1,0 +1,161 @@
+"""A copy of the tracked files in which mutmut mutates one package and runs its tests."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from benchmarks.mutants.listing import Mutant
+from benchmarks.mutants.packages import Package
+
+_COPIED = ("contract", "service", "training", "model_export", "loadtest", "recipes", "configs", "tests")
+"""Folders of the repository that tests of any package read."""
+_HOME = Path(__file__).resolve().parents[2]
+Outcome = Literal["killed", "timeout", "survived", "no_tests", "not_run"]
+_OUTCOMES: dict[int | None, Outcome] = {None: "not_run", 0: "survived", 5: "no_tests", 33: "no_tests"}
+_TIMEOUTS = frozenset({24, -24, 36, 152, 255, -9})
+"""Exit codes of a mutant that ran out of time, by the clock or the processor."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How long a mutant may take.
+
+    Attributes:
+        constant_s: what every mutant is given, and its tests' setup with it.
+        multiplier: how many times its tests' own time, and the constant.
+    """
+
+    constant_s: float = 30.0
+    multiplier: float = 3.0
+
+
+class MutmutFailed(Exception):
+    """mutmut did not get as far as the mutants: the tests fail without any. The message holds its last lines."""
+
+
+class Scratch:
+    """A folder that is kept between runs, so that a run goes on where the last one ended.
+
+    Args:
+        folder: made anew where the files it was copied from have changed since.
+        root: the repository.
+        package: what is mutated.
+        limits: of each mutant.
+    """
+
+    def __init__(self, folder: Path, root: Path, package: Package, limits: Limits) -> None:
+        self.folder = folder
+        self.files = package.files(root)
+        self._copy(root, package, limits)
+
+    def mutants(self) -> list[Mutant]:
+        """Every mutant of the package, in the order of their names."""
+        command = [sys.executable, "-m", "benchmarks.mutants.listing", *self.files]
+        environment = os.environ | {"PYTHONPATH": str(_HOME)}
+        listed = subprocess.run(command, cwd=self.folder, env=environment, check=True, capture_output=True, text=True)
+        found = [Mutant(**one | {"diff": tuple(one["diff"])}) for one in json.loads(listed.stdout)]
+        return sorted(found, key=lambda mutant: mutant.name)
+
+    def run(self, chosen: Sequence[Mutant], seconds: float) -> None:
+        """Runs those that have no outcome yet, for at most so many seconds.
+
+        Raises:
+            MutmutFailed: the tests of the package fail without a mutant.
+        """
+        outcomes = self.outcomes(chosen)
+        waiting = [mutant.name for mutant in chosen if outcomes[mutant.name] == "not_run"]
+        if not waiting or seconds <= 0:
+            return
+        command = [str(Path(sys.executable).with_name("mutmut")), "run", "--max-children", "1", *waiting]
+        # Threads of a numerical library do not survive a fork; with one thread there are none to lose.
+        environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+        environment |= {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+        log = self.folder / "mutmut.log"
+        with log.open("w") as output:
+            process = subprocess.Popen(
+                command, cwd=self.folder, env=environment, stdout=output, stderr=output, start_new_session=True
+            )
+            try:
+                process.wait(seconds)
+            except subprocess.TimeoutExpired:
+                return
+            finally:
+                _end(process)
+        if process.returncode != 0:
+            raise MutmutFailed("\n".join(log.read_text(errors="replace").splitlines()[-40:]))
+
+    def outcomes(self, chosen: Sequence[Mutant]) -> dict[str, Outcome]:
+        """Mutant's name -> what became of it."""
+        codes: dict[str, int | None] = {}
+        for file in {mutant.file for mutant in chosen}:
+            meta = self.folder / "mutants" / f"{file}.meta"
+            if meta.exists():
+                codes |= json.loads(meta.read_text())["exit_code_by_key"]
+        return {mutant.name: outcome_of(codes.get(mutant.name)) for mutant in chosen}
+
+    def _copy(self, root: Path, package: Package, limits: Limits) -> None:
+        tracked = subprocess.run(
+            ["git", "-C", str(root), "ls-files", "-s", *_COPIED, "pyproject.toml"],
+            check=True,
+            capture_output=True,
+            text=True,
+        ).stdout
+        dirty = subprocess.run(
+            ["git", "-C", str(root), "diff", "HEAD", "--", *_COPIED], check=True, capture_output=True, text=True
+        ).stdout
+        state = json.dumps({"tracked": tracked, "dirty": dirty, "package": package.model_dump_json()})
+        stamp = self.folder / "copied.json"
+        if stamp.exists() and stamp.read_text() == state:
+            return
+        shutil.rmtree(self.folder, ignore_errors=True)
+        for line in tracked.splitlines():
+            name = line.partition("\t")[2]
+            target = self.folder / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            if (root / name).is_file():
+                shutil.copy2(root / name, target)
+        with (self.folder / "pyproject.toml").open("a") as file:
+            file.write(_section(self.files, package.tests, limits))
+        stamp.write_text(state)
+
+
+def outcome_of(code: int | None) -> Outcome:
+    """What an exit code of mutmut's says. Whatever is not a pass or a timeout was noticed."""
+    return "timeout" if code in _TIMEOUTS else _OUTCOMES.get(code, "killed")
+
+
+def _section(files: Sequence[str], tests: Sequence[str], limits: Limits) -> str:
+    """Settings of mutmut, as the end of a ``pyproject.toml``."""
+    settings = {
+        "source_paths": sorted({name for name in _COPIED if name not in ("configs", "tests")}),
+        "only_mutate": list(files),
+        "also_copy": ["configs", "tests"],
+        "pytest_add_cli_args_test_selection": list(tests),
+        "timeout_constant": limits.constant_s,
+        "timeout_multiplier": limits.multiplier,
+    }
+    return "\n[tool.mutmut]\n" + "".join(f"{name} = {json.dumps(value)}\n" for name, value in settings.items())
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """Ends mutmut and every process that it or a test has started."""
+    try:
+        os.killpg(process.pid, signal.SIGKILL)
+    except ProcessLookupError:
+        return
+    process.wait()
+
+
+def deadline_in(minutes: float) -> float:
+    """The moment, on the monotonic clock, at which so many minutes are over."""
+    return time.monotonic() + 60 * minutes
