@@ -8,5 +8,6 @@
 
     python -m benchmarks.mutants --out docs/benchmarks --minutes 60
 
-It resumes: mutants that have a result in the scratch folder are not run again.
+It resumes: mutants that have a result in the scratch folder (``.cache/mutants``) are not run again. Delete the folder
+for a run that owes nothing to earlier ones.
 """

@@ -46,8 +46,11 @@ class MutmutFailed(Exception):
 class Scratch:
     """A folder that is kept between runs, so that a run goes on where the last one ended.
 
+    Where the repository has changed since, files that differ are copied anew, mutants of changed functions are run
+    again, and so are those that no test had noticed. One that was killed stays killed: a new folder knows nothing.
+
     Args:
-        folder: made anew where the files it was copied from have changed since.
+        folder: made if missing.
         root: the repository.
         package: what is mutated.
         limits: of each mutant.
@@ -56,7 +59,7 @@ class Scratch:
     def __init__(self, folder: Path, root: Path, package: Package, limits: Limits) -> None:
         self.folder = folder
         self.files = package.files(root)
-        self._copy(root, package, limits)
+        self.changed = self._copy(root, _section(self.files, package.tests, limits))
 
     def mutants(self) -> list[Mutant]:
         """Every mutant of the package, in the order of their names."""
@@ -67,13 +70,14 @@ class Scratch:
         return sorted(found, key=lambda mutant: mutant.name)
 
     def run(self, chosen: Sequence[Mutant], seconds: float) -> None:
-        """Runs those that have no outcome yet, for at most so many seconds.
+        """Runs those that have no outcome yet, or none that still holds, for at most so many seconds.
 
         Raises:
             MutmutFailed: the tests of the package fail without a mutant.
         """
         outcomes = self.outcomes(chosen)
-        waiting = [mutant.name for mutant in chosen if outcomes[mutant.name] == "not_run"]
+        open_ones = ("not_run", "survived", "no_tests") if self.changed else ("not_run",)
+        waiting = [mutant.name for mutant in chosen if outcomes[mutant.name] in open_ones]
         if not waiting or seconds <= 0:
             return
         command = [str(Path(sys.executable).with_name("mutmut")), "run", "--max-children", "1", *waiting]
@@ -103,30 +107,28 @@ class Scratch:
                 codes |= json.loads(meta.read_text())["exit_code_by_key"]
         return {mutant.name: outcome_of(codes.get(mutant.name)) for mutant in chosen}
 
-    def _copy(self, root: Path, package: Package, limits: Limits) -> None:
-        tracked = subprocess.run(
-            ["git", "-C", str(root), "ls-files", "-s", *_COPIED, "pyproject.toml"],
-            check=True,
-            capture_output=True,
-            text=True,
-        ).stdout
-        dirty = subprocess.run(
-            ["git", "-C", str(root), "diff", "HEAD", "--", *_COPIED], check=True, capture_output=True, text=True
-        ).stdout
-        state = json.dumps({"tracked": tracked, "dirty": dirty, "package": package.model_dump_json()})
-        stamp = self.folder / "copied.json"
-        if stamp.exists() and stamp.read_text() == state:
-            return
-        shutil.rmtree(self.folder, ignore_errors=True)
-        for line in tracked.splitlines():
-            name = line.partition("\t")[2]
-            target = self.folder / name
-            target.parent.mkdir(parents=True, exist_ok=True)
-            if (root / name).is_file():
-                shutil.copy2(root / name, target)
-        with (self.folder / "pyproject.toml").open("a") as file:
-            file.write(_section(self.files, package.tests, limits))
-        stamp.write_text(state)
+    def _copy(self, root: Path, section: str) -> bool:
+        """Brings the folder up to date; whether anything in it changed."""
+        command = ["git", "-C", str(root), "ls-files", *_COPIED]
+        tracked = subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()
+        wanted = {name: (root / name).read_bytes() for name in tracked if (root / name).is_file()}
+        wanted["pyproject.toml"] = (root / "pyproject.toml").read_bytes() + section.encode()
+        held = {path.relative_to(self.folder).as_posix() for path in self.folder.glob("*/**/*") if path.is_file()}
+        stale = {name for name in held - set(wanted) if name.partition("/")[0] in _COPIED}
+        differ = [name for name, data in wanted.items() if not _holds(self.folder / name, data)]
+        for name in stale:
+            (self.folder / name).unlink()
+        for name in differ:
+            (self.folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (self.folder / name).write_bytes(wanted[name])
+        if stale or differ:  # which test reaches what has to be found out anew
+            shutil.rmtree(self.folder / "mutants" / "tests", ignore_errors=True)
+            (self.folder / "mutants" / "mutmut-stats.json").unlink(missing_ok=True)
+        return bool(stale or differ)
+
+
+def _holds(path: Path, data: bytes) -> bool:
+    return path.is_file() and path.read_bytes() == data
 
 
 def outcome_of(code: int | None) -> Outcome:
