@@ -17,8 +17,10 @@ from typing import Literal
 from benchmarks.mutants.listing import Mutant
 from benchmarks.mutants.packages import Package
 
-_COPIED = ("contract", "service", "training", "model_export", "loadtest", "recipes", "configs", "tests")
-"""Folders of the repository that tests of any package read."""
+_CODE = ("contract", "service", "training", "model_export", "loadtest", "recipes")
+_READ = ("configs", "bundles", "tests")
+_COPIED = (*_CODE, *_READ)
+"""Folders of the repository that tests of any package import or read."""
 _HOME = Path(__file__).resolve().parents[2]
 Outcome = Literal["killed", "timeout", "survived", "no_tests", "not_run"]
 _OUTCOMES: dict[int | None, Outcome] = {None: "not_run", 0: "survived", 5: "no_tests", 33: "no_tests"}
@@ -139,9 +141,9 @@ def outcome_of(code: int | None) -> Outcome:
 def _section(files: Sequence[str], tests: Sequence[str], limits: Limits) -> str:
     """Settings of mutmut, as the end of a ``pyproject.toml``."""
     settings = {
-        "source_paths": sorted({name for name in _COPIED if name not in ("configs", "tests")}),
+        "source_paths": list(_CODE),
         "only_mutate": list(files),
-        "also_copy": ["configs", "tests"],
+        "also_copy": list(_READ),
         "pytest_add_cli_args_test_selection": list(tests),
         "timeout_constant": limits.constant_s,
         "timeout_multiplier": limits.multiplier,
