@@ -17,7 +17,7 @@ from typing import Any
 from benchmarks.mutants.listing import Mutant
 from benchmarks.mutants.packages import PACKAGES_FILE, read_packages
 from benchmarks.mutants.results import overall, package_result, page, read_equivalent
-from benchmarks.mutants.scratch import Limits, Scratch, deadline_in
+from benchmarks.mutants.scratch import Limits, MutmutFailed, Scratch, deadline_in
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -59,10 +59,16 @@ def main(given: Sequence[str] | None = None) -> None:
         scratch = Scratch(options.scratch.resolve() / name, options.root.resolve(), packages[name], limits)
         listed = scratch.mutants()
         chosen = sample(listed, options.sample, f"{options.seed}:{name}")
-        scratch.run(chosen, end - time.monotonic())
+        try:
+            scratch.run(chosen, end - time.monotonic())
+        except MutmutFailed as error:
+            print(f"{name}: its tests fail without a mutant:\n{error}", file=sys.stderr)  # noqa: T201
+            continue
         found[name] = package_result(packages[name], listed, chosen, scratch.outcomes(chosen), equivalent)
         print(f"{name}: {found[name]['outcomes']}, score {found[name]['score']}", file=sys.stderr)  # noqa: T201
     _write(options, found)
+    if len(found) < len(options.only or packages):
+        sys.exit(1)
 
 
 def _write(options: argparse.Namespace, found: dict[str, Any]) -> None:

@@ -17,7 +17,7 @@ from typing import Literal
 from benchmarks.mutants.listing import Mutant
 from benchmarks.mutants.packages import Package
 
-_CODE = ("contract", "service", "training", "model_export", "loadtest", "recipes")
+_CODE = ("contract", "service", "training", "model_export", "loadtest", "recipes", "benchmarks")
 _READ = ("configs", "bundles", "tests")
 _COPIED = (*_CODE, *_READ)
 """Folders of the repository that tests of any package import or read."""
@@ -65,7 +65,8 @@ class Scratch:
 
     def mutants(self) -> list[Mutant]:
         """Every mutant of the package, in the order of their names."""
-        command = [sys.executable, "-m", "benchmarks.mutants.listing", *self.files]
+        # -P: this tree's listing, also where the folder is a copy of an older tree.
+        command = [sys.executable, "-P", "-m", "benchmarks.mutants.listing", *self.files]
         environment = os.environ | {"PYTHONPATH": str(_HOME)}
         listed = subprocess.run(command, cwd=self.folder, env=environment, check=True, capture_output=True, text=True)
         found = [Mutant(**one | {"diff": tuple(one["diff"])}) for one in json.loads(listed.stdout)]
