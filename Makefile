@@ -91,6 +91,19 @@ $(DEV)/.done: pyproject.toml constraints.txt
 loadtest: $(DEV)/.done ## Start the service, find its capacity in about a minute, judge it: docs/loadtest.md
 	$(DEV)/bin/python -m loadtest demo
 
+SAMPLE ?= 30
+SEED ?= 0
+MINUTES ?= 60
+
+.PHONY: mutants
+mutants: $(DEV)/.mutants-done ## Do the tests notice a fault? A sample of mutants (SAMPLE, SEED, MINUTES): resumes
+	nice -n 10 $(DEV)/bin/python -m benchmarks.mutants --out docs/benchmarks --sample $(SAMPLE) --seed $(SEED) \
+	  --minutes $(MINUTES)
+
+$(DEV)/.mutants-done: $(DEV)/.done
+	$(DEV)/bin/python -m pip install $(PIP_FLAGS) -c constraints.txt -e '.[mutants]'
+	@touch $@
+
 .PHONY: check chart image
 
 check: ## All that CI runs but the image: make test, then make chart
