@@ -24,6 +24,8 @@ from training.errors import TrainingError
 AHEAD = 2
 """Batches under way for each worker."""
 _SHOWN_ROWS = 8
+_LOST_WORKER = (RuntimeError, ConnectionError, FileNotFoundError, EOFError)
+"""What PyTorch raises when a worker is gone: its watchdog, or the socket over which it hands over a batch."""
 
 
 class WorkerDied(TrainingError):
@@ -66,7 +68,7 @@ def read_ahead(reader: InputReader, plans: Iterator[InputPlan], workers: int) ->
             inputs = next(batches)
         except StopIteration:
             return
-        except RuntimeError as error:
+        except _LOST_WORKER as error:
             raise WorkerDied(_account(error, under_way)) from error
         if isinstance(inputs, RowError):
             raise inputs
@@ -102,7 +104,7 @@ def _noted(plans: Iterator[InputPlan], under_way: deque[InputPlan]) -> Iterator[
         yield plan
 
 
-def _account(error: RuntimeError, under_way: deque[InputPlan]) -> str:
+def _account(error: Exception, under_way: deque[InputPlan]) -> str:
     ids = [row.id for plan in under_way for row in plan.rows if row.video is not None]
     more = f" and {len(ids) - _SHOWN_ROWS} more" if len(ids) > _SHOWN_ROWS else ""
     first = str(error).splitlines()[0] if str(error) else type(error).__name__

@@ -219,11 +219,12 @@ def test_a_worker_killed_from_outside_costs_nobody_anything(clip: Path, handed: 
             for crash in (1, 2):
                 await until(lambda: pool.alive() == pool._processes.count)
                 starts: list[str] = []
+                handed.clear()
                 frozen = pool.pids()
                 for pid in frozen:
                     os.kill(pid, signal.SIGSTOP)
                 asked = asyncio.create_task(ask(pool, clip, "healthy", starts=starts))
-                await until(lambda starts=starts: starts == ["healthy"])
+                await until(lambda: bool(handed) and handed[-1][0] == "decode")
                 os.kill(handed[-1][1], signal.SIGKILL)
                 await until(lambda crash=crash: restarts(metrics, "killed") == crash)
                 for pid in set(frozen) & set(pool.pids()):

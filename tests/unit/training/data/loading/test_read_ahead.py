@@ -18,6 +18,7 @@ import torch
 from tests.unit.training.conftest import Toy
 from training.config import OptimiserConfig
 from training.data.augmentation import apply_change, draw_change
+from training.data.loading import read_ahead
 from training.data.loading.batch_inputs import RowError
 from training.data.loading.epoch_batches import _plan, evaluation_batches, training_batches
 from training.data.loading.read_ahead import WorkerDied
@@ -113,6 +114,22 @@ def test_a_killed_worker_is_reported_with_the_rows_under_way(toy: Toy) -> None:
     deadly = replace(rows, cache=Faulty(rows.cache, lost, deadly=True))
     with pytest.raises(WorkerDied, match="rows under way: "):
         list(training_batches(deadly, OPTIONS, 0, 0, workers=1))
+
+
+@pytest.mark.parametrize("error", [ConnectionResetError("reset by peer"), FileNotFoundError("socket"), EOFError()])
+def test_a_worker_lost_while_it_hands_over_a_batch_is_reported_alike(
+    toy: Toy, error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A batch made before the death is fetched over a socket of the dead process."""
+
+    def lost(reader: Any, plans: Any, workers: int) -> Any:
+        next(plans)
+        raise error
+        yield
+
+    monkeypatch.setattr(read_ahead, "_loader", lost)
+    with pytest.raises(WorkerDied, match=f"failed: {str(error) or type(error).__name__}; rows under way: ."):
+        list(training_batches(toy.parts["train"], OPTIONS, 0, 0, workers=1))
 
 
 _PARENT = """
