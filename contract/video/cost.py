@@ -17,7 +17,7 @@ import av.error
 from contract.errors import FrameTooLarge, VideoTooLong
 from contract.input_spec import InputSpec
 from contract.video.limits import Backend, DecodeLimits
-from contract.video.probe import declared_seconds, never, open_container, stopped, video_stream
+from contract.video.probe import declared_seconds, never, open_container, packets_of, stopped, video_stream
 from contract.video.sampling import on_screen, target_times
 from contract.video.source import Source
 
@@ -96,10 +96,10 @@ def _entries(container: Any, stream: Any, limits: DecodeLimits, stop: Callable[[
     most, tick_s = limits.max_packets + 1, float(stream.time_base or 1)
     if container.format.name.startswith(_INDEXED_CONTAINERS) and len(stream.index_entries) > 0:
         indexed = itertools.islice(stream.index_entries, most)
-        return [_Entry(entry.timestamp * tick_s, bool(entry.is_keyframe), int(entry.size)) for entry in indexed]
+        return [_Entry(entry.timestamp * tick_s, bool(entry.is_keyframe), _size(entry)) for entry in indexed]
     found: list[_Entry] = []
     try:
-        for packet in container.demux(stream):
+        for packet in packets_of(container, stream):
             if stop():
                 raise stopped()
             if packet.size and len(found) < most:
@@ -110,6 +110,11 @@ def _entries(container: Any, stream: Any, limits: DecodeLimits, stop: Callable[[
     except (av.error.FFmpegError, OSError):
         pass  # the decode will say what is wrong with it; what came so far is what it can go through
     return found
+
+
+def _size(entry: Any) -> int:
+    """Of an indexed packet, in bytes: a damaged index may hold any number."""
+    return max(0, int(entry.size))
 
 
 def _fed(entries: Sequence[_Entry], spec: InputSpec, limits: DecodeLimits) -> list[_Entry]:

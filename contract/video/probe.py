@@ -135,6 +135,18 @@ def video_stream(container: Any) -> Any:
     raise NoVideoStream("the file has no video stream: send a video, or the text alone")
 
 
+def packets_of(container: Any, stream: Any) -> Iterator[Any]:
+    """The stream's packets, from where the container stands. Raises what the demuxer raises."""
+    while True:
+        try:
+            yield from container.demux(stream)
+            return
+        except IndexError:
+            # A packet of a stream that turned up after the file was opened: PyAV lists streams once, and gives up at
+            # such a packet. The next call goes on behind it.
+            continue
+
+
 def probe(source: Source, limits: DecodeLimits) -> VideoProbe:
     """What is in the file, after every check that needs no decoding.
 
@@ -208,7 +220,7 @@ def _demux(container: Any, stream: Any, limits: DecodeLimits, stop: Callable[[],
     packets: list[Any] = []
     held_bytes, most_bytes = 0, _MAX_INFLATION * int(container.size) + _INFLATION_FLOOR
     try:
-        for packet in container.demux(stream):
+        for packet in packets_of(container, stream):
             if stop():
                 raise stopped()
             if packet.size == 0:

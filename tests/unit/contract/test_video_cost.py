@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from contract.errors import DecodeBudget, EmptyMedia, FrameTooLarge, NoVideoStre
 from contract.errors import VideoTooLong as TooLong
 from contract.input_spec import BurstSpec, InputSpec
 from contract.video import Backend, DecodeLimits, decode, decode_cost, pyav_backend
-from contract.video.probe import index_packets, open_container
+from contract.video.probe import index_packets, open_container, packets_of
 from contract.video.pyav_backend import plan_segments
 from contract.video.sampling import on_screen, target_times
 from tests.synthetic_bundle import write_audio_only
@@ -143,3 +143,30 @@ def test_a_container_that_says_nothing_has_no_cost(tmp_path: Path, monkeypatch: 
     path = write_numbered(tmp_path / "clip.mkv", 10)
     monkeypatch.setattr("contract.video.cost._entries", lambda *_: [])
     assert decode_cost(path, SPEC, DecodeLimits()) is None
+
+
+def test_an_index_of_impossible_sizes_costs_no_less_than_nothing(tmp_path: Path) -> None:
+    path = write_numbered(tmp_path / "clip.mp4", 30, gop=10)
+    data = bytearray(path.read_bytes())
+    sizes = data.index(b"stsz") + 16  # type, version, common size, count; then each packet's, kept in 30 signed bits
+    data[sizes : sizes + 8] = b"\x20\x00\x00\x00" * 2
+    path.write_bytes(data)
+    cost = decode_cost(path, SPEC, DecodeLimits())
+    assert cost is not None
+    assert cost.fed_bytes >= 0
+
+
+def test_a_stream_that_turns_up_late_is_passed_over() -> None:
+    """PyAV lists streams when it opens a file, and raises at a packet of one that the demuxer found later."""
+
+    class Late:
+        def __init__(self) -> None:
+            self.left = iter([1, 2, IndexError("list index out of range"), 3, IndexError("again"), 4])
+
+        def demux(self, stream: object) -> Iterator[int]:
+            for packet in self.left:
+                if isinstance(packet, IndexError):
+                    raise packet
+                yield packet
+
+    assert list(packets_of(Late(), None)) == [1, 2, 3, 4]
