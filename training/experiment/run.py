@@ -346,7 +346,8 @@ def _run_in_worker(
     manifest: Manifest, plan: ExperimentPlan, trial: Trial, place: Workplace, operation: Operation
 ) -> None:
     torch.set_num_threads(1)
-    logging.basicConfig(level=logging.INFO, format=f"%(asctime)s {trial.name} %(message)s")
+    # Anew for each trial: a process of the pool takes several, one after the other.
+    logging.basicConfig(level=logging.INFO, format=f"%(asctime)s {trial.name} %(message)s", force=True)
     run_trial(manifest, plan, trial, place, operation)
 
 
