@@ -13,13 +13,15 @@ from contract.reference import SCORE_BOUNDS
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0, 20.0, 30.0, 60.0)
 RATIOS = (0.25, 0.5, 0.75, 0.9, 1.0, 1.1, 1.25, 1.5, 2.0, 4.0)
 SIZES = (1, 2, 4, 8, 16, 32, 64)
-ROUTES = frozenset({"/classify", "/livez", "/readyz", "/metrics", "/docs", "/openapi.json"})
+ROUTES = frozenset({"/classify", "/livez", "/readyz", "/metrics", "/docs", "/openapi.json", "/experiments/{name}"})
 OTHER_ROUTE = "other"
 NO_ARM = "none"
 
 
 def route_label(path: str) -> str:
     """The path if it is one of ours, else ``other``: strangers cannot add series."""
+    if path.startswith("/experiments/"):
+        return "/experiments/{name}"
     return path if path in ROUTES else OTHER_ROUTE
 
 
