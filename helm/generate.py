@@ -36,7 +36,11 @@ Json = dict[str, Any]
 
 CHART_OWNED = ("host", "port", "metrics_port", "arms")
 """Settings that the chart writes itself; those of a section stand in ``CHART_OWNED_FIELDS``."""
-CHART_OWNED_FIELDS = {"BodySettings": "spool_directory", "DrainSettings": "max_seconds"}
+CHART_OWNED_FIELDS = {
+    "BodySettings": ("spool_directory",),
+    "DrainSettings": ("max_seconds",),
+    "ExperimentSettings": ("force_token", "stop_file"),
+}
 RECKONED = {
     "admission": ("max_bytes", "max_requests", "max_seconds_of_work"),
     "body": ("max_media_bytes", "max_text_bytes"),
@@ -99,8 +103,9 @@ def settings_schema() -> tuple[Json, Json]:
     del definitions["ArmSettings"]
     for name in CHART_OWNED:
         del schema["properties"][name]
-    for section, name in CHART_OWNED_FIELDS.items():
-        del definitions[section]["properties"][name]
+    for section, names in CHART_OWNED_FIELDS.items():
+        for name in names:
+            del definitions[section]["properties"][name]
     return {"type": "object", "additionalProperties": False, "properties": schema["properties"]}, definitions
 
 

@@ -24,7 +24,11 @@ from service.api.problem import problem_response
 from service.api.routes import build_routes
 from service.errors import StartError
 from service.experiment.arms import Arms, read_bundles
+from service.experiment.assigner import Assigner
 from service.experiment.golden import GoldenReplays
+from service.experiment.plan import Plan
+from service.experiment.record import DecisionSink, NoSink
+from service.experiment.watch.monitor import Monitor
 from service.judge import Judge
 from service.metrics import Metrics
 from service.metrics_port import MetricsPort
@@ -68,13 +72,19 @@ class Service:
         self.decode = DecodePool(
             settings.decode, self._slot_bytes, self.backlog, self.metrics, settings.body.spool_directory
         )
-        self.arms = Arms(settings.arms, settings.experiment, bundles, self._lanes, settings.lanes, self.metrics)
+        self.arms = Arms(bundles, self._lanes, settings.lanes, self.metrics)
+        plan = Plan(settings.arms, settings.experiment, settings.experiments)
+        self.monitor = Monitor(plan, settings.experiment, bundles, self.metrics)
+        self.log: DecisionSink = NoSink()
+        assigner = Assigner(plan, self.arms, self.monitor, self.log)
         self.readiness = Readiness(self._faults, self.metrics)
         self.uploads = Uploads(settings.uploads, settings.body.stall_seconds, self.readiness.refusal, self.metrics)
         # What was let in before a drain began is worked on: only uploads are refused for the state of the service.
         self.admission = Admission(settings.admission, lambda: None, self.backlog.overloaded, self.metrics)
-        self.judge = Judge(self.arms, self.decode, self.backlog, self.metrics)
-        self.parts = Components(settings, self.metrics, self.uploads, self.admission, self.judge, self.arms)
+        self.judge = Judge(assigner, self.decode, self.backlog, self.metrics)
+        self.parts = Components(
+            settings, self.metrics, self.uploads, self.admission, self.judge, self.arms, self.monitor
+        )
         self.metrics.build_info.labels(version(), onnxruntime.__version__).set(1)
 
     def _faults(self) -> list[str]:
@@ -85,6 +95,7 @@ class Service:
     async def start(self) -> None:
         """Prepares everything; afterwards the service is ready, or ``failure`` says why it never will be."""
         self.decode.start()
+        self.monitor.start()
         try:
             self._metrics_port.open(self.metrics.registry, self.readiness.reasons)
             async with GoldenReplays(self.settings.decode, self._slot_bytes) as replays:
@@ -111,6 +122,7 @@ class Service:
 
     async def close(self) -> None:
         await self.judge.close()
+        await self.monitor.close()
         await self.arms.close()
         await self.decode.close()
         await self._metrics_port.close()
@@ -157,7 +169,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.service = service
     app.include_router(build_routes(service.parts, service.readiness, service.metrics))
     count_from_zero(service.metrics, (arm.name for arm in service.settings.arms))
-    app.add_middleware(Edge, metrics=service.metrics)
+    app.add_middleware(Edge, metrics=service.metrics, ended=service.monitor.ended)
 
     @app.exception_handler(HTTPException)
     async def typed(request: Request, error: HTTPException) -> Response:

@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from service.errors import DeadlineExceeded, InvalidField
+from service.experiment.plan import Assignment
+from service.experiment.watch.guardrails import Seen
 from service.metrics import NO_ARM
 from service.scheduling.policy import Priority
 
@@ -75,22 +77,31 @@ class RequestContext(Progress):
 
     Attributes:
         request_id: echoed in every answer.
+        decision_id: made here, for one request only: what the decision log and the reply call it.
         started: monotonic seconds.
         deadline: monotonic seconds; set when the request is admitted.
         deadline_chosen: whether the caller asked for less time than the service gives by itself.
         priority: as the caller asked.
+        forced_arm: that the caller chose, and was allowed to.
         arm, bundle: set by assignment.
+        assignment, assigned: why that arm, and when, in monotonic seconds.
+        seen: what guardrails read of it; None: it is part of no test.
         code: ``ok`` or the problem's code.
         body_read: set once nothing more of the body will come: from then on the connection may be watched.
     """
 
     request_id: str
+    decision_id: str = field(default_factory=lambda: uuid.uuid4().hex)
     started: float = field(default_factory=time.monotonic)
     deadline: float = float("inf")
     deadline_chosen: bool = False
     priority: Priority = Priority.INTERACTIVE
+    forced_arm: str | None = None
     arm: str = NO_ARM
     bundle: str | None = None
+    assignment: Assignment | None = None
+    assigned: float = 0.0
+    seen: Seen | None = None
     code: str = "ok"
     body_read: asyncio.Event = field(default_factory=asyncio.Event)
 

@@ -19,6 +19,7 @@
     │   ├── DecodeTimeout           the clip takes too long to decode            decode_timeout
     │   ├── DecodeCrashed           the clip ended its decoder                   decode_crashed
     │   ├── Quarantined             the clip did so before                       quarantined_video
+    │   ├── Unauthorized            without the token that the path asks for     unauthorized
     │   ├── NotFound                no such path                                 not_found
     │   ├── MethodNotAllowed        not with this method                         method_not_allowed
     │   └── BadRequest              any other fault of HTTP                      bad_request
@@ -121,6 +122,10 @@ class DecodeCrashed(CallerError):
 
 class Quarantined(CallerError):
     code = "quarantined_video"
+
+
+class Unauthorized(CallerError):
+    code = "unauthorized"
 
 
 class NotFound(CallerError):

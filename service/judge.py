@@ -19,7 +19,8 @@ from contract.example import assemble
 from contract.text import TokenisedText
 from contract.video import Frames, VideoProbe
 from service.context import RequestContext
-from service.experiment.arms import Arm, Arms
+from service.experiment.arms import Arm
+from service.experiment.assigner import Assigner
 from service.metrics import Metrics
 from service.scheduling.backlog import Backlog
 from service.scheduling.coalescing import Flight, Flights
@@ -56,14 +57,14 @@ class Judge:
     """Judges uploads; equal ones in flight once.
 
     Args:
-        arms: the models.
+        assigner: which model.
         decode: the clips' door to the worker processes.
         backlog: says yes, no, or when.
         metrics: where it shows.
     """
 
-    def __init__(self, arms: Arms, decode: DecodePool, backlog: Backlog, metrics: Metrics) -> None:
-        self._arms = arms
+    def __init__(self, assigner: Assigner, decode: DecodePool, backlog: Backlog, metrics: Metrics) -> None:
+        self._assigner = assigner
         self._decode = decode
         self._backlog = backlog
         self._metrics = metrics
@@ -80,10 +81,9 @@ class Judge:
             InputError: the video or the texts cannot be classified (``contract.errors``).
             ServiceError: see ``service.errors``.
         """
-        with context.in_stage("assignment"):
-            arm = self._arms.of(upload.unit)
-            context.arm, context.bundle = arm.name, arm.bundle.digest[:12]
-            content = _content(upload)
+        content = _content(upload)
+        media = upload.digest if upload.has_video else None
+        arm = await self._assigner.assign(upload.units, context, content, media)
         spec = arm.bundle.manifest.input_spec
         arrived = time.monotonic()
 

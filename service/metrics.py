@@ -13,13 +13,15 @@ from contract.reference import SCORE_BOUNDS
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0, 20.0, 30.0, 60.0)
 RATIOS = (0.25, 0.5, 0.75, 0.9, 1.0, 1.1, 1.25, 1.5, 2.0, 4.0)
 SIZES = (1, 2, 4, 8, 16, 32, 64)
-ROUTES = frozenset({"/classify", "/livez", "/readyz", "/metrics", "/docs", "/openapi.json"})
+ROUTES = frozenset({"/classify", "/livez", "/readyz", "/metrics", "/docs", "/openapi.json", "/experiments/{name}"})
 OTHER_ROUTE = "other"
 NO_ARM = "none"
 
 
 def route_label(path: str) -> str:
     """The path if it is one of ours, else ``other``: strangers cannot add series."""
+    if path.startswith("/experiments/"):
+        return "/experiments/{name}"
     return path if path in ROUTES else OTHER_ROUTE
 
 
@@ -105,7 +107,41 @@ class Metrics:
             "cpfd_batcher_restarts", "Micro-batchers restarted after a defect.", "arm"
         )
         self.arm_assignments = self._counter(
-            "cpfd_arm_assignments", "Units assigned to each arm of the experiment.", "experiment", "arm"
+            "cpfd_arm_assignments", "Requests assigned to each arm of each experiment.", "experiment", "arm"
+        )
+        self.arm_stopped = self._gauge(
+            "cpfd_arm_stopped", "1 where a guardrail has taken the arm out of the experiment.", "experiment", "arm"
+        )
+        self.guardrail_evidence = self._gauge(
+            "cpfd_guardrail_evidence_ratio",
+            "Evidence that an arm breaks a guardrail, as a share of what stops it, on a log scale: 1 and over is a "
+            "breach. It may be looked at all the time.",
+            "experiment",
+            "arm",
+            "guardrail",
+        )
+        self.sample_ratio_evidence = self._gauge(
+            "cpfd_sample_ratio_evidence_ratio",
+            "Evidence that units reach the arms otherwise than by their weights, on the same scale: 1 and over is a "
+            "mismatch.",
+            "experiment",
+        )
+        self.stop_file_errors = self._counter(
+            "cpfd_stop_file_errors", "Times the file of stopped arms could not be read or written."
+        )
+        self.shadow_rate = self._gauge("cpfd_shadow_rate", "Share of the work that other arms are to do as well.")
+        self.shadows = self._counter(
+            "cpfd_shadows",
+            "Shadows of each arm: attempted, and how they ended: done, shed (a caller needed the lane, or a newer one "
+            "the room), skipped (the arm reads other frames), stopped (the arm is), failed.",
+            "arm",
+            "outcome",
+        )
+        self.shadow_disagreements = self._counter(
+            "cpfd_shadow_disagreements",
+            "Shadows that decided a task otherwise than the arm that was asked.",
+            "arm",
+            "task",
         )
         self.score = self._histogram(
             "cpfd_score", "Flag scores of supported tasks: their drift shows here.", SCORE_BOUNDS, "arm", "task"

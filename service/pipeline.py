@@ -15,6 +15,8 @@ from contract.model_graphs import EVIDENCE_PREFIX, moment_scores
 from service.api.schemas import BundleName, FrameUsed, Moment, TaskVerdict, Verdict, VideoRead
 from service.context import DEADLINE_HEADER, PRIORITY_HEADER, RequestContext, allowed_ms, priority_of
 from service.experiment.arms import Arm, Arms
+from service.experiment.assigner import FORCE_HEADER, forced_arm
+from service.experiment.watch.monitor import Monitor
 from service.judge import Judge, Judgement
 from service.metrics import Metrics
 from service.settings import DeadlineSettings, Settings
@@ -37,6 +39,7 @@ class Components:
     admission: Admission
     judge: Judge
     arms: Arms
+    monitor: Monitor
 
 
 async def classify(request: Request, context: RequestContext, parts: Components) -> Verdict:
@@ -48,6 +51,8 @@ async def classify(request: Request, context: RequestContext, parts: Components)
     """
     settings = parts.settings
     _read_wishes(request, context, settings.deadline)
+    wanted, shown = request.headers.get(FORCE_HEADER), request.headers.get("authorization")
+    context.forced_arm = forced_arm(wanted, shown, settings.experiment.force_token, parts.monitor.plan)
     declared = declared_bytes(request, settings.body)
     with ExitStack() as held:
         # The upload's permit ends with the body. Work is asked for before, so that nobody uploads in vain, and after.
@@ -78,11 +83,14 @@ def _peer(request: Request) -> str:
 def _verdict(context: RequestContext, arm: Arm, judgement: Judgement, parts: Components) -> Verdict:
     modalities, video = judgement.modalities, judgement.video
     decisions = decide_and_count(judgement.logits, arm.bundle, frozenset(modalities), arm.name, parts.metrics)
+    parts.monitor.scored(context, decisions)
     manifest = arm.bundle.manifest
+    assert context.assignment is not None
     return Verdict(
         request_id=context.request_id,
+        decision_id=context.decision_id,
         arm=arm.name,
-        experiment=parts.settings.experiment.name,
+        experiment=context.assignment.experiment,
         bundle=BundleName(name=manifest.name, version=manifest.version, digest=arm.bundle.digest),
         modalities=tuple(m.value for m in modalities),
         truncated_text_fields=judgement.text.truncated_fields,

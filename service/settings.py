@@ -12,7 +12,7 @@ import os
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, Field, ValidationError, model_validator
 from pydantic_settings import (
     BaseSettings,
     InitSettingsSource,
@@ -26,34 +26,20 @@ from yaml import YAMLError
 from contract.video import DecodeLimits
 from service.cores import available_cores
 from service.errors import SettingsInvalid
+from service.experiment.configuration import (
+    DEFAULT_ARMS,
+    ArmSettings,
+    ExperimentSettings,
+    ListedExperiment,
+    Section,
+    check,
+)
 from service.sandbox.protections import SandboxSettings
 
 PREFIX = "CPFD_"
 CONFIG_VARIABLE = "CPFD_CONFIG"
 DEFAULT_CONFIG = Path("configs/serve.yaml")
 MIB = 1024 * 1024
-
-
-class Section(BaseModel):
-    """A frozen group of settings whose fields are documented below themselves."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
-
-
-class ArmSettings(Section):
-    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,31}$")
-    """Shown in ``X-Arm``, in the reply and as a metric label."""
-    bundle: Path
-    """Directory of the bundle, relative to the working directory."""
-    weight: float = Field(ge=0, allow_inf_nan=False)
-    """Share of the traffic, relative to the other arms' weights."""
-
-
-class ExperimentSettings(Section):
-    name: str = Field(default="baseline-vs-student", pattern=r"^[A-Za-z0-9._-]{1,64}$")
-    """Shown in the reply; part of the assignment hash."""
-    salt: str = Field(default="cpfd-1", min_length=1, max_length=128)
-    """Changing it reshuffles which units see which arm."""
 
 
 class ConnectionSettings(Section):
@@ -215,12 +201,11 @@ class Settings(BaseSettings):
     """Of the JSON lines on stderr. ``info`` writes one line a request."""
     log_queue_lines: int = Field(default=10_000, ge=1)
     """Lines that may wait for whoever reads stderr; more are dropped and counted, and nothing waits for them."""
-    arms: tuple[ArmSettings, ...] = (
-        ArmSettings(name="baseline", bundle=Path("bundles/xvlm-baseline"), weight=50),
-        ArmSettings(name="student", bundle=Path("bundles/cpfd-student"), weight=50),
-    )
+    arms: tuple[ArmSettings, ...] = DEFAULT_ARMS
     """The arms and their shares. In the environment as JSON."""
     experiment: ExperimentSettings = ExperimentSettings()
+    experiments: tuple[ListedExperiment, ...] = ()
+    """Several experiments instead of the one that `arms` and `experiment` describe. In the environment as JSON."""
     connection: ConnectionSettings = ConnectionSettings()
     uploads: UploadSettings = UploadSettings()
     body: BodySettings = BodySettings()
@@ -232,11 +217,7 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _consistent(self) -> Settings:
-        names = [arm.name for arm in self.arms]
-        if not names or len(set(names)) != len(names):
-            raise ValueError("arms must be one or more with different names")
-        if sum(arm.weight for arm in self.arms) <= 0:
-            raise ValueError("arms: at least one weight must be above 0")
+        check(self.arms, self.experiment, self.experiments)
         if self.admission.max_bytes < self.body.max_body_bytes:
             raise ValueError("admission.max_bytes is below the largest single body: no large upload could ever enter")
         if self.uploads.max_bytes < self.body.max_body_bytes:
@@ -322,14 +303,10 @@ def configuration_markdown() -> str:
     ]
     for dotted, default, described in _rows(Settings, ""):
         lines.append(f"| `{dotted}` | `{PREFIX}{dotted.upper().replace('.', '__')}` | {default} | {described} |")
-    lines += [
-        "",
-        "An entry of `arms` (in the environment: a JSON list of objects):",
-        "",
-        "| key | meaning |",
-        "|---|---|",
-    ]
-    lines += [f"| `{name}` | {described} |" for name, _, described in _rows(ArmSettings, "")]
+    for listed, entry in (("arms", ArmSettings), ("experiments", ListedExperiment)):
+        lines += ["", f"An entry of `{listed}` (in the environment: a JSON list of objects):", ""]
+        lines += ["| key | meaning |", "|---|---|"]
+        lines += [f"| `{name}` | {described} |" for name, _, described in _rows(entry, "")]
     return "\n".join(lines) + "\n"
 
 

@@ -6,7 +6,7 @@ Pure ASGI on purpose: Starlette's BaseHTTPMiddleware hides ``http.disconnect`` f
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -59,11 +59,18 @@ class Edge:
     Args:
         app: what it wraps.
         metrics: counts requests here, once.
+        ended: told of each request that is over, and of its outcome.
     """
 
-    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        metrics: Metrics,
+        ended: Callable[[RequestContext, str], None] = lambda context, outcome: None,
+    ) -> None:
         self._app = app
         self._metrics = metrics
+        self._ended = ended
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -96,6 +103,7 @@ class Edge:
         route = route_label(scope["path"])
         outcome = outcome_of(context.code, deadline_chosen=context.deadline_chosen)
         self._metrics.requests.labels(route, context.code, context.arm, outcome).inc()
+        self._ended(context, outcome)
         self._metrics.request_duration.labels(route).observe(context.elapsed_ms() / 1000)
         for stage, milliseconds in context.timings_ms.items():
             self._metrics.stage_duration.labels(stage).observe(milliseconds / 1000)
@@ -105,6 +113,7 @@ class Edge:
             return
         fields: dict[str, Any] = {
             "request_id": context.request_id,
+            "decision_id": context.decision_id if context.arm != NO_ARM else None,
             "arm": context.arm,
             "bundle": context.bundle,
             "stage": context.stage,

@@ -8,18 +8,25 @@ from typing import Any
 from service.api.problem import MEDIA_TYPE, STATUSES
 from service.api.schemas import VERDICT_EXAMPLE, Problem
 from service.context import DEADLINE_HEADER, PRIORITY_HEADER
+from service.experiment.assigner import FORCE_HEADER
 from service.scheduling.policy import Priority
 from service.settings import DeadlineSettings
 from service.stages.form import QUERY_FIELDS
 
 DESCRIPTION = """\
 Classifies a video, its texts, or both. Send a form, or the video alone as the body with its texts in the query.
-The same `video_id` is always answered by the same arm; without one the content decides.
+The same `video_id` is always answered by the same arm (the same `account_id`, where the operator experiments on
+accounts); without one the content decides.
 """
 _TEXTS: dict[str, dict[str, Any]] = {
     "title": {"type": "string", "description": "The title. What is over the model's token budget is not read."},
     "overlay_text": {"type": "string", "description": "Text shown in the video, such as OCR or stickers."},
     "video_id": {"type": "string", "maxLength": 256, "description": "Your name of the clip: it sticks to one arm."},
+    "account_id": {
+        "type": "string",
+        "maxLength": 256,
+        "description": "Your name of whoever uploaded it: what sticks to one arm where the operator says so.",
+    },
 }
 _HEADERS: dict[str, str] = {
     "X-Request-Id": "Echoed, or made; 1 to 128 of A-Z a-z 0-9 . _ : -",
@@ -51,6 +58,13 @@ REQUEST: dict[str, Any] = {
             "in": "header",
             "schema": {"type": "string", "enum": [priority.value for priority in Priority], "default": "interactive"},
             "description": "`bulk` goes after everything else, and is the first to be sent away.",
+        },
+        {
+            "name": FORCE_HEADER,
+            "in": "header",
+            "schema": {"type": "string"},
+            "description": "The arm that must answer, for tests: with the operator's token as `Authorization: Bearer`. "
+            "The answer is no part of the experiment.",
         },
     ],
     "requestBody": {

@@ -11,7 +11,8 @@ from starlette.responses import Response
 from contract.errors import InputError
 from service.api.schemas import Problem
 from service.context import RequestContext
-from service.errors import BadRequest, MethodNotAllowed, NotFound, ServiceError, Unexpected
+from service.errors import BadRequest, MethodNotAllowed, NotFound, ServiceError, Unauthorized, Unexpected
+from service.metrics import NO_ARM
 
 MEDIA_TYPE = "application/problem+json"
 
@@ -23,6 +24,7 @@ STATUSES: Mapping[str, tuple[int, str]] = {
     "repeated_field": (400, "Repeated field"),
     "invalid_field": (400, "Invalid field"),
     "bad_request": (400, "Bad request"),
+    "unauthorized": (401, "Unauthorized"),
     "not_found": (404, "Not found"),
     "method_not_allowed": (405, "Method not allowed"),
     "head_stalled": (408, "Head stalled"),
@@ -104,6 +106,7 @@ def problem_of(error: Exception, context: RequestContext) -> Problem:
         retryable=status in (408, 429, 503, 504) or error.code in _WORTH_ANOTHER_TRY,
         stage=context.stage,
         request_id=context.request_id,
+        decision_id=context.decision_id if context.arm != NO_ARM else None,
     )
 
 
@@ -112,6 +115,8 @@ def problem_response(error: Exception, context: RequestContext) -> Response:
     problem = problem_of(error, context)
     context.code = problem.code
     headers = dict(error.headers or {}) if isinstance(error, HTTPException) else {}
+    if isinstance(error, Unauthorized):
+        headers["WWW-Authenticate"] = "Bearer"
     if isinstance(error, ServiceError) and error.retry_after_s is not None:
         headers["Retry-After"] = str(error.retry_after_s)
     return Response(problem.model_dump_json(), problem.status, headers, MEDIA_TYPE)

@@ -13,8 +13,9 @@ from contract.errors import InputError
 from service.api.edge import context_of, log_operator_error
 from service.api.openapi import DESCRIPTION, REQUEST, responses
 from service.api.problem import problem_response
-from service.api.schemas import Ready, Verdict
-from service.errors import ClientGone, ServiceError
+from service.api.schemas import Problem, Ready, Verdict
+from service.errors import ClientGone, NotFound, ServiceError
+from service.experiment.watch.view import ExperimentView, view_of
 from service.metrics import Metrics
 from service.pipeline import Components, classify
 from service.readiness import Readiness
@@ -62,6 +63,21 @@ def build_routes(parts: Components, readiness: Readiness, metrics: Metrics) -> A
         reasons = tuple(readiness.reasons())
         body = Ready(ready=not reasons, reasons=reasons).model_dump_json()
         return Response(body, 503 if reasons else 200, media_type="application/json")
+
+    @router.get(
+        "/experiments/{name}",
+        summary="What this pod has seen of an experiment",
+        response_model=ExperimentView,
+        responses={404: {"description": "There is none of this name.", "model": Problem}},
+        openapi_extra={"parameters": [{"name": "name", "in": "path", "required": True, "schema": {"type": "string"}}]},
+        tags=["operation"],
+    )
+    async def get_experiment(request: Request) -> Response:
+        view = view_of(parts.monitor, request.path_params["name"])
+        if view is None:
+            there_are = ", ".join(parts.monitor.plan.experiments)
+            return problem_response(NotFound(f"there is no such experiment: {there_are}"), context_of(request.scope))
+        return Response(view.model_dump_json(), media_type="application/json")
 
     if parts.settings.metrics_port is not None:  # served there instead
         return router

@@ -64,9 +64,12 @@ class Verdict(Reply):
     """The answer to a request that could be classified."""
 
     request_id: str
+    decision_id: str
+    """Made by the service, for this answer alone: what the decision log calls it."""
     arm: str
-    """Which arm of the experiment answered: the same for the same ``video_id``."""
+    """Which arm of the experiment answered: the same for the same unit (``video_id``, unless settings say another)."""
     experiment: str
+    """``none`` where the request is in no experiment."""
     bundle: BundleName
     modalities: tuple[Literal["video", "text"], ...]
     """What was read."""
@@ -99,6 +102,8 @@ class Problem(Reply):
     stage: str
     """Where the request was."""
     request_id: str
+    decision_id: str | None = None
+    """As in a verdict; null before an arm was assigned."""
 
 
 class Ready(Reply):
@@ -109,6 +114,7 @@ class Ready(Reply):
 
 VERDICT_EXAMPLE = {
     "request_id": "2f1c9d8e7b6a4f53a1c0d9e8f7b6a5c4",
+    "decision_id": "b7e23ec29af22b0b4e41da31e868d572",
     "arm": "student",
     "experiment": "baseline-vs-student",
     "bundle": {"name": "cpfd-student", "version": "0.1.0", "digest": "9f86d081884c7d65" * 4},

@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from contract.bundle import Bundle, read_bundle
 from contract.errors import BundleError
 from service.errors import NotReady, StartError
-from service.experiment.assignment import assign
+from service.experiment.configuration import ArmSettings
 from service.experiment.golden import GoldenReplays
 from service.experiment.reference import show_reference
 from service.logs import FIELDS
 from service.metrics import Metrics
-from service.settings import ArmSettings, ExperimentSettings, LaneSettings
+from service.settings import LaneSettings
 from service.stages.inference import ArmModel, Lanes
 from service.stages.microbatch import MicroBatcher
 
@@ -40,6 +40,7 @@ class Arm:
 
     name: str
     bundle: Bundle
+    model: ArmModel
     batcher: MicroBatcher
 
 
@@ -47,8 +48,6 @@ class Arms:
     """Every arm of the experiment.
 
     Args:
-        settings: names, bundles, weights.
-        experiment: name and salt.
         bundles: by arm name, verified.
         lanes: shared by all.
         lane_settings: how models are loaded.
@@ -57,23 +56,18 @@ class Arms:
 
     def __init__(
         self,
-        settings: tuple[ArmSettings, ...],
-        experiment: ExperimentSettings,
         bundles: dict[str, Bundle],
         lanes: Lanes,
         lane_settings: LaneSettings,
         metrics: Metrics,
     ) -> None:
-        self._weights = tuple((arm.name, arm.weight) for arm in settings)
-        self._experiment = experiment
         self._lanes = lanes
         self._lane_settings = lane_settings
         self._metrics = metrics
         self._arms: dict[str, Arm] = {}
         self.bundles = bundles
-        for arm in settings:
-            metrics.arm_assignments.labels(experiment.name, arm.name)
-            metrics.coalesced.labels(arm.name)
+        for arm in bundles:
+            metrics.coalesced.labels(arm)
 
     async def prepare(self, replays: GoldenReplays) -> None:
         """Loads, warms and proves every arm, one after the other.
@@ -93,7 +87,7 @@ class Arms:
                 name, model.infer, model.buckets[-1], self._lanes, self._metrics, expected_run_s=model.seconds[1]
             )
             batcher.start()
-            self._arms[name] = Arm(name, bundle, batcher)
+            self._arms[name] = Arm(name, bundle, model, batcher)
             manifest = bundle.manifest
             self._metrics.model_info.labels(name, manifest.name, manifest.version, bundle.digest, model.provider).set(1)
             show_reference(self._metrics, name, bundle.reference)
@@ -102,13 +96,11 @@ class Arms:
             fields["duration_ms"] = round((time.monotonic() - began) * 1000, 1)
             log.info("arm ready", extra={FIELDS: fields})
 
-    def of(self, unit: str) -> Arm:
-        """The arm that ``unit`` sticks to. Raises NotReady while it is not loaded."""
-        name = assign(unit, self._weights, self._experiment.name, self._experiment.salt)
+    def of(self, name: str) -> Arm:
+        """The arm of this name. Raises NotReady while it is not loaded."""
         arm = self._arms.get(name)
         if arm is None:
             raise NotReady("the service is still starting: send the request again", retry_after_s=2)
-        self._metrics.arm_assignments.labels(self._experiment.name, name).inc()
         return arm
 
     def faults(self, stuck_after_s: float) -> list[str]:

@@ -24,13 +24,14 @@ from service.errors import (
     UnknownField,
     UnsupportedContentType,
 )
+from service.experiment.plan import Units
 from service.settings import BodySettings
-from service.stages.form import ID_FIELD, QUERY_FIELDS, TEXT_FIELDS, VIDEO_FIELD, FormReader, known_field
+from service.stages.form import ACCOUNT_FIELD, ID_FIELD, QUERY_FIELDS, TEXT_FIELDS, VIDEO_FIELD, FormReader, known_field
 from service.stages.spool import Spool
 from service.wire.uploads import Uploading
 
 _LENGTH_DIGITS = 18
-_VIDEO_ID = re.compile(r"[^\x00-\x1f\x7f]{1,256}")
+_NAME = re.compile(r"[^\x00-\x1f\x7f]{1,256}")
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,7 @@ class Upload:
         spool: the video; closed by whoever opened it.
         texts: field name -> text, only of the fields that were sent.
         video_id: the caller's name of the clip, or None.
+        account_id: his name of whoever uploaded it, or None.
         digest: SHA-256, in hex, of the video's bytes; of the texts where there is no video.
         size: bytes of the whole body.
     """
@@ -50,13 +52,14 @@ class Upload:
     spool: Spool
     texts: Mapping[str, str]
     video_id: str | None
+    account_id: str | None
     digest: str
     size: int
 
     @property
-    def unit(self) -> str:
-        """What sticks to an arm: the video id, else the content."""
-        return f"id:{self.video_id}" if self.video_id is not None else f"sha256:{self.digest}"
+    def units(self) -> Units:
+        """What it may stick to an arm by."""
+        return Units(self.digest, self.video_id, self.account_id)
 
 
 def declared_bytes(request: Request, settings: BodySettings) -> int:
@@ -172,11 +175,19 @@ def _upload(fields: Mapping[str, bytes], has_video: bool, size: int, spool: Spoo
     texts = {name: _unicode(name, fields[name]) for name in TEXT_FIELDS if name in fields}
     if not has_video and not any(text.strip() for text in texts.values()):
         raise NoInput("send a video, a text, or both: this request has neither")
-    video_id = _unicode(ID_FIELD, fields[ID_FIELD]) if fields.get(ID_FIELD) else None
-    if video_id is not None and not _VIDEO_ID.fullmatch(video_id):
-        raise InvalidField("video_id must be 1 to 256 characters without control characters")
+    video_id, account_id = (_name(field, fields) for field in (ID_FIELD, ACCOUNT_FIELD))
     digest = spool.digest() if has_video else _texts_digest(texts)
-    return Upload(has_video, spool, texts, video_id, digest, size)
+    return Upload(has_video, spool, texts, video_id, account_id, digest, size)
+
+
+def _name(field: str, fields: Mapping[str, bytes]) -> str | None:
+    """The caller's name of something; None where it sends none, or an empty one."""
+    if not fields.get(field):
+        return None
+    name = _unicode(field, fields[field])
+    if not _NAME.fullmatch(name):
+        raise InvalidField(f"{field} must be 1 to 256 characters without control characters")
+    return name
 
 
 def _texts_digest(texts: Mapping[str, str]) -> str:

@@ -13,8 +13,9 @@ from service.errors import MalformedBody, RepeatedField, TextTooLarge, UnknownFi
 VIDEO_FIELD = "video"
 TEXT_FIELDS = ("title", "overlay_text")
 ID_FIELD = "video_id"
-FORM_FIELDS = (VIDEO_FIELD, *TEXT_FIELDS, ID_FIELD)
-QUERY_FIELDS = (*TEXT_FIELDS, ID_FIELD)
+ACCOUNT_FIELD = "account_id"
+QUERY_FIELDS = (*TEXT_FIELDS, ID_FIELD, ACCOUNT_FIELD)
+FORM_FIELDS = (VIDEO_FIELD, *QUERY_FIELDS)
 _PLAIN = (b"", b"binary", b"8bit", b"7bit")
 
 

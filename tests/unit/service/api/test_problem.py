@@ -12,7 +12,7 @@ import service.errors
 from contract.errors import InputError
 from service.api.problem import STATUSES, outcome_of, problem_of, problem_response
 from service.context import RequestContext
-from service.errors import Overloaded, ServiceError, StartError
+from service.errors import Overloaded, ServiceError, StartError, Unauthorized
 
 
 def tree(top: type) -> set[type]:
@@ -49,6 +49,7 @@ def test_a_problem_says_what_rfc_9457_asks_for() -> None:
         "retryable": True,
         "stage": "fetch",
         "request_id": "r1",
+        "decision_id": None,
     }
     assert context.code == "overloaded"
 
@@ -74,3 +75,13 @@ def test_outcomes_say_who_acts() -> None:
         "failed",
     ]
     assert outcome_of("deadline_exceeded") == "failed"
+
+
+def test_a_problem_after_assignment_names_its_decision() -> None:
+    context = RequestContext("r1", arm="student")
+    assert problem_of(Overloaded("later"), context).decision_id == context.decision_id
+
+
+def test_who_lacks_a_token_is_told_how_to_show_it() -> None:
+    response = problem_response(Unauthorized("no"), RequestContext("r1"))
+    assert (response.status_code, response.headers["www-authenticate"]) == (401, "Bearer")

@@ -1,15 +1,21 @@
-"""Assignment: pinned positions, so that a release cannot reshuffle a running experiment."""
+"""Assignment: pinned positions and arms, so that a release cannot reshuffle a running experiment."""
 
 from __future__ import annotations
 
 import pytest
 
-from service.experiment.assignment import assign, position
+from service.experiment.assignment import assign, place, position
 
 
 def test_positions_are_pinned() -> None:
-    assert position("id:7", "baseline-vs-student", "cpfd-1") == pytest.approx(0.19055246941509504, abs=1e-12)
-    assert position("id:7", "baseline-vs-student", "cpfd-2") != position("id:7", "baseline-vs-student", "cpfd-1")
+    assert position("baseline-vs-student", "cpfd-1", "student", "video_id:7") == 0.05854445487043691
+    assert place("video_id:7", "default") == 0.3947946788565019
+
+
+def test_arms_are_pinned() -> None:
+    arms = [("baseline", 50), ("student", 50)]
+    found = "".join(assign(f"video_id:{i}", arms, "baseline-vs-student", "cpfd-1")[0] for i in range(24))
+    assert found == "bssbbbbbbbbbbsbssbsbbsbb"
 
 
 def test_neighbouring_parts_do_not_run_together() -> None:

@@ -99,7 +99,7 @@ def test_a_form_becomes_an_upload() -> None:
     assert (upload.has_video, upload.size, upload.video_id) == (True, len(body), "7")
     assert upload.texts == {"title": "a title", "overlay_text": ""}
     assert upload.digest == hashlib.sha256(b"clip").hexdigest()
-    assert upload.unit == "id:7"
+    assert upload.units.of("video_id") == ("video_id", "7")
 
 
 @pytest.mark.parametrize("kind", ["video/mp4", "application/octet-stream", "Video/X; charset=none"])
@@ -112,7 +112,7 @@ def test_a_raw_body_takes_its_texts_from_the_query(kind: str) -> None:
 
 def test_without_an_id_the_content_is_what_sticks_to_an_arm() -> None:
     upload, _ = fetched([b"clip"], "video/mp4")
-    assert upload.unit == f"sha256:{hashlib.sha256(b'clip').hexdigest()}"
+    assert upload.units.of("video_id") == ("content", hashlib.sha256(b"clip").hexdigest())
 
 
 def test_texts_that_differ_in_wording_or_place_have_other_digests() -> None:

@@ -1,0 +1,1 @@
+"""What this pod sees of its experiments: evidence that may be looked at all the time, guardrails, stops, the view."""
