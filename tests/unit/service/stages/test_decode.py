@@ -422,6 +422,25 @@ def test_a_drain_tells_those_that_wait_and_those_that_run(clip: Path, obedient: 
     asyncio.run(scenario())
 
 
+def test_a_drain_tells_those_that_wait_for_a_price(clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No process was started, so nobody looks; the drain must not leave them to their patience."""
+    monkeypatch.setattr(pool_module, "_LOOK_PATIENCE_S", 600.0)
+
+    async def scenario() -> None:
+        pool = pool_for(Metrics())
+        with opened(clip, "d") as one:
+            asking = [asyncio.create_task(pool.price(one, SPEC)) for _ in range(2)]
+            await until(lambda: len(pool._looks) == 2)
+            await pool.close()
+            async with asyncio.timeout(30):
+                told = await asyncio.gather(*asking, return_exceptions=True)
+            assert [type(one) for one in told] == [Draining, Draining]
+            with pytest.raises(Draining):
+                await pool.price(one, SPEC)
+
+    asyncio.run(scenario())
+
+
 def test_a_drain_waits_until_its_processes_are_gone(clip: Path) -> None:
     async def scenario() -> None:
         pool = pool_for(Metrics())
