@@ -11,7 +11,7 @@ import pytest
 from contract.errors import DecodeBudget
 from contract.video import DecodeLimits, pyav_backend
 from contract.video.probe import index_packets, open_container
-from contract.video.pyav_backend import Allowance, pick
+from contract.video.pyav_backend import Allowance, pick, read_on
 from tests.unit.contract.clips import HEIGHT, WIDTH, read_number, write_numbered
 
 
@@ -49,3 +49,16 @@ def test_a_clip_of_just_the_limit_is_picked_and_one_pixel_less_is_refused_before
     assert picked(path, [9], DecodeLimits(max_decode_pixels=whole)) == {9: 9}
     with pytest.raises(DecodeBudget):
         picked(path, [9], DecodeLimits(max_decode_pixels=whole - 1))
+
+
+def test_from_the_moment_a_picture_appears_it_is_the_one_on_screen(tmp_path: Path) -> None:
+    """Pictures appear each 40 ms: at 40 ms it is the second, a thousandth of a second before still the first."""
+    path, limits = write_numbered(tmp_path / "clip.mp4", 10), DecodeLimits()
+    targets_s = [0.0, 0.039, 0.04, 0.04, 0.119, 0.12, 0.36, 0.39]
+    with open_container(path) as container:
+        index = index_packets(path, container, limits)
+        found = read_on(
+            container, index, targets_s, Allowance(limits), lambda frame: np.asarray(pyav_backend.rgb(frame))
+        )
+    assert [read_number(picture) for _, picture in found] == [0, 0, 1, 1, 2, 3, 9, 9]
+    assert [round(time_s, 6) for time_s, _ in found] == [0, 0, 0.04, 0.04, 0.08, 0.12, 0.36, 0.36]

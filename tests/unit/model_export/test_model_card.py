@@ -182,7 +182,7 @@ def test_a_model_alone_has_dashes_beside_it(untrained: Untrained) -> None:
 def test_nothing_measured_is_said_and_gaps_in_notes_or_report_are_refused(untrained: Untrained) -> None:
     assert part(rendered(untrained.card), "What it scores on held-out rows") == ["Nothing was measured."]
     few = NOTES.model_copy(update={"tasks": {"spam": NOTES.tasks["spam"]}})
-    with pytest.raises(ExportError, match="say nothing of topics$"):
+    with pytest.raises(ExportError, match=r"say nothing of topics$"):
         render_card("mine", "1.2.3", untrained.card, few, None, 0)
     document = report()
     del document["tasks"]["spam"]["methods"]["cpfd"]
