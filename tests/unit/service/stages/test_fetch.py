@@ -278,3 +278,10 @@ def test_messages_may_leave_out_what_they_have_nothing_of() -> None:
             assert os.pread(upload.spool.fileno(), 10, 0) == b"clip"
 
     asyncio.run(run())
+
+
+def test_the_digest_of_texts_stays_what_it_is() -> None:
+    """It decides on the arm of who sends no id: another one would deal callers anew."""
+    found = fetched([form(title=b"a", overlay_text=b"b")])[0].digest
+    assert found == hashlib.sha256(b"title=a\0overlay_text=b").hexdigest()
+    assert fetched([form(overlay_text=b"b")])[0].digest == hashlib.sha256(b"title=\0overlay_text=b").hexdigest()

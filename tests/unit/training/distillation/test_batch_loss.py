@@ -233,3 +233,8 @@ def test_rows_that_depend_on_each_other_are_refused_in_parts_alone(tiny_config: 
         plan_loss(coupled, parts, TEACHER, training_rows(), 0, 1)
     assert plan_loss(coupled, tiny_config, TEACHER, training_rows(), 0, 1).method.couples_rows
     assert plan_loss("ce", parts, None, training_rows(soft=False), 0, 1).config is parts
+
+
+def test_chance_follows_seed_and_step_as_it_always_did() -> None:
+    """A resumed run, and one of an older release, must draw what was drawn."""
+    assert TrainingContext(seed=3, step=10).generator().initial_seed() == 3 * 1_000_003 + 10

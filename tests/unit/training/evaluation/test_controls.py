@@ -134,3 +134,26 @@ def test_container_features_are_rates_where_a_clip_is_not_one_second_long(tmp_pa
     size = path.stat().st_size
     found = container_features(made.rows, made)[0]
     np.testing.assert_allclose(found, (2.0, 25.0, 128, 64, size, size / 2), rtol=1e-6)
+
+
+@pytest.mark.parametrize(("model", "finds"), [("logistic", False), ("forest", True), ("extra_trees", True)])
+def test_trees_find_what_no_line_divides(model: ControlModel, finds: bool) -> None:
+    rng = np.random.default_rng(0)
+    features = rng.uniform(-1, 1, (240, 2))
+    y = (features[:, 0] * features[:, 1] > 0).astype(int)
+    scores = fit_control(features[:160], y[:160], features[160:], 3, model=model)
+    assert ((scores.argmax(1) == y[160:]).mean() > 0.8) == finds
+
+
+@pytest.mark.parametrize("model", ["forest", "extra_trees"])
+def test_a_control_of_trees_asks_three_hundred_of_them(model: ControlModel) -> None:
+    """Shares of votes are thirds of a percent: fewer trees would make a weaker control."""
+    rng = np.random.default_rng(0)
+    y = np.arange(60) % 2
+    features = y[:, None] + rng.normal(0, 2, (60, 2))
+    asked = rng.normal(0, 2, (40, 2))
+    one, other = (fit_control(features, y, asked, seed, model=model) for seed in (1, 2))
+    assert np.abs(one - other).max() > 0, "the seed is the trees'"
+    if model == "extra_trees":  # leaves of one row vote for one class
+        np.testing.assert_allclose(one * 300, np.round(one * 300), atol=1e-6)
+        assert np.abs(one * 100 - np.round(one * 100)).max() > 0.1
