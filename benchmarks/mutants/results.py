@@ -18,6 +18,11 @@ from benchmarks.mutants.scratch import Outcome
 EQUIVALENT_FILE = Path(__file__).with_name("equivalent.yaml")
 _NOTICED = ("killed", "timeout")
 _MISSED = ("survived", "no_tests")
+_SECTIONS = {
+    "Survivors": "survivors",
+    "Timed out: a mutant that would not hang was ended by the machine's load, and is no kill": "timeouts",
+    "Equivalent: no test can tell them apart": "equivalent",
+}
 
 
 class Equivalent(BaseModel):
@@ -64,7 +69,7 @@ def package_result(
         equivalent: mutants that no test can kill.
     """
     counts: Counter[str] = Counter()
-    survivors, reasons = [], []
+    survivors, reasons, ended = [], [], []
     for mutant in chosen:
         outcome, reason = outcomes[mutant.name], known_reason(mutant, equivalent)
         if outcome in _MISSED and reason is not None:
@@ -74,6 +79,8 @@ def package_result(
         counts[outcome] += 1
         if outcome in _MISSED:
             survivors.append(_entry(mutant) | {"outcome": outcome})
+        elif outcome == "timeout":
+            ended.append(_entry(mutant))
     return {
         "tests": list(package.tests),
         "left_out": package.left_out,
@@ -83,6 +90,7 @@ def package_result(
         "outcomes": dict(sorted(counts.items())),
         "score": score(counts),
         "survivors": survivors,
+        "timeouts": ended,
         "equivalent": reasons,
     }
 
@@ -132,7 +140,7 @@ def page(document: Mapping[str, Any], before: Mapping[str, Any] | None = None) -
         lines += ["", f"The time was over before {waiting} of the sample had run: they count for nothing."]
     if before:
         lines += ["", f"Before: {before['words']}"]
-    for title, key in (("Survivors", "survivors"), ("Equivalent: no test can tell them apart", "equivalent")):
+    for title, key in _SECTIONS.items():
         lines += ["", f"## {title}", "", *_listed(document, key)]
     return "\n".join(lines) + "\n"
 
@@ -145,7 +153,7 @@ def shown(value: float | None) -> str:
 def _listed(document: Mapping[str, Any], key: str) -> list[str]:
     lines = []
     for one in document["packages"].values():
-        for entry in one[key]:
+        for entry in one.get(key, ()):  # a document from before there was the section
             why = f" {entry['why']}" if "why" in entry else ""
             lines += [f"- `{entry['file']}:{entry['line']}` in `{entry['function']}`:{why}", "", "  ```diff"]
             lines += [*(f"  {line}" for line in entry["diff"]), "  ```", ""]

@@ -200,6 +200,24 @@ def test_survivors_are_listed_and_equivalent_ones_apart_with_their_reason() -> N
     assert "before 1 of the sample had run" in text
 
 
+def test_those_that_ran_out_of_time_are_listed_for_people_to_judge() -> None:
+    one, other = mutant(1), mutant(2)
+    outcomes: Any = {one.name: "timeout", other.name: "killed"}
+    found = package_result(Package(mutate=(), tests=()), [one, other], [one, other], outcomes, [])
+    assert [entry["name"] for entry in found["timeouts"]] == [one.name]
+    document = {"date": "2026-11-25", "mutmut": "3", "seed": 0, "sample": 2, "score": 1.0, "packages": {"a": found}}
+    document |= {"command": "c", "revision": "0" * 40}
+    assert text_of(document, "Timed out") == ["- `a.py:1` in `f`:"]
+    del found["timeouts"]
+    assert text_of(document, "Timed out") == []
+
+
+def text_of(document: dict[str, Any], title: str) -> list[str]:
+    """The mutants that a section of the page lists."""
+    section = page(document).split(f"## {title}")[1].split("\n## ")[0]
+    return [line for line in section.splitlines() if line.startswith("- ")]
+
+
 def test_a_mutant_that_was_killed_needs_no_reason() -> None:
     one = mutant(1)
     same = Equivalent(file="a.py", function="f", diff=("-x", "+y1"), why="The same.")

@@ -230,7 +230,10 @@ def test_weights_in_a_file_of_their_own_are_refused(directory: Path) -> None:
 
 def test_a_bundle_of_format_1_is_read_and_written_as_it_was(tmp_path: Path) -> None:
     old = write_synthetic_bundle(tmp_path / "old", format_version=1)
-    assert not {"graphs", "replay"} & set(json.loads((old / MANIFEST_FILE).read_text()))
+    later = {"graphs", "replay", "feature_shape", "evidence_names", "weights"}
+    assert not later & set(json.loads((old / MANIFEST_FILE).read_text()))
+    new = json.loads((write_synthetic_bundle(tmp_path / "new") / MANIFEST_FILE).read_text())
+    assert later <= set(new)
     bundle = read_bundle(old)
     assert bundle.clip is None
     assert bundle.manifest.graphs == {"model": MODEL_FILE}

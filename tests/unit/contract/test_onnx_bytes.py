@@ -116,3 +116,9 @@ def test_a_graph_that_is_cut_off_is_refused() -> None:
     whole = model().SerializeToString()
     with pytest.raises(ValueError, match="not an ONNX graph"):
         outside_of(whole[:-1])
+
+
+def test_a_tensor_without_a_name_is_called_something() -> None:
+    found = model()
+    found.graph.initializer.append(outside(""))
+    assert outside_of(found.SerializeToString()) == ["unnamed"]

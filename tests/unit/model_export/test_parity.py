@@ -120,3 +120,10 @@ def test_inputs_follow_their_seed() -> None:
     for name, array in first.items():
         np.testing.assert_array_equal(array, again[name])
     assert not np.array_equal(first["input_ids"], other["input_ids"])
+
+
+def test_the_darkest_and_the_brightest_pixel_are_among_them() -> None:
+    shown = [made["frames"][made["video_present"]] for made in _many() if made["video_present"].any()]
+    assert (min(frames.min() for frames in shown), max(frames.max() for frames in shown)) == (0, 255)
+    ids = [made["input_ids"] for made in _many()]
+    assert (min(i.min() for i in ids), max(i.max() for i in ids)) == (0, 29)

@@ -6,14 +6,15 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from contract.bundle import Bundle, read_bundle
+from contract.bundle import REFERENCE_FILE, Bundle, read_bundle
 from contract.errors import BundleError
 from contract.reference import SCORE_BOUNDS, ScoreReference
 from model_export.__main__ import main
 from model_export.errors import ExportError
-from model_export.reference import HeldOut, measure_reference
+from model_export.reference import BATCH, HeldOut, measure_reference
 from model_export.write_bundle import add_reference
 from tests.synthetic_bundle import TASKS, write_clip, write_synthetic_bundle
 from training.data.manifest import Manifest, Row
@@ -115,3 +116,46 @@ def test_bad_usage_and_bad_input_have_their_exit_codes(
     with pytest.raises(SystemExit) as done:
         main([*asked, "--cache", str(made[2]), *more])
     assert done.value.code == code
+
+
+def test_a_manifest_of_folds_is_measured_without_the_fold_that_was_tested(
+    bundle: Bundle, made: tuple[Path, Manifest, Path], tmp_path: Path
+) -> None:
+    titles = ["news", "you won t believe this cat", "bird in the park", "a cat in the park"]
+    rows = [Row(id=f"r{n}", texts={"title": t}, fold=n % 4, group=str(n)) for n, t in enumerate(titles * 3)]
+    manifest = Manifest(name="folds", tasks=TASKS, folds=4, rows=tuple(rows))
+    found = measure_reference(bundle, manifest, tmp_path / "cache", HeldOut("test", 2, progress=False))
+    assert (found.split, found.test_fold, found.rows, found.failed) == ("test", 2, 3, 0)
+    assert found.model_digest == bundle.manifest.model_digest
+    assert found.policy_digest == bundle.manifest.policy.digest()
+    other = measure_reference(bundle, manifest, tmp_path / "cache", HeldOut("test", 1, progress=False))
+    assert other.test_fold == 1
+    assert other.tasks != found.tasks
+
+
+def test_more_rows_than_a_batch_holds_all_count(bundle: Bundle, tmp_path: Path) -> None:
+    rows = [
+        Row(id=f"r{n}", texts={"title": "a cat " * (n % 5 + 1)}, split="val", group=str(n))
+        for n in range(2 * BATCH + 1)
+    ]
+    others = [Row(id="train", texts={"title": "cat"}, split="train", group="train")]
+    whole = Manifest(name="many", tasks=TASKS, rows=(*rows, *others))
+    found = measure_reference(bundle, whole, tmp_path / "cache", HELD_OUT)
+    assert found.rows == found.tasks["clickbait"].rows == 2 * BATCH + 1
+    parts = [
+        measure_reference(bundle, whole.model_copy(update={"rows": (*part, *others)}), tmp_path / "cache", HELD_OUT)
+        for part in (rows[:BATCH], rows[BATCH : 2 * BATCH], rows[2 * BATCH :])
+    ]
+    summed = np.sum([part.tasks["clickbait"].counts for part in parts], axis=0)
+    assert list(found.tasks["clickbait"].counts) == summed.tolist()
+
+
+def test_the_file_is_one_that_people_can_read_and_compare(
+    bundle: Bundle, made: tuple[Path, Manifest, Path], tmp_path: Path
+) -> None:
+    directory = write_synthetic_bundle(tmp_path / "bundle")
+    found = add_reference(directory, measured(bundle, made))
+    text = (directory / REFERENCE_FILE).read_text()
+    assert ScoreReference.model_validate_json(text) == found.reference
+    assert text.endswith("}\n")
+    assert f'\n "model_digest": "{bundle.manifest.model_digest}"' in text

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import os
 import signal
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -169,6 +170,21 @@ def test_the_price_follows_what_the_container_says(clip: Path, monkeypatch: pyte
 
 
 @pytest.mark.all_processes
+def test_a_container_that_does_not_say_is_told_from_a_worker_that_talks_nonsense(clip: Path) -> None:
+    cost = dataclasses.asdict(decode_cost(clip, SPEC, DecodeLimits()))
+
+    async def scenario() -> None:
+        with opened(clip, "d") as one:
+            look, process = pool_module._Look(one, SPEC, pool_for(Metrics())), cast(DecodeProcess, None)
+            seen = look.read({"cost": dict(cost)}, process)
+            assert seen == pool_module._Seen(decode_cost(clip, SPEC, DecodeLimits()))
+            assert look.read({"cost": None}, process) == pool_module._Seen(None)
+            for nonsense in ({}, {"cost": 7}, {"cost": cost | {"codec": 7}}, {"price": None}):
+                assert look.read(nonsense, process) is None
+
+    asyncio.run(scenario())
+
+
 def test_a_look_that_hangs_holds_nobody_up_for_long(clip: Path, obedient: Callable[..., Path]) -> None:
     async def scenario() -> None:
         metrics = Metrics()
@@ -418,6 +434,26 @@ def test_a_drain_tells_those_that_wait_and_those_that_run(clip: Path, obedient: 
                 assert isinstance(outcome, Draining)
             with pytest.raises(Draining):
                 await ask(pool, clip)
+
+    asyncio.run(scenario())
+
+
+def test_a_drain_tells_those_that_wait_for_a_price(clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No process was started, so nobody looks; the drain must not leave them to their patience."""
+    monkeypatch.setattr(pool_module, "_LOOK_PATIENCE_S", 600.0)
+
+    async def scenario() -> None:
+        pool = pool_for(Metrics())
+        with opened(clip, "d") as one:
+            asking = [asyncio.create_task(pool.price(one, SPEC)) for _ in range(2)]
+            await until(lambda: len(pool._looks) == 2)
+            await pool.close()
+            async with asyncio.timeout(30):
+                told = await asyncio.gather(*asking, return_exceptions=True)
+            assert [type(one) for one in told] == [Draining, Draining]
+            assert [one.retry_after_s for one in told if isinstance(one, Draining)] == [1, 1]
+            with pytest.raises(Draining):
+                await pool.price(one, SPEC)
 
     asyncio.run(scenario())
 

@@ -261,3 +261,27 @@ def test_a_body_that_does_not_come_is_given_up_for_the_right_reason(
 
     with pytest.raises(error):
         asyncio.run(run())
+
+
+def test_messages_may_leave_out_what_they_have_nothing_of() -> None:
+    """As ASGI allows: neither ``body`` nor ``more_body`` need be there."""
+    messages = iter([{"type": "http.request", "more_body": True}, {"type": "http.request", "body": b"clip"}])
+
+    async def receive() -> dict[str, Any]:
+        return next(messages)
+
+    async def run() -> None:
+        with Spool(None, 10) as spool:
+            asked = request(receive, content_type="video/mp4", transfer_encoding="chunked")
+            upload = await _fetch(asked, RequestContext("r", deadline=time.monotonic() + 60), spool, BodySettings())
+            assert upload.spool is spool
+            assert os.pread(upload.spool.fileno(), 10, 0) == b"clip"
+
+    asyncio.run(run())
+
+
+def test_the_digest_of_texts_stays_what_it_is() -> None:
+    """It decides on the arm of who sends no id: another one would deal callers anew."""
+    found = fetched([form(title=b"a", overlay_text=b"b")])[0].digest
+    assert found == hashlib.sha256(b"title=a\0overlay_text=b").hexdigest()
+    assert fetched([form(overlay_text=b"b")])[0].digest == hashlib.sha256(b"title=\0overlay_text=b").hexdigest()

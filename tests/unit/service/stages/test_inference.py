@@ -71,6 +71,21 @@ def test_a_model_that_answers_otherwise_than_recorded_is_refused(bundle: Bundle,
         ArmModel(altered, LaneSettings()).prove()
 
 
+def test_a_model_may_be_off_by_the_tolerance_and_no_more(bundle: Bundle) -> None:
+    logits = {task: values + np.float32(0.01) for task, values in bundle.golden.logits.items()}
+    off = dataclasses.replace(bundle, golden=Golden(bundle.golden.inputs, logits))
+
+    def proved(tolerance: float) -> float:
+        manifest = bundle.manifest.model_copy(update={"golden_tolerance": tolerance})
+        return ArmModel(dataclasses.replace(off, manifest=manifest), LaneSettings(buckets=(1,))).prove()
+
+    worst = proved(1.0)
+    assert worst == pytest.approx(0.01, abs=1e-5)
+    assert proved(worst) == worst
+    with pytest.raises(StartError, match="golden"):
+        proved(0.999 * worst)
+
+
 def test_a_model_that_cannot_be_loaded_is_refused(tmp_path: Path) -> None:
     directory = write_synthetic_bundle(tmp_path / "bundle")
     model = onnx.load(directory / "model.onnx")

@@ -48,6 +48,17 @@ def test_multiclass_by_hand(name: str) -> None:
     assert found.tolist() == pytest.approx(BY_HAND[name], abs=1e-6)
 
 
+def test_a_teacher_may_be_right_about_any_class() -> None:
+    logits = torch.eye(4) * 3
+    for name, right, wrong in (("correct", 1.0, 0.0), ("margin", None, 0.0)):
+        found = teacher_confidence(name, logits, torch.arange(4), TaskKind.MULTICLASS, 1.0)
+        assert (found > 0).all()
+        if right is not None:
+            assert found.tolist() == [right] * 4
+        beside = teacher_confidence(name, logits, torch.tensor([1, 2, 3, 0]), TaskKind.MULTICLASS, 1.0)
+        assert beside.tolist() == [wrong] * 4
+
+
 @pytest.mark.parametrize("name", CONFIDENCES)
 def test_binary_and_multilabel_by_hand(name: str) -> None:
     logit = math.log(0.8 / 0.2)

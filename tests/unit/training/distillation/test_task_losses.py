@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -12,8 +13,8 @@ from contract.decision import TaskKind
 from tests.unit.training.distillation.rows import KINDS, task_rows
 from training.config import DistillationConfig
 from training.distillation.registry import METHODS
-from training.distillation.task_batch import TaskBatch
-from training.distillation.task_losses import distillation
+from training.distillation.task_batch import TaskBatch, TrainingContext, label_losses
+from training.distillation.task_losses import cross_entropy, distillation
 
 
 def test_cpfd_by_hand() -> None:
@@ -42,3 +43,24 @@ def test_multiclass_distillation_agrees_with_the_library() -> None:
     assert torch.allclose(
         distillation(one.logits_NK, one.teacher_logits, TaskKind.MULTICLASS, 3.0), expected, atol=1e-5
     )
+
+
+@pytest.mark.parametrize(
+    ("kind", "targets", "weights", "expected"),
+    [
+        (TaskKind.BINARY, [1.0, 0.0], [0.5, 3.0], [3.0, 0.5]),
+        (TaskKind.MULTICLASS, [2, 0], [0.5, 3.0, 7.0], [7.0, 0.5]),
+        (TaskKind.MULTILABEL, [[1.0, 0.0], [0.0, 1.0]], [[0.5, 3.0], [7.0, 11.0]], [[3.0, 7.0], [0.5, 11.0]]),
+    ],
+)
+def test_a_label_weighs_what_its_class_weighs(
+    kind: TaskKind, targets: list[object], weights: list[object], expected: list[object]
+) -> None:
+    logits = torch.tensor([[0.3, -1.0, 2.0], [1.1, 0.4, -0.2]])[
+        :, : {TaskKind.BINARY: 1, TaskKind.MULTILABEL: 2}.get(kind, 3)
+    ]
+    plain = TaskBatch(kind, logits, torch.tensor(targets))
+    balanced = replace(plain, context=TrainingContext(label_weights=torch.tensor(weights)))
+    unweighted = cross_entropy(logits, plain.targets, kind)
+    assert torch.equal(label_losses(plain), unweighted)
+    assert torch.allclose(label_losses(balanced), unweighted * torch.tensor(expected))

@@ -89,3 +89,62 @@ def test_either_answer_may_stand_in_too_few_groups(positive: int, negative: int)
 def test_relative_gain() -> None:
     found = relative_gain(means(ce=0.5, cpfd=0.55), "cpfd", "ce", "f1")
     assert found["gain"] == pytest.approx(0.1)
+
+
+def constant(**replicates: list[float]) -> dict[str, dict[str, Array]]:
+    """Each method's estimate and its replicates, as they stand here."""
+    return {method: {"f1": np.array(v), "pr_auc": np.array(v)} for method, v in replicates.items()}
+
+
+def test_a_difference_is_told_with_its_interval_and_p_value() -> None:
+    """One of 39 replicates is on the other side, p = 2 (1 + 1) / 40: within the interval's rounding, yet no finding."""
+    gains = [0.1] * 38 + [-0.1]
+    made = constant(teacher=[0.5] * 40, ce=[0.5] * 40, cpfd=[0.55, *(0.5 + gain for gain in gains)])
+    report = compare(made, ("ce", "cpfd"))
+    assert set(report) == {"teacher - ce", "cpfd - ce"}
+    assert set(report["cpfd - ce"]) == {"f1", "pr_auc"}
+    found = report["cpfd - ce"]["f1"]
+    assert found == {
+        "difference": 0.05,
+        "interval": [pytest.approx(np.percentile(gains, 2.5), abs=1e-4), 0.1],
+        "verdict": "better",
+        "p_value": 0.1,
+        "p_holm": 0.1,
+        "adjusted_verdict": "not distinguishable",
+        "family": "against the baseline",
+    }
+
+
+@pytest.mark.parametrize(("sign", "word"), [(1, "better"), (-1, "worse")])
+def test_a_difference_beyond_chance_is_better_or_worse(sign: int, word: str) -> None:
+    level = [0.5] * 100
+    made = constant(teacher=level, ce=level, cpfd=[0.5 + sign * 0.2] * 100)
+    found = compare(made, ("ce", "cpfd"))["cpfd - ce"]["pr_auc"]
+    assert (found["verdict"], found["adjusted_verdict"]) == (word, word)
+    assert (found["p_value"], found["difference"]) == (0.02, sign * 0.2)
+    same = compare(constant(teacher=level, ce=level, cpfd=level), ("ce", "cpfd"))["cpfd - ce"]["f1"]
+    assert (same["verdict"], same["adjusted_verdict"], same["difference"]) == (*["not distinguishable"] * 2, 0.0)
+
+
+def test_the_share_of_the_gap_by_hand() -> None:
+    """Of a gap of 0.4 a quarter, 0.2 and 0.3 in the replicates; where there is no gap, no share either."""
+    gained = np.array([0.25, *[0.5] * 20, *[0.75] * 20])
+    made = constant(ce=[0.5] * 41, teacher=[0.9] * 41, cpfd=list(0.5 + 0.4 * gained))
+    closed = gaps_closed(made, ("ce", "cpfd"))
+    assert closed == {"cpfd": {m: {"share": 0.25, "interval": [0.5, 0.75], "why": None} for m in ("f1", "pr_auc")}}
+    assert gaps_closed({"cpfd": made["cpfd"]}, ("cpfd",)) == {}
+    uneven = constant(ce=[0.5] * 4, teacher=[0.9] * 4, cpfd=[0.7, 0.5, 0.6, 0.7])
+    assert gaps_closed(uneven, ("cpfd",))["cpfd"]["f1"]["interval"] == pytest.approx(
+        list(np.percentile([0.0, 0.25, 0.5], (2.5, 97.5))), abs=1e-4
+    )
+
+
+def test_a_relative_gain_by_hand() -> None:
+    made = constant(ce=[0.5, 0.4, 0.5, 0.0], cpfd=[0.6, 0.5, 0.5, 0.5])
+    found = relative_gain(made, "cpfd", "ce", "f1")
+    assert found["gain"] == 0.2
+    assert found["interval"] == pytest.approx(list(np.percentile([0.25, 0.0], (2.5, 97.5))), abs=1e-4)
+    assert relative_gain(constant(ce=[0.0] * 3, cpfd=[0.5] * 3), "cpfd", "ce", "f1") == {
+        "gain": None,
+        "interval": [None, None],
+    }

@@ -5,9 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from contract.decision import TaskKind, TaskSpec
 from contract.input_spec import InputSpec
+from tests.unit.contract.clips import write_numbered
 from training.data.frames.frame_cache import FrameCache
-from training.data.manifest import Row
+from training.data.manifest import Manifest, Row
 from training.data.synthetic import generate
 from training.evaluation.controls import (
     CONTAINER_FEATURES,
@@ -98,3 +100,60 @@ def test_text_control_reads_words() -> None:
     assert scores[0] > 0.5 > scores[1]
     with pytest.raises(ValueError, match="two classes"):
         fit_text_control(texts, np.ones(40, int), ["a"])
+
+
+def text_scores(texts: list[str], asked: list[str]) -> list[float]:
+    return fit_text_control(texts, np.tile([1, 0], len(texts) // 2), asked).tolist()
+
+
+def test_the_text_control_reads_pairs_of_words_and_no_longer_runs() -> None:
+    one, other = text_scores(["not good", "good not"] * 10, ["not good", "good not"])
+    assert one > 0.6 > 0.4 > other
+    # The same words and the same pairs, in another order.
+    one, other = text_scores(["b c b d b", "b d b c b"] * 10, ["b c b d b", "b d b c b"])
+    assert one == pytest.approx(0.5, abs=1e-6)
+    assert other == pytest.approx(0.5, abs=1e-6)
+
+
+def test_the_text_control_reads_words_of_one_letter_and_of_any_script() -> None:
+    for word, opposite in (("x", "y"), ("東京", "大阪")):
+        one, other = text_scores([word, opposite] * 10, [word, opposite])
+        assert one > 0.6 > 0.4 > other
+
+
+def test_a_word_said_thirty_times_does_not_drown_the_one_beside_it() -> None:
+    alone, beside = text_scores(["free", "quiet"] * 10, ["free " * 30, "free " * 30 + "quiet"])
+    assert alone - beside > 0.03
+
+
+def test_container_features_are_rates_where_a_clip_is_not_one_second_long(tmp_path: Path) -> None:
+    path = write_numbered(tmp_path / "a.mp4", 50)  # one picture each 40 ms
+    task = TaskSpec(name="t", kind=TaskKind.BINARY, labels=("no", "yes"))
+    row = Row(id="a", group="g", video="a.mp4", labels={})
+    made = Manifest(name="one", tasks=(task,), media_root=str(tmp_path), rows=(row,))
+    size = path.stat().st_size
+    found = container_features(made.rows, made)[0]
+    np.testing.assert_allclose(found, (2.0, 25.0, 128, 64, size, size / 2), rtol=1e-6)
+
+
+@pytest.mark.parametrize(("model", "finds"), [("logistic", False), ("forest", True), ("extra_trees", True)])
+def test_trees_find_what_no_line_divides(model: ControlModel, finds: bool) -> None:
+    rng = np.random.default_rng(0)
+    features = rng.uniform(-1, 1, (240, 2))
+    y = (features[:, 0] * features[:, 1] > 0).astype(int)
+    scores = fit_control(features[:160], y[:160], features[160:], 3, model=model)
+    assert ((scores.argmax(1) == y[160:]).mean() > 0.8) == finds
+
+
+@pytest.mark.parametrize("model", ["forest", "extra_trees"])
+def test_a_control_of_trees_asks_three_hundred_of_them(model: ControlModel) -> None:
+    """Shares of votes are thirds of a percent: fewer trees would make a weaker control."""
+    rng = np.random.default_rng(0)
+    y = np.arange(60) % 2
+    features = y[:, None] + rng.normal(0, 2, (60, 2))
+    asked = rng.normal(0, 2, (40, 2))
+    one, other = (fit_control(features, y, asked, seed, model=model) for seed in (1, 2))
+    assert np.abs(one - other).max() > 0, "the seed is the trees'"
+    if model == "extra_trees":  # leaves of one row vote for one class
+        np.testing.assert_allclose(one * 300, np.round(one * 300), atol=1e-6)
+        assert np.abs(one * 100 - np.round(one * 100)).max() > 0.1

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import average_precision_score, brier_score_loss, f1_score, roc_auc_score
 
-from training.evaluation.metrics import METRICS, Scored, ece, group_weights, point, vv_leakage
+from training.evaluation.metrics import METRICS, Scored, ece, group_weights, point, precision_at, recall_at, vv_leakage
 
 
 def rows(n: int = 200, seed: int = 0, decimals: int = 2) -> Scored:
@@ -90,3 +90,36 @@ def test_without_positives_what_divides_by_them_is_undefined() -> None:
         *("f1", "max_f1", "pr_auc", "roc_auc", "miss_rate", "vv_leakage"),
         *("recall_at_p80", "max_recall_at_p80", "max_recall_at_p90"),
     }
+
+
+def test_a_precision_without_a_threshold_is_a_number_that_is_undefined() -> None:
+    for metric in (recall_at, precision_at):
+        found = metric(HAND, np.ones((3, 6)), "p90")
+        assert found.dtype == np.float64
+        assert np.isnan(found).tolist() == [True] * 3
+        assert not np.isnan(metric(HAND, np.ones((3, 6)), "p80")).any()
+
+
+def test_every_replicate_has_its_own_value() -> None:
+    """Rows that a replicate did not draw are not there: here each draws half of them."""
+    one = rows(80)
+    halves = np.zeros((2, 80))
+    halves[0, :40], halves[1, 40:] = 1, 1
+    for name, metric in METRICS.items():
+        if name == "ece":  # its bins come from the unweighted scores
+            continue
+        parts = [Scored(one.scores[s], one.flagged[s], one.positive[s]) for s in (slice(40), slice(40, 80))]
+        assert metric(one, halves).tolist() == pytest.approx([point(part)[name] for part in parts])
+
+
+def test_calibration_error_by_hand() -> None:
+    """Ten bins of two rows each, each bin's mean score 0.05 off its share of positives; twice as far under weight 2."""
+    scores = np.repeat(np.arange(10) / 10 + 0.05, 2)
+    positive = np.zeros(20, bool)
+    one = Scored(scores, positive, positive)
+    assert ece(one, np.ones((1, 20)))[0] == pytest.approx(scores.mean())
+    half = np.ones((1, 20))
+    half[0, 10:] = 0
+    assert ece(one, half)[0] == pytest.approx(scores[:10].mean())
+    mixed = Scored(np.array([0.2] * 10 + [0.8] * 10), positive, np.arange(20) % 10 < 5)
+    assert ece(mixed, np.ones((1, 20)))[0] == pytest.approx(0.3)
