@@ -1,4 +1,4 @@
-"""Long clips out of short ones. Nothing is encoded: a composed clip is a list of scenes, each a span of a short clip."""
+"""Long clips out of short ones. Nothing is encoded: a composed clip is a list of scenes, each of a short clip."""
 
 from __future__ import annotations
 

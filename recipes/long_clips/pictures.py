@@ -46,9 +46,7 @@ class ShortClip:
     pixels: NDArray[np.uint8]
 
 
-def read_short_clips(
-    manifest: Manifest, rows: Sequence[Row], spec: InputSpec, seconds: float
-) -> dict[str, ShortClip]:
+def read_short_clips(manifest: Manifest, rows: Sequence[Row], spec: InputSpec, seconds: float) -> dict[str, ShortClip]:
     """Row id -> its pictures, of the rows whose clip can be decoded and is long enough.
 
     Args:
@@ -112,6 +110,8 @@ def moment_features(
     each = spec.frames // spec.moments
     known: dict[tuple[Picture, ...], NDArray[np.float16]] = {}
     found = np.empty((len(clips), spec.moments, trunk.width), np.float16)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # a burst is too small a batch to share
     for n, clip in enumerate(tqdm(clips, desc="composed clips", disable=None)):
         pictures = picked(clip, spec, times_s)
         for k in range(spec.moments):
@@ -120,6 +120,7 @@ def moment_features(
                 pixels = np.stack([short[row_id].pixels[i] for row_id, i in burst])
                 known[burst] = np.asarray(trunk.moments(torch.from_numpy(pixels)[None])[0].numpy(), np.float16)
             found[n, k] = known[burst]
+    torch.set_num_threads(threads)
     return found
 
 
