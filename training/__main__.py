@@ -49,6 +49,11 @@ COMMANDS: Final = {
         "long_clips",
         "Composes long clips of each fold's own short ones and says whether students find and point at what is sought",
     ),
+    "ablation": _Command(
+        "recipes.ablation.command",
+        "ablation",
+        "Trains every row of the table of settings and writes ablation.json and ablation.md",
+    ),
     "synthetic-benchmark": _Command(
         "recipes.synthetic_benchmark.command", "synthetic_benchmark", "Checks every method where the answer is known"
     ),

@@ -12,7 +12,7 @@ from recipes.long_clips.scores import judged, summary
 from training.atomic_write import write_json
 from training.commands.options import ManifestPath, print_result
 from training.data.manifest_io import read_manifest
-from training.experiment.run import SELECTION_FOLDER
+from training.experiment.rounds import SELECTION_FOLDER
 from training.report.build import read_plan
 
 
