@@ -44,6 +44,16 @@ COMMANDS: Final = {
     "run": _Command(_EXPERIMENTS, "run", "Trains the teachers that the methods need, and a student by each method"),
     "fusion": _Command(_EXPERIMENTS, "fusion", "Trains a teacher of each fusion on every trial and compares them"),
     "report": _Command(_EXPERIMENTS, "report", "Writes report.json, report.md and report.html"),
+    "long-clips": _Command(
+        "recipes.long_clips.command",
+        "long_clips",
+        "Composes long clips of each fold's own short ones and says whether students find and point at what is sought",
+    ),
+    "ablation": _Command(
+        "recipes.ablation.command",
+        "ablation",
+        "Trains every row of the table of settings and writes ablation.json and ablation.md",
+    ),
     "synthetic-benchmark": _Command(
         "recipes.synthetic_benchmark.command", "synthetic_benchmark", "Checks every method where the answer is known"
     ),

@@ -17,10 +17,9 @@ import multiprocessing
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import torch
 from pydantic import ValidationError
 from tqdm import tqdm
@@ -35,9 +34,7 @@ from training.data.frames.shards.store import ShardStore
 from training.data.leakage import groups_without_top
 from training.data.loading.row_set import (
     RowSet,
-    joined,
     row_set,
-    with_privileged,
     with_soft_targets,
     with_teacher_features,
     with_trunk_features,
@@ -48,15 +45,9 @@ from training.data.tokenizer import tokenizer_from_vocabulary, train_tokenizer, 
 from training.data.validation import require_rows_left
 from training.distillation.registry import METHODS
 from training.experiment.control_predictions import write_control_predictions
-from training.experiment.paired_predictions import write_paired_predictions
 from training.experiment.plan import EXPERIMENT_FILE, TOKENIZER_FILE, ExperimentPlan, Trial, Workplace
-from training.experiment.predictions import (
-    VALIDATION_PREDICTIONS_FILE,
-    read_predictions,
-    take_over_predictions,
-    write_predictions,
-)
-from training.fitting.checkpoint import CheckpointCard, read_card
+from training.experiment.predictions import read_predictions
+from training.experiment.rounds import Round, rounds
 from training.fitting.fit import FitData, fit
 from training.fitting.operation import PLAIN_OPERATION, Operation
 from training.fitting.processes import main_first, world
@@ -70,12 +61,10 @@ from training.fitting.trunk_features import (
 from training.models.build import build_model
 from training.models.weights.sources import load_pretrained, require_usable, source_tokenizer
 from training.teachers.confidence_record import Judged, record_histograms, record_means, warn_of_degenerate
-from training.teachers.cross_fitting import rows_at
 from training.teachers.trial_teachers import Teachers
 
 _LOG = logging.getLogger(__name__)
 _FAILED_SHOWN = 20
-SELECTION_FOLDER = "selection"
 TRUNK_FEATURES_FILE = "trunk_features.json"
 """Where the output of frozen encoders is kept."""
 
@@ -236,66 +225,13 @@ def run_trial(
     place: Workplace,
     operation: Operation = PLAIN_OPERATION,
 ) -> None:
-    """Trains and predicts with the teacher and every method on one seed and fold.
-
-    With ``optimiser.refit`` all of it is done in ``selection`` first, and then again on training rows and those
-    validation rows that are training rows in other trials.
-    """
-    data, parts, statistics = trial_data(manifest, plan, trial, place)
-    home = place.out / trial.name
-    if not plan.config.optimiser.refit:
-        _run_methods(manifest, plan, trial, _Round(home, data, parts, statistics), operation)
-        return
-    selection = home / SELECTION_FOLDER
-    _run_methods(manifest, plan, trial, _Round(selection, data, parts, statistics), operation)
-    of_folds = np.flatnonzero([row.fold is not None for row in parts["val"].rows])
-    everything = joined(parts["train"], rows_at(parts["val"], of_folds))
-    groups = groups_without_top(manifest, trial.test_fold, plan.config.teacher.drop_top)
-    refitted = _Round(
-        home,
-        replace(data, train=everything),
-        parts | {"train": everything},
-        PrivilegedStatistics.fit(everything.rows, groups),
-        selection,
-    )
-    _run_methods(manifest, plan, trial, refitted, operation)
+    """Trains and predicts with the teacher and every method on one seed and fold: twice, where ``refit`` is set."""
+    first = Round(place.out / trial.name, *trial_data(manifest, plan, trial, place))
+    for one in rounds(manifest, plan, trial, first):
+        _run_methods(manifest, plan, trial, one, operation)
 
 
-@dataclass(frozen=True)
-class _Round:
-    """One training of all methods of a trial.
-
-    Attributes:
-        home: of its checkpoints.
-        data: what fits read.
-        parts: rows by split.
-        statistics: of the privileged features of the training rows.
-        selection: of a refit: the folder of the round that chose for it.
-    """
-
-    home: Path
-    data: FitData
-    parts: dict[Split, RowSet]
-    statistics: PrivilegedStatistics
-    selection: Path | None = None
-
-    def selected(self, name: str) -> CheckpointCard | None:
-        return None if self.selection is None else read_card(self.selection / name)
-
-    def predict_held_out(self, name: str, statistics: PrivilegedStatistics | None = None) -> None:
-        """Stores what a checkpoint says of test and validation rows: of the latter, what a refit's selection said."""
-        test, val = self.parts["test"], self.parts["val"]
-        if statistics is not None:
-            test, val = with_privileged(test, statistics), with_privileged(val, statistics)
-        write_predictions(self.home / name, test)
-        write_paired_predictions(self.home / name, test)
-        if self.selection is None:
-            write_predictions(self.home / name, val, VALIDATION_PREDICTIONS_FILE)
-        else:
-            take_over_predictions(self.selection / name, self.home / name)
-
-
-def _run_methods(manifest: Manifest, plan: ExperimentPlan, trial: Trial, this: _Round, operation: Operation) -> None:
+def _run_methods(manifest: Manifest, plan: ExperimentPlan, trial: Trial, this: Round, operation: Operation) -> None:
     home, data, parts, statistics = this.home, this.data, this.parts, this.statistics
     confidence = plan.config.distillation.confidence
     teachers = Teachers(home, data, plan.config, statistics, trial.seed, operation, this.selection)

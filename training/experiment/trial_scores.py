@@ -86,6 +86,15 @@ def score_table(
     return table
 
 
+def method_scores(directory: Path, task: TaskSpec, rows: Mapping[str, Row]) -> TrialScores:
+    """The held-out rows of one checkpoint of one trial, scored.
+
+    Raises:
+        FileNotFoundError: it is not finished; the message names the file.
+    """
+    return _of_method(directory, task, rows, "test")
+
+
 def paired_scores(
     out: Path, plan: ExperimentPlan, method: str, task: TaskSpec, rows: Mapping[str, Row]
 ) -> list[TrialScores]:

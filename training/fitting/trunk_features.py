@@ -35,6 +35,8 @@ from training.models.weights.encoders import module_digest
 
 _LOG = logging.getLogger(__name__)
 _TEXT_BATCH = 64
+_OF_HEADS = {"width", "task_statistics", "task_pooling", "bound", "dropout"}
+"""Settings of vision that leave the trunk's output what it is."""
 _STANDARDISED_ROWS = 256
 """Clips whose statistics are standardised by, where none are kept on disk."""
 
@@ -51,7 +53,7 @@ def clip_identity(model: MomentXVLM, config: RunConfig) -> str:
     del spec["text_fields"], spec["text_cleaning"]
     document = {
         "trunk": module_digest(model.vision_encoder.trunk),
-        "vision": config.model.vision.model_dump(mode="json"),
+        "vision": config.model.vision.model_dump(mode="json", exclude=_OF_HEADS),
         "spec": spec,
         "augmentation": config.optimiser.augmentation.model_dump(mode="json"),
     }

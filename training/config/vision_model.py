@@ -1,0 +1,113 @@
+"""What a model's vision encoder is: Swin from scratch, or a pretrained backbone over moments."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+from pydantic import Field, model_validator
+
+from contract.frozen import FrozenDocument, GrowingDocument
+
+
+class VisionConfig(FrozenDocument):
+    """Swin per frame (arXiv:2103.14030), then attention over time."""
+
+    embed_dim: int = Field(ge=8)
+    depths: tuple[int, ...]
+    heads: tuple[int, ...]
+    patch_size: int = 4
+    window_size: int = 7
+    drop_path: float = Field(default=0.1, ge=0, lt=1)
+    temporal_layers: int = Field(default=1, ge=0)
+    """Layers of attention over the frames at each patch position; 0 leaves X2-VLM's order-blind mean."""
+
+    @model_validator(mode="after")
+    def _stages_match(self) -> VisionConfig:
+        if len(self.depths) != len(self.heads):
+            raise ValueError("depths and heads must have one entry for each stage")
+        return self
+
+    @property
+    def width(self) -> int:
+        """D_v: the width of a vision token."""
+        return int(self.embed_dim * 2 ** (len(self.depths) - 1))
+
+    def patches(self, frame_size: int) -> int:
+        """P: patches of a frame of so many pixels a side that the last stage gives.
+
+        Raises:
+            ValueError: the stages do not divide the frame evenly.
+        """
+        stride = self.patch_size * 2 ** (len(self.depths) - 1)
+        if frame_size % stride:
+            raise ValueError(f"frame_size must be a multiple of {stride}, the vision encoder's total stride")
+        return (frame_size // stride) ** 2
+
+    def check_windows(self, frame_size: int) -> None:
+        """Raises ValueError unless the last stage's grid holds at least one window."""
+        side = round(self.patches(frame_size) ** 0.5)
+        if side < self.window_size:
+            raise ValueError(
+                f"frame_size {frame_size} leaves the last stage a grid of {side}x{side}, smaller than window_size "
+                f"{self.window_size}: enlarge the frame, or set a smaller window"
+            )
+
+
+FeatureMap = Literal["stride16", "stride32", "head"]
+Statistic = Literal["mean", "max", "top", "motion_mean", "motion_max", "tremor", "moving"]
+
+
+class MomentVisionConfig(GrowingDocument):
+    """A pretrained image backbone on each picture, summarised moment by moment.
+
+    What is kept of a moment are statistics of each channel over the places of a feature map:
+
+    mean, max, top            averaged over the moment's pictures: what is to be seen. ``top``: the mean of the
+                              twentieth of places where it is greatest
+    motion_mean, motion_max   of the absolute difference of neighbouring pictures: that something moves
+    tremor                    of three pictures A, B, C: |A - 2B + C| - |C - A| / 2, its mean over the tenth of places
+                              where it is greatest: what moves to and fro. Steady motion cancels
+    moving                    of B, its mean weighted by |A - 2B + C| over all channels: what it is that moves
+    """
+
+    first_fields: ClassVar = frozenset({"backbone", "width"})
+    backbone: str = Field(pattern=r"^(efficientnet_lite[0-4]|auto:.+)$")
+    """``efficientnet_lite0`` to ``4``; or ``auto:`` and a folder or an id on the hub that the library's AutoBackbone
+    reads: its last feature map counts."""
+    width: int = Field(ge=8)
+    """D: of what the heads read; must be the text's ``hidden_size``."""
+    maps: tuple[FeatureMap, ...] = Field(default=("stride16",), min_length=1)
+    """Of EfficientNet-Lite: which feature maps are summarised. ``head`` is the one behind the last convolution. Blocks
+    behind the last map that is wanted are not computed."""
+    statistics: tuple[Statistic, ...] = Field(
+        default=("mean", "max", "top", "motion_mean", "tremor", "moving"), min_length=1
+    )
+    """Those of motion need bursts of two pictures or more, the last two those of three."""
+    task_statistics: dict[str, tuple[Statistic, ...]] = Field(default_factory=dict)
+    """Task -> the statistics that it reads; all where nothing is said. With some hundred clips, what a task has no use
+    for is what it is overfitted to."""
+    task_pooling: dict[str, Literal["mean", "strongest"]] = Field(default_factory=dict)
+    """Task -> how its moments' scores become the clip's: ``mean``, for what is to be seen all along, or ``strongest``,
+    for what may be over in two seconds: an average in which moments weigh by the exponential of their score. ``mean``
+    where nothing is said."""
+    trainable_blocks: int = Field(default=0, ge=0)
+    """How many of the backbone's last blocks are trained. With 0 it is frozen, and what it gives is kept on disk."""
+    bound: float = Field(default=2.0, ge=0)
+    """The largest score of a moment, through tanh, so that no odd one (a cut, a repeated picture) decides alone; 0 for
+    none. Of ``strongest`` tasks alone."""
+    dropout: float = Field(default=0.2, ge=0, lt=1)
+    """Of a moment's statistics."""
+
+    @model_validator(mode="after")
+    def _statistics_kept(self) -> MomentVisionConfig:
+        for task, names in self.task_statistics.items():
+            if not names or not set(names) <= set(self.statistics):
+                raise ValueError(f"task_statistics of {task} must be some of statistics")
+        return self
+
+    @property
+    def pictures_needed(self) -> int:
+        """Of each burst."""
+        if {"tremor", "moving"} & set(self.statistics):
+            return 3
+        return 2 if any(name.startswith("motion") for name in self.statistics) else 1
