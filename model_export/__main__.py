@@ -18,12 +18,12 @@ from contract.errors import ContractError
 from model_export.errors import ExportError
 from model_export.model_card import read_notes
 from model_export.reference import HeldOut, measure_reference
-from model_export.served_tasks import MAX_OVERKILL
 from model_export.write_bundle import BundleRequest, add_reference, write_bundle
 from training.config import faults_in
 from training.data.manifest import Split
 from training.data.manifest_io import read_manifest
 from training.data.validation import ManifestError
+from training.evaluation.shipping import MAX_OVERKILL
 from training.fitting.checkpoint import CheckpointError, read_card
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
