@@ -37,6 +37,9 @@ COMMANDS: Final = {
     "build-manifest": _Command(
         "recipes.demonstration.command", "build_manifest", "Builds the default four-task manifest"
     ),
+    "from-csv": _Command(
+        "training.commands.own_data", "from_csv", "Makes a manifest of a CSV by the names of its columns"
+    ),
     "make-synthetic": _Command(_MANIFESTS, "make_synthetic", "Generates small clips, titles and privileged features"),
     "validate": _Command(_MANIFESTS, "validate_manifest", "Names the file, row and column of every fault"),
     "leakage": _Command(_MANIFESTS, "leakage", "Ranks privileged features by how well each alone tells the flag"),

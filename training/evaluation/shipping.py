@@ -19,7 +19,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
-from training.evaluation.comparisons import BASELINE, COMPARED, FEWEST_GROUPS
+from training.evaluation.bootstrap import FEWEST_GROUPS
+from training.evaluation.comparisons import BASELINE, COMPARED
 
 Task = Mapping[str, Any]
 Decision = Literal["ship", "do_not_ship", "too_little_data"]

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from training.data.manifest import Row
 from training.evaluation.bootstrap import (
+    FEWEST_GROUPS,
     SIGNIFICANT,
     UNDECIDED,
     Draws,
@@ -25,7 +26,6 @@ from training.evaluation.bootstrap import (
     number,
     p_value,
 )
-from training.evaluation.comparisons import FEWEST_GROUPS
 from training.evaluation.metrics import Array, Metric, Scored, miss_rate, overkill
 
 MARGIN = 0.05
