@@ -33,6 +33,7 @@ class _Mistake:
     """One card of the page."""
 
     id: str
+    video: str
     group: str
     label: str
     said: str
@@ -118,6 +119,7 @@ def _mistake(row: ScoredRow, task: str, pictures: Pictures) -> _Mistake:
     texts = [text if len(text) <= _LONGEST_TEXT else f"{text[:_LONGEST_TEXT]}..." for text in row.row.texts.values()]
     return _Mistake(
         id=row.row.id,
+        video=row.row.video or "",
         group=row.row.group,
         label=label if isinstance(label, str) else ", ".join(label) or "none",
         said=", ".join(row.decision.flagged_labels) or row.decision.label,

@@ -48,7 +48,8 @@ page holds your clips and texts: treat it as you treat them.</p>
 <img src="{{ picture }}" alt="frame {{ loop.index }} of {{ c.id }}">{% endfor %}</div>{% endif %}
 <p><span class="score">{{ c.score }}</span> against {{ c.threshold }}: labelled {{ c.label }}, called {{ c.said }}</p>
 {% for text in c.texts %}<p>{{ text }}</p>{% endfor %}
-<p class="about">{{ c.id }}, group {{ c.group }}{% for slice in c.slices %}, {{ slice }}{% endfor %}</p></div>\
+<p class="about">{{ c.id }}{% if c.video %}, {{ c.video }}{% endif %}, group {{ c.group }}\
+{% for slice in c.slices %}, {{ slice }}{% endfor %}</p></div>\
 {% endfor %}</div>{% endfor %}</section>
 {% endfor %}
 </main></body></html>
