@@ -1,4 +1,7 @@
-"""Exports a checkpoint, or measures a bundle's reference. JSON on stdout; exit 0 done, 1 failed, 2 bad usage."""
+"""Exports a checkpoint, measures a bundle's reference, scores rows with a bundle.
+
+JSON on stdout; exit 0 done, 1 failed, 2 bad usage. What a command needs is imported when it is called.
+"""
 
 from __future__ import annotations
 
@@ -8,29 +11,24 @@ import sys
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, cast, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from pydantic import ValidationError
 
-from contract.bundle import Bundle, read_bundle
 from contract.errors import ContractError
 from model_export.errors import ExportError
-from model_export.model_card import read_notes
-from model_export.reference import HeldOut, measure_reference
-from model_export.served_tasks import MAX_OVERKILL
-from model_export.write_bundle import BundleRequest, add_reference, write_bundle
 from training.config import faults_in
-from training.data.manifest import Split
-from training.data.manifest_io import read_manifest
-from training.data.validation import ManifestError
-from training.fitting.checkpoint import CheckpointError, read_card
+from training.errors import TrainingError
+
+if TYPE_CHECKING:
+    from contract.bundle import Bundle
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 
 Cache = Annotated[Path, typer.Option(help="Where decoded frames are kept.")]
 Workers = Annotated[int, typer.Option(min=1, help="Decoding processes.")]
-_EXPECTED = (ExportError, CheckpointError, ManifestError, ContractError, OSError, ValueError)
+_EXPECTED = (ExportError, TrainingError, ContractError, OSError, ValueError)
 
 
 @app.command()
@@ -46,8 +44,9 @@ def export(
         Path | None, typer.Option(help="The checkpoint's manifest: its validation rows become the bundle's reference.")
     ] = None,
     max_overkill: Annotated[
-        float, typer.Option(min=0, max=1, help="A task that flags more of the held-out negatives is not served.")
-    ] = MAX_OVERKILL,
+        float | None,
+        typer.Option(min=0, max=1, help="A task that flags more of the held-out negatives is not served; else half."),
+    ] = None,
     serve_useless: Annotated[
         bool, typer.Option("--serve-useless", help="Serve such tasks all the same: for toy data, never for traffic.")
     ] = False,
@@ -62,12 +61,20 @@ def export(
     `python -m model_export --checkpoint runs/default/seed0-fold0/cpfd --tokenizer runs/default/tokenizer.json
     --name cpfd-student --notes configs/default_card.yaml --report runs/default/report.json --out bundles/cpfd-student`
     """
+    from model_export.model_card import read_notes
+    from model_export.reference import HeldOut, measure_reference
+    from model_export.write_bundle import BundleRequest, add_reference, write_bundle
+    from training.data.manifest_io import read_manifest
+    from training.evaluation.shipping import MAX_OVERKILL
+    from training.fitting.checkpoint import read_card
+
     card = read_card(checkpoint)
     rows = None if manifest is None else read_manifest(manifest)
     if rows is not None and rows.digest() != card.manifest_digest:
         raise ExportError(f"{manifest}: not the manifest that the checkpoint was trained on")
     document = None if report is None else _read_report(report)
-    request = BundleRequest(name, version, read_notes(notes), document, max_overkill, serve_useless, all_tasks)
+    overkill = MAX_OVERKILL if max_overkill is None else max_overkill
+    request = BundleRequest(name, version, read_notes(notes), document, overkill, serve_useless, all_tasks)
     bundle = write_bundle(checkpoint, tokenizer, out, request)
     if rows is not None:
         held_out = HeldOut("val", card.test_fold, workers)
@@ -80,7 +87,7 @@ def export(
 def reference(
     bundle: Annotated[Path, typer.Option(help="The bundle's folder; it gets a reference.json and another digest.")],
     manifest: Annotated[Path, typer.Option(help="Whose held-out rows are scored; they need no labels.")],
-    split: Annotated[str, typer.Option(help="Which rows: train, val or test.")] = "val",
+    split: Annotated[Literal["train", "val", "test"], typer.Option(help="Which rows.")] = "val",
     fold: Annotated[int | None, typer.Option(help="The test fold left out; 0 where the manifest has folds.")] = None,
     cache: Cache = Path(".cache/frames"),
     workers: Workers = 1,
@@ -89,11 +96,43 @@ def reference(
 
     `python -m model_export reference --bundle bundles/cpfd-student --manifest data/default --fold 0`
     """
-    if split not in get_args(Split):
-        raise typer.BadParameter(f"--split is one of {', '.join(get_args(Split))}")
+    from contract.bundle import read_bundle
+    from model_export.reference import HeldOut, measure_reference
+    from model_export.write_bundle import add_reference
+    from training.data.manifest_io import read_manifest
+
     rows = read_manifest(manifest)
-    held_out = HeldOut(cast(Split, split), 0 if fold is None and rows.folds else fold, workers)
+    held_out = HeldOut(split, 0 if fold is None and rows.folds else fold, workers)
     _print(add_reference(bundle, measure_reference(read_bundle(bundle), rows, cache, held_out)), {})
+
+
+@app.command()
+def score(
+    bundle: Annotated[Path, typer.Option(help="The bundle's folder.")],
+    manifest: Annotated[Path, typer.Option(help="Labelled rows: of the bundle's training, or any others.")],
+    out: Annotated[Path, typer.Option(help="Folder of scores.json, scores.csv and mistakes.html.")],
+    split: Annotated[Literal["train", "val", "test", "all"], typer.Option(help="Which rows.")] = "test",
+    fold: Annotated[int | None, typer.Option(help="The test fold; 0 where the manifest has folds.")] = None,
+    worst: Annotated[int, typer.Option(min=1, max=100, help="Misses and false alarms shown of each task.")] = 24,
+    cache: Cache = Path(".cache/frames"),
+    workers: Workers = 1,
+) -> None:
+    """Scores labelled rows as a service would, and shows the worst mistakes with their pictures.
+
+    `python -m model_export score --bundle my-bundles/mine --manifest data/mine --out runs/mine-scores`
+    """
+    from contract.bundle import read_bundle
+    from model_export.scoring.files import PAGE, SCORES_CSV, SCORES_JSON, write_scores
+    from model_export.scoring.scored_rows import score_rows
+    from training.data.manifest_io import read_manifest
+
+    rows, opened = read_manifest(manifest), read_bundle(bundle)
+    test_fold = 0 if fold is None and rows.folds else fold
+    found = score_rows(opened, rows, cache, split, test_fold, workers=workers)
+    document = write_scores(found, opened, rows, out, worst)
+    told = {name: {k: v for k, v in task.items() if k != "slices"} for name, task in document["tasks"].items()}
+    files = {"page": str(out / PAGE), "scores": str(out / SCORES_JSON), "table": str(out / SCORES_CSV)}
+    typer.echo(json.dumps(document | {"tasks": told} | files, indent=1))
 
 
 def _read_report(path: Path) -> dict[str, Any]:

@@ -1,10 +1,7 @@
 """Which tasks of a checkpoint are good enough to be served, by the report of its experiment.
 
-A verdict that a coin could give is not served. A task is left out (its answers say ``supported: false`` and why) where
-
-- its ROC-AUC on held-out rows is not above 0.5, beyond the interval;
-- its PR-AUC is not above that of a control that looks at the file or the place alone, beyond the interval;
-- at its threshold it flags more than a stated share of the rows that it should let pass.
+A verdict that a coin could give is not served. The rule is the report's own (``training.evaluation.shipping``); a task
+that fails it is left out: its answers say ``supported: false`` and why.
 """
 
 from __future__ import annotations
@@ -13,11 +10,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from contract.decision import DecisionPolicy
+from training.evaluation.shipping import MAX_OVERKILL, ShipVerdict, judge
 from training.fitting.checkpoint import CheckpointCard
-
-MAX_OVERKILL = 0.5
-"""Share of negatives: beyond it a flag says less than none."""
-_FREE_CONTROLS = ("container_only", "background_only")
 
 
 def unserved_tasks(
@@ -30,8 +24,8 @@ def unserved_tasks(
         report: of its experiment.
         max_overkill: the largest share of held-out negatives that may be flagged.
     """
-    found = {task.name: _reason(report["tasks"][task.name], card.method, max_overkill) for task in card.tasks}
-    return {name: reason for name, reason in found.items() if reason is not None}
+    verdicts = {task.name: judge(report["tasks"][task.name], card.method, max_overkill) for task in card.tasks}
+    return {name: _why(verdict) for name, verdict in verdicts.items() if verdict.decision != "ship"}
 
 
 def with_unserved(policy: DecisionPolicy, unserved: Mapping[str, str]) -> DecisionPolicy:
@@ -40,31 +34,5 @@ def with_unserved(policy: DecisionPolicy, unserved: Mapping[str, str]) -> Decisi
     return DecisionPolicy(tasks=tasks)
 
 
-def _reason(task: Mapping[str, Any], method: str, max_overkill: float) -> str | None:
-    own = task["methods"].get(method)
-    if own is None:
-        return "the report does not judge this method"
-    low = _low(own["roc_auc"])
-    if low is None or low <= 0.5:
-        return f"no better than chance on held-out rows: ROC-AUC {_in_words(own['roc_auc'])}"
-    for control in _FREE_CONTROLS:
-        pair = task["comparisons"].get(f"{method} - {control}", {}).get("pr_auc")
-        if pair is not None and not pair["interval"][0] > 0:
-            low, high = pair["interval"]
-            return f"no better than the control {control}: PR-AUC {pair['difference']:+.3f} [{low:+.3f}, {high:+.3f}]"
-    overkill = own["overkill"]["mean"]
-    if overkill is not None and overkill > max_overkill:
-        return f"its threshold flags {overkill:.0%} of held-out negatives"
-    return None
-
-
-def _low(metric: Mapping[str, Any]) -> float | None:
-    interval = metric["interval"]
-    return None if interval is None else float(interval[0])
-
-
-def _in_words(metric: Mapping[str, Any]) -> str:
-    if metric["interval"] is None:
-        return "undefined"
-    low, high = metric["interval"]
-    return f"{metric['mean']:.3f} [{low:.3f}, {high:.3f}]"
+def _why(verdict: ShipVerdict) -> str:
+    return f"too little data to tell: {verdict.reason}" if verdict.decision == "too_little_data" else verdict.reason

@@ -43,10 +43,11 @@ from model_export.errors import ExportError
 from model_export.golden import golden_inputs, record_golden, record_replay
 from model_export.model_card import CardNotes, render_card
 from model_export.parity import measure_parity
-from model_export.served_tasks import MAX_OVERKILL, unserved_tasks, with_unserved
+from model_export.served_tasks import unserved_tasks, with_unserved
 from model_export.sessions import graphs_of, open_written
 from model_export.to_onnx import OPSET, ExportedGraphs, export_graphs
 from training.config import field_faults
+from training.evaluation.shipping import MAX_OVERKILL
 from training.fitting.checkpoint import CheckpointCard, read_checkpoint
 from training.fitting.fit import PRETRAINED_FILE
 

@@ -37,9 +37,17 @@ COMMANDS: Final = {
     "build-manifest": _Command(
         "recipes.demonstration.command", "build_manifest", "Builds the default four-task manifest"
     ),
+    "from-csv": _Command(
+        "training.commands.own_data", "from_csv", "Makes a manifest of a CSV by the names of its columns"
+    ),
     "make-synthetic": _Command(_MANIFESTS, "make_synthetic", "Generates small clips, titles and privileged features"),
     "validate": _Command(_MANIFESTS, "validate_manifest", "Names the file, row and column of every fault"),
     "leakage": _Command(_MANIFESTS, "leakage", "Ranks privileged features by how well each alone tells the flag"),
+    "privileged-embeddings": _Command(
+        "training.commands.embeddings",
+        "privileged_embeddings",
+        "Runs a costly encoder over every clip and writes a manifest with its embeddings as a privileged group",
+    ),
     "pack": _Command(_MANIFESTS, "pack", "Decodes every clip once and writes rows and frames as shards"),
     "run": _Command(_EXPERIMENTS, "run", "Trains the teachers that the methods need, and a student by each method"),
     "fusion": _Command(_EXPERIMENTS, "fusion", "Trains a teacher of each fusion on every trial and compares them"),

@@ -23,6 +23,13 @@ from training.evaluation.metrics import Array, group_weights
 LEVEL = (2.5, 97.5)
 SIGNIFICANT = 0.05
 UNDECIDED = "not distinguishable"
+FEWEST_GROUPS = 5
+"""Groups that held-out positives must stand in, and negatives, before anything is called better or worse.
+
+Of two equally good methods, 300 draws each: with positives in one group, PR-AUC differed at the 5 % level in up to 49 %
+of the draws and F1 in up to 29 %; with positives in two groups PR-AUC in up to 18 %; from five on both in at most 9 %,
+as with twenty.
+"""
 
 
 @dataclass(frozen=True)

@@ -8,20 +8,22 @@ from typing import Any, Final
 import numpy as np
 
 from training.distillation.registry import METHODS
-from training.evaluation.bootstrap import SIGNIFICANT, UNDECIDED, holm, interval, number, p_value, verdict
+from training.evaluation.bootstrap import (
+    FEWEST_GROUPS,
+    SIGNIFICANT,
+    UNDECIDED,
+    holm,
+    interval,
+    number,
+    p_value,
+    verdict,
+)
 from training.evaluation.metrics import Array
 
 BASELINE, TEACHER, RIVAL, SUBJECT = "ce", "teacher", "pfd", "cpfd"
 TAMPERED: Final = ("cpfd_constant", "cpfd_shuffled", "cpfd_inverted")
 """CPFD with manipulated weights: a gain that they share is not due to confidence."""
 COMPARED: Final = ("f1", "pr_auc")
-FEWEST_GROUPS = 5
-"""Groups that held-out positives must stand in, and negatives, before anything is called better or worse.
-
-Of two equally good methods, 300 draws each: with positives in one group, PR-AUC differed at the 5 % level in up to 49 %
-of the draws and F1 in up to 29 %; with positives in two groups PR-AUC in up to 18 %; from five on both in at most 9 %,
-as with twenty.
-"""
 Means = Mapping[str, Mapping[str, Array]]
 """Method -> metric -> (1 + R,): the estimate, then each replicate's."""
 

@@ -22,10 +22,14 @@ from training.data.manifest import Manifest, Row
 from training.evaluation.bootstrap import Draws, draw, interval, mean_over_trials, number
 from training.evaluation.comparisons import BASELINE, COMPARED, TEACHER, compare, gaps_closed, too_few_groups
 from training.evaluation.metrics import Array, Scored, evaluate
+from training.evaluation.shipping import judge, overall
+from training.evaluation.slices import threshold_by_slice
 from training.experiment.plan import EXPERIMENT_FILE, ExperimentPlan
 from training.experiment.predictions import PREDICTIONS_FILE
 from training.experiment.trial_scores import HeldOut, Table, TrialScores, paired_scores, score_table, strata
 from training.fitting.checkpoint import CARD_FILE
+from training.report.held_out_classes import class_counts, positive_groups
+from training.report.titles import subject_among
 from training.teachers.confidence_record import CONFIDENCE_FILE
 
 __all__ = ["BASELINE", "TEACHER", "TaskResult", "build_report", "measure", "measure_all", "read_plan"]
@@ -152,9 +156,14 @@ def build_report(
     results = results or measure_all(out, manifest, replicates=replicates, seed=seed)
     tasks = {}
     for result in results:
-        tasks[result.task.name] = _task_report(result, plan)
+        tasks[result.task.name] = _task_report(result, plan, rows)
         tasks[result.task.name]["paired"] = _paired_report(out, plan, result, rows)
+    student = subject_among(plan.methods) or BASELINE
+    verdicts = {name: judge(task, student) for name, task in tasks.items()} if student in plan.methods else {}
+    for name, verdict in verdicts.items():
+        tasks[name]["ship"] = verdict.document()
     return {
+        "ship": {"student": student if verdicts else None, "decision": overall(verdicts)},
         "manifest": {"name": manifest.name, "digest": plan.manifest_digest, "rows": len(manifest.rows)},
         "config_digest": plan.config.digest(),
         "model": plan.config.model.name,
@@ -173,10 +182,11 @@ def build_report(
     }
 
 
-def _task_report(result: TaskResult, plan: ExperimentPlan) -> dict[str, Any]:
+def _task_report(result: TaskResult, plan: ExperimentPlan, rows: Mapping[str, Row]) -> dict[str, Any]:
     first, means = result.table[TEACHER], result.means
     controls = [name for name in result.table if name not in (TEACHER, *plan.methods)]
-    why = too_few_groups(_groups_of(first, True), _groups_of(first, False))
+    classes = {kind: class_counts(first, kind == "positive", result.task, rows) for kind in ("positive", "negative")}
+    why = too_few_groups(classes["positive"]["groups"], classes["negative"]["groups"])
     withheld = why is not None
     return {
         "kind": result.task.kind.value,
@@ -185,39 +195,20 @@ def _task_report(result: TaskResult, plan: ExperimentPlan) -> dict[str, Any]:
         "groups_tested": len(result.draws.groups),
         "title_groups_tested": len(result.draws.crossed),
         "positive_share": round(float(np.mean([t.scored.positive.mean() for t in first])), 4),
-        "positive_groups": _positive_groups(first),
+        "positive_groups": positive_groups(first),
+        "classes": classes,
         "seeds_per_fold": sorted({strata(result.table).count(rows) for rows in strata(result.table)}),
         "methods": {method: summary(samples, result.draws.trials_TR) for method, samples in result.samples.items()},
         "controls": controls,
         "precision_reached_on_validation": _reached(result.table),
         "slices": _slices(result.table, result.draws),
+        "threshold_by_slice": {
+            method: threshold_by_slice(result.table[method], result.draws) for method in plan.methods
+        },
         "comparisons": compare(means, plan.methods, controls, withheld=withheld),
         "gap_closed": gaps_closed(means, plan.methods, withheld=withheld),
         **({"verdicts_withheld": why} if withheld else {}),
     }
-
-
-def _groups_of(trials: Sequence[TrialScores], positive: bool) -> int:
-    """How many groups the held-out positives (or negatives) of all trials stand in."""
-    return len(
-        {
-            row.group
-            for trial in trials
-            for row, found in zip(trial.rows, trial.scored.positive, strict=True)
-            if bool(found) is positive
-        }
-    )
-
-
-def _positive_groups(trials: Sequence[TrialScores]) -> list[int]:
-    """Of each held-out part, in the order of the trials, how many groups its positives stand in."""
-    folds = {
-        tuple(row.id for row in trial.rows): len(
-            {row.group for row, positive in zip(trial.rows, trial.scored.positive, strict=True) if positive}
-        )
-        for trial in trials
-    }
-    return list(folds.values())
 
 
 def _reached(table: Table) -> dict[str, dict[str, int]]:

@@ -7,6 +7,7 @@ from typing import Any
 
 from training.distillation.registry import METHODS
 from training.evaluation.comparisons import BASELINE, RIVAL, SUBJECT, TAMPERED, TEACHER
+from training.report.first_screen import first_screen, markdown_lines
 from training.report.titles import TITLES
 from training.report.words import verdict_on, withheld_words
 
@@ -36,6 +37,7 @@ _SHORT = {"f1": "F1", "pr_auc": "PR-AUC"}
 def render(report: Mapping[str, Any]) -> str:
     """The Markdown of a report that ``build_report`` made."""
     lines = [
+        *markdown_lines(first_screen(report)),
         f"Model `{report['model']}`; trials: {trials_in_words(report)}. Values are means over trials; brackets hold",
         f"the 95 % interval of a bootstrap over groups and over seeds of a fold ({report['bootstrap']['replicates']} "
         "replicates, paired by method).",
@@ -211,4 +213,13 @@ def _slices(task: Mapping[str, Any]) -> list[str]:
         for name, values in task["slices"].items()
         for value, entry in values.items()
     ]
-    return ["", "PR-AUC by slice:", "", *table(["slice", "rows", *methods], body)]
+    lines = ["", "PR-AUC by slice:", "", *table(["slice", "rows", *methods], body)]
+    found = [
+        f"- `{method}`, {name} = {value}: {warning}."
+        for method, by_slice in task.get("threshold_by_slice", {}).items()
+        if method in methods
+        for name, values in by_slice.items()
+        for value, entry in values.items()
+        for warning in entry["warnings"]
+    ]
+    return [*lines, *(["", "The threshold treats these slices worse:", "", *found] if found else [])]

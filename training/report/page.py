@@ -19,6 +19,7 @@ from markupsafe import Markup
 from contract.decision import TaskSpec
 from training.data.manifest import Manifest, Row
 from training.evaluation.comparisons import COMPARED, RIVAL
+from training.evaluation.slices import MARGIN
 from training.experiment.plan import EXPERIMENT_FILE, ExperimentPlan
 from training.report import figures
 from training.report.build import BASELINE, TEACHER
@@ -32,6 +33,7 @@ from training.report.figure_data import (
     teacher_confidences,
 )
 from training.report.figures import Style
+from training.report.first_screen import first_screen
 from training.report.markdown import groups_in_words
 from training.report.page_tables import (
     comparison_table,
@@ -40,6 +42,7 @@ from training.report.page_tables import (
     sections_of,
     slice_table,
     summary_table,
+    threshold_slices,
 )
 from training.report.template import STYLE, TEMPLATE
 from training.report.titles import full, metric_title, short
@@ -85,9 +88,11 @@ def render_page(report: Report, manifest: Manifest, runs: Path, *, written_on: d
         style=Markup(STYLE),
         report=report,
         facts=_facts(report, plan, written_on),
+        screen=first_screen(report),
         overall=overall(report, verdicts),
         verdicts=verdicts,
         summary=summary_table(report),
+        margin=MARGIN,
         adjusted=any(
             "adjusted_verdict" in e
             for t in report["tasks"].values()
@@ -160,6 +165,7 @@ def _task_context(key: str, spec: TaskSpec, report: Report, source: Source) -> d
         "metrics": metrics_table(report, task),
         "comparisons": comparison_table(task),
         "slices": slice_table(report, task, styles),
+        "by_threshold": threshold_slices(task, subject_of(report) or BASELINE),
     }
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from training.evaluation.comparisons import BASELINE, COMPARED, TAMPERED, TEACHER
+from training.evaluation.slices import MARGIN, RATES
 from training.report.titles import full, metric_title
 from training.report.words import bracket, number, verdict_on
 
@@ -129,6 +130,26 @@ def slice_table(report: Report, task: Mapping[str, Any], shown: Iterable[str]) -
         ]
         sections.append(Section(name, tuple(lines)))
     return Table((("PR-AUC", len(columns)),), tuple(columns), tuple(sections))
+
+
+def threshold_slices(task: Mapping[str, Any], student: str | None) -> list[Line]:
+    """Slice by slice: share, elsewhere, difference and verdict of misses, then of false alarms; warnings marked."""
+    by_slice = task.get("threshold_by_slice", {}).get(student, {})
+    lines = []
+    for name, values in by_slice.items():
+        for value, entry in values.items():
+            cells: list[Cell] = []
+            for rate in RATES:
+                found = entry[rate]
+                warned = found["verdict"] == "worse" and found["difference"] >= MARGIN
+                cells += [
+                    Cell(number(found["mean"]), bracket(found["interval"])),
+                    Cell(number(found["elsewhere"])),
+                    Cell(number(found["difference"], signed=True), bracket(found["difference_interval"], signed=True)),
+                    Cell(found["verdict"], verdict="worse" if warned else ""),
+                ]
+            lines.append(Line(f"{name} = {value}", f"{entry['rows']} rows", tuple(cells)))
+    return lines
 
 
 def number_of_tests(report: Report) -> int:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-STYLE = """
+from training.report.first_screen_template import FIRST_SCREEN, FIRST_SCREEN_STYLE, THRESHOLD_SLICES
+
+STYLE = (
+    FIRST_SCREEN_STYLE
+    + """
 :root{color-scheme:light}*{box-sizing:border-box}html{scroll-padding-top:12px}
 body{font:15px/1.5 system-ui,-apple-system,"Segoe UI",sans-serif;color:#1f2937;background:#f8fafc;margin:0}
 main{max-width:1180px;margin:0 auto;padding:28px 24px 60px}h1{font-size:24px;margin:0 0 4px;overflow-wrap:anywhere}
@@ -39,8 +43,10 @@ tbody th{min-width:122px;max-width:140px;overflow-wrap:anywhere}.long{display:no
 tbody th small.name{font-size:14px;color:inherit}th,td{padding:5px 7px}figure{padding:10px 8px}}
 @media print{body{background:#fff}.scroll{overflow:visible}}
 """
+)
 
-TEMPLATE = """\
+TEMPLATE = (
+    """\
 {% macro cell(c) %}
 <td>{% if c.mark %}<span class="{{ 'good' if c.verdict == 'better' else 'bad' }}" title="{{ c.verdict }} \
 than the baseline">{{ c.mark }}</span> {% endif %}{{ c.value }}{% if c.interval %}<small>{{ c.interval }}</small>\
@@ -65,6 +71,9 @@ than the baseline">{{ c.mark }}</span> {% endif %}{{ c.value }}{% if c.interval 
 {% endfor %}
 </table></div>
 {% endmacro %}
+"""
+    + THRESHOLD_SLICES
+    + """\
 {% macro figure(drawing) %}
 <figure><figcaption>{{ drawing.title }}</figcaption>{{ drawing.svg }}{% if drawing.note %}<p>{{ drawing.note }}</p>\
 {% endif %}</figure>
@@ -74,7 +83,11 @@ than the baseline">{{ c.mark }}</span> {% endif %}{{ c.value }}{% if c.interval 
 <title>Training report: {{ report.model }} on {{ report.manifest.name }}</title>
 <style>{{ style }}</style></head><body><main>
 <h1>Training report: {{ report.model }} on {{ report.manifest.name }}</h1>
-<nav aria-label="Sections"><a href="#run">Run and verdict</a><a href="#summary">Summary</a>
+"""
+    + FIRST_SCREEN
+    + """\
+<nav aria-label="Sections"><a href="#ship">Ship or not</a>
+<a href="#run">Run and verdict</a><a href="#summary">Summary</a>
 {% for t in tasks %}<a href="#{{ t.key }}">{{ t.name }}</a>{% endfor %}
 <a href="#learning">Learning curves</a><a href="#reading">How to read this</a></nav>
 
@@ -111,6 +124,8 @@ compared.</p>
 {% if t.slices %}<h3>By slice</h3>
 <p class="about">PR-AUC over the trials whose held-out rows hold a positive of the slice. Small slices say little.</p>
 {{ grid(t.slices, 'PR-AUC by slice of ' ~ t.name, 'slice') }}{% endif %}
+{% if t.by_threshold %}
+{{ threshold_slices(t.by_threshold, 'Misses and false alarms by slice of ' ~ t.name, margin) }}{% endif %}
 <details><summary>All metrics of {{ t.name }}</summary>
 {{ grid(t.metrics, 'All metrics of ' ~ t.name, 'method') }}</details>
 {% if t.comparisons %}<details><summary>All {{ t.comparisons | length }} comparisons of {{ t.name }}</summary>
@@ -158,3 +173,4 @@ to people, and anything about groups that no slice names.</li>
 </ul></section>
 </main></body></html>
 """
+)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Final
 
-from training.evaluation.comparisons import BASELINE, TEACHER
+from training.evaluation.comparisons import BASELINE, RIVAL, SUBJECT, TAMPERED, TEACHER
 
 TITLES: Final = {
     TEACHER: "DF-X-VLM teacher (reads privileged features)",
@@ -54,6 +55,12 @@ METRIC_TITLES: Final = {
     "brier": "Brier",
     "vv_leakage": "view leakage",
 }
+
+
+def subject_among(methods: Iterable[str]) -> str | None:
+    """The student that is judged: CPFD, else PFD, else the last one that is not the baseline."""
+    students = [m for m in methods if m not in (TEACHER, BASELINE, *TAMPERED)]
+    return next((m for m in (SUBJECT, RIVAL) if m in students), students[-1] if students else None)
 
 
 def metric_title(metric: str) -> str:

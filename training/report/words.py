@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from training.evaluation.comparisons import BASELINE, COMPARED, RIVAL, TAMPERED, TEACHER
-from training.report.titles import full, metric_title, short
+from training.report.titles import full, metric_title, short, subject_among
 
 Report = Mapping[str, Any]
 Status = Literal["better", "worse", "mixed", "none"]
@@ -43,8 +43,7 @@ def bracket(interval: Sequence[float | None], *, signed: bool = False) -> str:
 
 def subject_of(report: Report) -> str | None:
     """The student that is judged: CPFD, else PFD, else the last one that is not the baseline."""
-    students = [m for m in report["methods"] if m not in (TEACHER, BASELINE, *TAMPERED)]
-    return next((m for m in ("cpfd", RIVAL) if m in students), students[-1] if students else None)
+    return subject_among(report["methods"])
 
 
 def verdict_on(entry: Mapping[str, Any]) -> str:

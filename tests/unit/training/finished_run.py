@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,9 +33,28 @@ class FinishedRun:
     plan: ExperimentPlan
 
 
-def make_finished_run(home: Path, config: RunConfig, *, hostile: bool = False, slices: bool = True) -> FinishedRun:
-    """Two seeds on one fixed split of 48 test rows and 48 training rows."""
-    manifest = _manifest(hostile, slices)
+SHARPNESS: Mapping[str, float] = {
+    "teacher": 3.0,
+    "cpfd": 1.2,
+    "pfd": 0.9,
+    "kd": 0.7,
+    "cpfd_shuffled": 0.8,
+    "ce": 0.5,
+}
+"""How far the made-up logits of each method stand from noise."""
+
+
+def make_finished_run(
+    home: Path,
+    config: RunConfig,
+    *,
+    hostile: bool = False,
+    slices: bool = True,
+    sharpness: Mapping[str, float] = SHARPNESS,
+    rows: int = 144,
+) -> FinishedRun:
+    """Two seeds on one fixed split; a third of the rows tests, a third trains. A group has nine rows."""
+    manifest = _manifest(hostile, slices, rows)
     if hostile:
         config = config.model_copy(update={"model": config.model.model_copy(update={"name": HOSTILE})})
     trials = (Trial(seed=0), Trial(seed=1))
@@ -42,14 +62,14 @@ def make_finished_run(home: Path, config: RunConfig, *, hostile: bool = False, s
     home.mkdir(parents=True)
     write_json(home / EXPERIMENT_FILE, plan.model_dump(mode="json"))
     for trial in trials:
-        _write_trial(home / trial.name, manifest, plan, trial)
+        _write_trial(home / trial.name, manifest, plan, trial, sharpness)
     return FinishedRun(manifest, home, plan)
 
 
-def _manifest(hostile: bool, slices: bool) -> Manifest:
+def _manifest(hostile: bool, slices: bool, number: int) -> Manifest:
     rows = []
     parts: tuple[Split, ...] = ("train", "test", "val")
-    for i in range(144):
+    for i in range(number):
         labels: dict[str, str | list[str]] = {
             "spam": "yes" if i // 3 % 2 else "no",
             "topics": [name for bit, name in enumerate("ab") if i // 3 >> bit & 1],
@@ -61,9 +81,10 @@ def _manifest(hostile: bool, slices: bool) -> Manifest:
     return Manifest(name=HOSTILE if hostile else "made_up", tasks=(SPAM, TOPICS), rows=tuple(rows))
 
 
-def _write_trial(home: Path, manifest: Manifest, plan: ExperimentPlan, trial: Trial) -> None:
+def _write_trial(
+    home: Path, manifest: Manifest, plan: ExperimentPlan, trial: Trial, sharpness: Mapping[str, float]
+) -> None:
     rows = manifest.split_rows(trial.test_fold)
-    sharpness = {"teacher": 3.0, "cpfd": 1.2, "pfd": 0.9, "kd": 0.7, "cpfd_shuffled": 0.8, "ce": 0.5}
     for position, method in enumerate(("teacher", *plan.methods)):
         rng = np.random.default_rng([trial.seed, position])
         (home / method).mkdir(parents=True)

@@ -67,7 +67,7 @@ def elements(page: str) -> list[tuple[str, dict[str, str | None]]]:
 
 def test_every_section_task_and_method_is_there(page: str, report: dict[str, Any]) -> None:
     ids = [attributes["id"] for tag, attributes in elements(page) if tag == "section"]
-    assert ids == ["run", "summary", "task0", "task1", "learning", "reading"]
+    assert ids == ["ship", "run", "summary", "task0", "task1", "learning", "reading"]
     for task in report["tasks"]:
         assert f"Task: {task}" in page
     summary = page[page.index('id="summary"') : page.index('id="task0"')]

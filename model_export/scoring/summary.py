@@ -1,0 +1,81 @@
+"""Scored rows -> rates with intervals over groups, slice by slice, and the worst mistakes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+
+from contract.bundle import Bundle
+from model_export.scoring.scored_rows import ScoredRow, ScoredSet
+from training.data.manifest import Manifest, Row
+from training.evaluation.bootstrap import draw, interval, number
+from training.evaluation.comparisons import too_few_groups
+from training.evaluation.metrics import Scored, evaluate
+from training.evaluation.slices import threshold_by_slice
+
+SHOWN: Final = ("miss_rate", "overkill", "f1", "pr_auc", "roc_auc", "ece")
+REPLICATES = 1000
+
+
+@dataclass(frozen=True)
+class _Trial:
+    scored: Scored
+    rows: list[Row]
+
+
+def summarise(found: ScoredSet, bundle: Bundle, manifest: Manifest) -> dict[str, Any]:
+    """The document without its rows: what was scored, and each task's rates."""
+    notes = []
+    if bundle.manifest.provenance.manifest_digest == manifest.digest() and found.part in ("train", "all"):
+        notes.append("rows of train are among them: the model was trained on those, and knows them too well")
+    return {
+        "bundle": {"name": bundle.manifest.name, "version": bundle.manifest.version, "digest": bundle.digest},
+        "manifest": {"name": manifest.name, "digest": manifest.digest(), "part": found.part},
+        "notes": notes,
+        "unreadable": dict(found.unreadable),
+        "tasks": {
+            task.name: _of_task(task.name, found.scored[task.name], found)
+            for task in found.tasks
+            if found.scored[task.name]
+        },
+    }
+
+
+def worst(rows: Sequence[ScoredRow], number: int) -> dict[str, list[ScoredRow]]:
+    """``missed`` and ``false alarm`` -> at most ``number`` of them, the farthest from the threshold first."""
+    return {
+        outcome: sorted((r for r in rows if r.outcome == outcome), key=lambda r: (-r.error, r.row.id))[:number]
+        for outcome in ("missed", "false alarm")
+    }
+
+
+def _of_task(name: str, rows: Sequence[ScoredRow], found: ScoredSet) -> dict[str, Any]:
+    positive = np.asarray([row.positive for row in rows])
+    scored = Scored(
+        np.asarray([row.decision.flag_score for row in rows]),
+        np.asarray([row.decision.flagged for row in rows]),
+        positive,
+    )
+    trial = _Trial(scored, [row.row for row in rows])
+    draws = draw(name, trial.rows, [0], REPLICATES, 0)
+    weights_RN = np.concatenate([np.ones((1, len(rows))), draws.of_rows(trial.rows)])
+    with np.errstate(invalid="ignore", divide="ignore"):
+        values = evaluate(scored, weights_RN)
+    groups = {kind: {r.row.group for r in rows if r.positive is kind} for kind in (True, False)}
+    counted = {outcome: sum(row.outcome == outcome for row in rows) for outcome in ("missed", "false alarm")}
+    return {
+        "rows": len(rows),
+        "positives": int(positive.sum()),
+        "positive_groups": len(groups[True]),
+        "negative_groups": len(groups[False]),
+        "missed": counted["missed"],
+        "false_alarms": counted["false alarm"],
+        "metrics": {m: {"value": number(values[m][0]), "interval": interval(values[m][1:])} for m in SHOWN},
+        "too_little_data": too_few_groups(len(groups[True]), len(groups[False])),
+        "unserved": found.unserved.get(name),
+        "unanswered": found.unanswered[name],
+        "slices": threshold_by_slice([trial], draws),
+    }
