@@ -18,6 +18,7 @@ import torch
 from tqdm import tqdm
 
 from recipes.benchmark.provenance import record_step
+from training.child_process import end_with_parent
 from training.data.manifest import Manifest
 from training.distillation.registry import METHODS
 from training.evaluation.comparisons import TEACHER
@@ -136,6 +137,7 @@ def _finished(future: Future[None], running: dict[Future[None], Step]) -> Step:
 
 
 def _start_worker() -> None:
+    end_with_parent()
     torch.set_num_threads(1)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(processName)s %(message)s")
 

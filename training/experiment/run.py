@@ -27,6 +27,7 @@ from tqdm import tqdm
 from contract.text import TextTokenizer
 from contract.video import DecodeLimits
 from training.atomic_write import write_json
+from training.child_process import end_with_parent
 from training.config import MomentVisionConfig, RunConfig
 from training.data.frames.frame_cache import FrameCache
 from training.data.frames.frame_store import FrameStore
@@ -97,7 +98,7 @@ def run(
             run_trial(manifest, plan, trial, place, operation)
         return
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(jobs, mp_context=context) as pool:
+    with ProcessPoolExecutor(jobs, mp_context=context, initializer=end_with_parent) as pool:
         futures = [pool.submit(_run_in_worker, manifest, plan, trial, place, operation) for trial in plan.trials]
         for future in tqdm(as_completed(futures), total=len(futures), desc="trials", disable=None):
             future.result()

@@ -20,6 +20,7 @@ from tqdm import tqdm
 
 from contract.text import TextTokenizer, TokenisedText
 from training.atomic_write import replacing, write_json
+from training.child_process import end_with_parent
 from training.config import RunConfig
 from training.data.augmentation import apply_change, draw_change
 from training.data.frames.frame_store import FrameStore
@@ -141,6 +142,7 @@ _task: _Task | None = None
 
 def _start(task: _Task) -> None:
     global _task
+    end_with_parent()
     torch.set_num_threads(1)
     _task = task
 

@@ -25,6 +25,7 @@ from contract.errors import InputError
 from contract.input_spec import InputSpec
 from contract.video import DecodeLimits, decode
 from training.atomic_write import replacing
+from training.child_process import end_with_parent
 from training.data.manifest import Row
 
 MISSING_FILE = "missing_file"
@@ -183,7 +184,8 @@ def _decode_alone(clip: _Clip) -> str | None:
 
 def _pool(workers: int) -> ProcessPoolExecutor:
     # Spawned, not forked: the parent may hold threads of torch, and a decoder must start clean.
-    return ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"))
+    context = multiprocessing.get_context("spawn")
+    return ProcessPoolExecutor(workers, mp_context=context, initializer=end_with_parent)
 
 
 def _decode_one(clip: _Clip) -> str | None:

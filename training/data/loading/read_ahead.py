@@ -7,9 +7,7 @@ that has the libraries loaded (not forked from this one, which may hold threads)
 from __future__ import annotations
 
 import multiprocessing
-import os
 import sys
-import threading
 from collections import deque
 from collections.abc import Iterator
 from typing import Any
@@ -18,6 +16,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from training.child_process import end_with_parent
 from training.data.loading.batch_inputs import InputPlan, InputReader, RowError
 from training.errors import TrainingError
 
@@ -84,7 +83,7 @@ def _loader(reader: InputReader, plans: Iterator[InputPlan], workers: int) -> Da
         num_workers=workers,
         collate_fn=_unchanged,
         multiprocessing_context=_context(),
-        worker_init_fn=_end_with_parent,
+        worker_init_fn=end_with_parent,
         prefetch_factor=AHEAD,
         generator=torch.Generator(),  # else it would draw a number of the global one, which dropout reads
     )
@@ -113,15 +112,3 @@ def _account(error: Exception, under_way: deque[InputPlan]) -> str:
 
 def _unchanged(inputs: Any) -> Any:
     return inputs
-
-
-def _end_with_parent(_: int) -> None:
-    """Ends this worker when the process that started it ends, even by a kill."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        threading.Thread(target=_wait_and_exit, args=(parent,), daemon=True).start()
-
-
-def _wait_and_exit(parent: Any) -> None:
-    parent.join()
-    os._exit(1)

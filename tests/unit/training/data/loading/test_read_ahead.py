@@ -134,10 +134,11 @@ def test_a_worker_lost_while_it_hands_over_a_batch_is_reported_alike(
 
 _PARENT = """
 import multiprocessing, os, sys, time
-from training.data.loading.read_ahead import _context, _end_with_parent
+from training.child_process import end_with_parent
+from training.data.loading.read_ahead import _context
 
 def work(path):
-    _end_with_parent(0)
+    end_with_parent()
     with open(path, "w") as file:
         file.write(str(os.getpid()))
     time.sleep(60)
