@@ -11,7 +11,7 @@ SERVE := .venv-serve
 DEV := .venv-dev
 PIP_FLAGS := --disable-pip-version-check --quiet
 
-.PHONY: help serve test lint retrain bundles report benchmark bench-serve bench-service bench-input chaos media-fuzz docs clean loadtest
+.PHONY: help serve test lint retrain bundles report benchmark bench-serve bench-service bench-input bench-cost chaos media-fuzz docs clean loadtest
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | expand -t 16
@@ -67,6 +67,10 @@ chaos: $(DEV)/.done ## Hostile callers beside honest ones: what is lost, crossed
 media-fuzz: $(DEV)/.done ## 20,000 damaged files from DATA's corpus: every answer typed, nothing ends; resumes (ARGS='--count 500')
 	$(DEV)/bin/python -m benchmarks.media_fuzz --corpus $(DATA)/robustness_media --most-bytes 600000 \
 	  --out docs/benchmarks $(ARGS)
+
+bench-cost: $(DEV)/.done ## CPU time of one verdict, decode and model, of BUNDLES: ratios to the first
+	$(DEV)/bin/python -m benchmarks.verdict_cost $(or $(BUNDLES),bundles/xvlm-baseline bundles/cpfd-student) \
+	  --out docs/benchmarks
 
 bench-input: $(DEV)/.done ## The input pipeline alone and with a model in the loop: samples a second
 	$(DEV)/bin/python -m benchmarks.input_pipeline --out docs/benchmarks

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.damage import DAMAGES, Damage, damaged
-from benchmarks.media_fuzz import Tally, page, resumed, verdict_on
+from benchmarks.media_fuzz.__main__ import Tally, page, resumed, verdict_on
+from benchmarks.media_fuzz.damage import DAMAGES, Damage, damaged
 
 BASES = (bytes(range(256)) * 40, b"abc")
 

@@ -27,7 +27,7 @@ import psutil
 
 from benchmarks.chaos.registry import Scenario
 from benchmarks.chaos.service import HOST, Service, started
-from benchmarks.damage import bases, damaged
+from benchmarks.media_fuzz.damage import bases, damaged
 
 _HANG_S = 60.0
 _CHUNK = 500
