@@ -2,7 +2,7 @@
 
 A bundle holds one graph, ``model``, or two. ``vision`` turns frames into the statistics of each moment; ``rest`` reads
 those, the text and what is present. So a request without a clip never pays for the vision tower, and arms whose towers
-have one digest could share what it gives.
+have one digest share what it gives.
 """
 
 from __future__ import annotations
@@ -44,6 +44,7 @@ class ModelGraphs:
         every_row: whether the vision tower runs over rows without a clip too, so that its batches keep one shape.
         moments_at_once: how many moments go through the tower together; 0 for all. On a CPU one at a time is fastest:
             its maps then stay in the cache.
+        keep_features: whether what the vision tower gives stands among the outputs, for another arm of the same tower.
     """
 
     tasks: tuple[TaskSpec, ...]
@@ -52,12 +53,14 @@ class ModelGraphs:
     evidence_names: tuple[str, ...] = ()
     every_row: bool = False
     moments_at_once: int = 1
+    keep_features: bool = False
 
     def run(self, feeds: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[np.float32]]:
         """Task name -> (B, K) logits, and ``evidence:<task>`` -> (B, M, K) of M moments where the bundle has it.
 
         Args:
-            feeds: as ``contract.example.collate`` lays them out.
+            feeds: as ``contract.example.collate`` lays them out; with ``vision_features``, (B, M, F), in it, the vision
+                tower does not run.
         """
         tasks = self.tasks
         names = [task.output_name for task in tasks]
@@ -65,10 +68,12 @@ class ModelGraphs:
             values = _run(self.sessions[WHOLE], names, feeds)
             return {task.name: value for task, value in zip(tasks, values, strict=True)}
         pointed = [task for task in tasks if task.evidence_name in self.evidence_names]
-        rest = {name: array for name, array in feeds.items() if name != "frames"} | {FEATURES: self._features(feeds)}
+        features = feeds[FEATURES] if FEATURES in feeds else self._features(feeds)
+        rest = {name: array for name, array in feeds.items() if name != "frames"} | {FEATURES: features}
         values = _run(self.sessions[REST], names + [task.evidence_name for task in pointed], rest)
         keys = [task.name for task in tasks] + [EVIDENCE_PREFIX + task.name for task in pointed]
-        return dict(zip(keys, values, strict=True))
+        found = dict(zip(keys, values, strict=True))
+        return found | {FEATURES: features} if self.keep_features else found
 
     def _features(self, feeds: Mapping[str, NDArray[Any]]) -> NDArray[np.float32]:
         """(B, M, F): of rows without a clip zeros, which nothing reads."""

@@ -8,6 +8,7 @@ Json = dict[str, Any]
 
 CLASSIFY = 'route="/classify",namespace=~"$namespace",job=~"$job"'
 OWN = 'namespace=~"$namespace",job=~"$job"'
+DONE = f'{OWN},outcome="done"'
 WINDOW = "$__rate_interval"
 
 
@@ -265,6 +266,32 @@ def _arm() -> Json:
                 text="Largest gap between two cumulative distributions; no alert reads it. Made by recording rules.",
                 most=1,
                 no_value="There is no hour before this one yet.",
+            ),
+            panel(
+                "Evidence against the arms",
+                "none",
+                ("{{arm}} {{guardrail}}", f"max by (arm, guardrail) (cpfd_guardrail_evidence_ratio{{{OWN}}})"),
+                ("sample ratio", f"max (cpfd_sample_ratio_evidence_ratio{{{OWN}}})"),
+                ("{{arm}} is stopped", f"max by (arm) (cpfd_arm_stopped{{{OWN}}})"),
+                text="Of the pod that has the most. At 1 a guardrail is broken, or the sample ratio is wrong; below, it may "
+                "be looked at as often as one likes.",
+            ),
+            panel(
+                "Shadows",
+                "reqps",
+                ("{{arm}} {{outcome}}", rate("cpfd_shadows_total", "arm, outcome")),
+                text="Other arms on the frames of an answer, while a lane is idle.",
+            ),
+            panel(
+                "Share of shadows that decide otherwise",
+                "percentunit",
+                (
+                    "{{arm}} {{task}}",
+                    f"{rate('cpfd_shadow_disagreements_total', 'arm, task')} / ignoring (task) group_left "
+                    f"{rate('cpfd_shadows_total', 'arm', DONE)}",
+                ),
+                most=1,
+                no_value="There are no shadows, or none has decided otherwise.",
             ),
             panel("Failed requests of each arm", "percentunit", ("{{arm}}", f"({failed} or 0 * {of_arm}) / {of_arm}")),
             panel("Verdicts of each arm", "reqps", ("{{arm}}", verdicts)),

@@ -28,6 +28,7 @@ from service.experiment.assigner import Assigner
 from service.experiment.golden import GoldenReplays
 from service.experiment.plan import Plan
 from service.experiment.record import DecisionSink, NoSink
+from service.experiment.shadow import Scavenger
 from service.experiment.watch.monitor import Monitor
 from service.judge import Judge
 from service.metrics import Metrics
@@ -65,7 +66,7 @@ class Service:
         self.on_failure: Callable[[], None] = lambda: None
         bundles = read_bundles(settings.arms)
         self._slot_bytes = max(math.prod(bundle.manifest.input_spec.frames_shape) for bundle in bundles.values())
-        self._lanes = Lanes(settings.lanes.effective_count)
+        self._lanes = Lanes(settings.lanes.effective_count, shares_cores=settings.lanes.provider == "cpu")
         self.backlog = Backlog(
             settings.admission.max_seconds_of_work, decode_workers(settings.decode), self._lanes.count, self.metrics
         )
@@ -82,8 +83,18 @@ class Service:
         # What was let in before a drain began is worked on: only uploads are refused for the state of the service.
         self.admission = Admission(settings.admission, lambda: None, self.backlog.overloaded, self.metrics)
         self.judge = Judge(assigner, self.decode, self.backlog, self.metrics)
+        self.scavenger = Scavenger(
+            settings.experiment, self.arms, self._lanes, self.backlog, self.monitor, self.log, self.metrics
+        )
         self.parts = Components(
-            settings, self.metrics, self.uploads, self.admission, self.judge, self.arms, self.monitor
+            settings,
+            self.metrics,
+            self.uploads,
+            self.admission,
+            self.judge,
+            self.arms,
+            self.monitor,
+            self.scavenger,
         )
         self.metrics.build_info.labels(version(), onnxruntime.__version__).set(1)
 
@@ -99,12 +110,13 @@ class Service:
         try:
             self._metrics_port.open(self.metrics.registry, self.readiness.reasons)
             async with GoldenReplays(self.settings.decode, self._slot_bytes) as replays:
-                await self.arms.prepare(replays)
+                await self.arms.prepare(replays, shadowed=self.settings.experiment.shadow_rate > 0)
         except StartError as error:
             self.failure = error
             log.error("start failed: %s", error.detail)
             self.on_failure()
             return
+        self.scavenger.start()
         self.readiness.started = True
         log.info("ready")
 
@@ -121,6 +133,7 @@ class Service:
         log.warning("requests were still in flight when the drain ended")
 
     async def close(self) -> None:
+        await self.scavenger.close()
         await self.judge.close()
         await self.monitor.close()
         await self.arms.close()

@@ -6,7 +6,7 @@ import asyncio
 import re
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -85,6 +85,8 @@ class RequestContext(Progress):
         forced_arm: that the caller chose, and was allowed to.
         arm, bundle: set by assignment.
         assignment, assigned: why that arm, and when, in monotonic seconds.
+        shared: whether the work was begun for another request.
+        after_reply: what is to be done once the answer is sent.
         seen: what guardrails read of it; None: it is part of no test.
         code: ``ok`` or the problem's code.
         body_read: set once nothing more of the body will come: from then on the connection may be watched.
@@ -101,6 +103,8 @@ class RequestContext(Progress):
     bundle: str | None = None
     assignment: Assignment | None = None
     assigned: float = 0.0
+    shared: bool = False
+    after_reply: Callable[[], None] | None = None
     seen: Seen | None = None
     code: str = "ok"
     body_read: asyncio.Event = field(default_factory=asyncio.Event)

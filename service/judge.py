@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from contract.decision import Modality
-from contract.example import assemble
+from contract.example import ModelInputs, assemble
 from contract.text import TokenisedText
 from contract.video import Frames, VideoProbe
 from service.context import RequestContext
@@ -37,12 +37,14 @@ class Judgement:
     """What the model says of one upload.
 
     Attributes:
+        inputs: what the model read.
         logits: the clip's row of each of the graph's outputs: task name -> (K,) float32, and ``evidence:`` entries.
         video: what was decoded; None where no video was sent.
         text: what was read of the texts.
         unread: text fields that the arm's model does not read.
     """
 
+    inputs: ModelInputs
     logits: dict[str, NDArray[np.float32]]
     video: DecodedVideo | None
     text: TokenisedText
@@ -97,6 +99,7 @@ class Judge:
             context,
             work,
         )
+        context.shared = shared
         if shared:
             self._metrics.coalesced.labels(arm.name).inc()
         return arm, judgement
@@ -129,7 +132,7 @@ class Judge:
                 answer = await arm.batcher.submit(
                     inputs, flight.latest, flight.priority, lambda: progress.enter("inference")
                 )
-            return Judgement(answer.logits, video, text, unread)
+            return Judgement(inputs, answer.logits, video, text, unread)
 
 
 def _content(upload: Upload) -> str:

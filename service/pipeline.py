@@ -5,17 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 from starlette.requests import Request
 
 from contract.bundle import BundleManifest
+from contract.decision import TaskDecision
 from contract.model_graphs import EVIDENCE_PREFIX, moment_scores
 from service.api.schemas import BundleName, FrameUsed, Moment, TaskVerdict, Verdict, VideoRead
 from service.context import DEADLINE_HEADER, PRIORITY_HEADER, RequestContext, allowed_ms, priority_of
 from service.experiment.arms import Arm, Arms
 from service.experiment.assigner import FORCE_HEADER, forced_arm
+from service.experiment.shadow import Given, Scavenger, features_in
 from service.experiment.watch.monitor import Monitor
 from service.judge import Judge, Judgement
 from service.metrics import Metrics
@@ -40,6 +43,7 @@ class Components:
     judge: Judge
     arms: Arms
     monitor: Monitor
+    scavenger: Scavenger
 
 
 async def classify(request: Request, context: RequestContext, parts: Components) -> Verdict:
@@ -64,7 +68,11 @@ async def classify(request: Request, context: RequestContext, parts: Components)
         held.enter_context(parts.admission.admit(upload.size))
         arm, judgement = await parts.judge.judge(upload, context)
         with context.in_stage("decision"):
-            return _verdict(context, arm, judgement, parts)
+            modalities = frozenset(judgement.modalities)
+            decisions = decide_and_count(judgement.logits, arm.bundle, modalities, arm.name, parts.metrics)
+            parts.monitor.scored(context, decisions)
+            _ask_for_shadows(context, arm, judgement, upload.texts, decisions, parts.scavenger)
+            return _verdict(context, arm, judgement, decisions)
 
 
 def _read_wishes(request: Request, context: RequestContext, bounds: DeadlineSettings) -> None:
@@ -80,10 +88,33 @@ def _peer(request: Request) -> str:
     return peer_of(request.client.host) if request.client is not None else "unknown"
 
 
-def _verdict(context: RequestContext, arm: Arm, judgement: Judgement, parts: Components) -> Verdict:
+def _ask_for_shadows(
+    context: RequestContext,
+    arm: Arm,
+    judgement: Judgement,
+    texts: Mapping[str, str],
+    decisions: Mapping[str, TaskDecision],
+    scavenger: Scavenger,
+) -> None:
+    """Work that several requests shared has shadows once: those of the request that it was begun for."""
+    if context.assignment is None or context.shared or not scavenger.wants(context.decision_id):
+        return
+    features = features_in(judgement.logits)
+    given = Given(
+        context.decision_id,
+        context.assignment,
+        arm,
+        judgement.inputs,
+        features,
+        texts,
+        decisions,
+        judgement.modalities,
+    )
+    context.after_reply = partial(scavenger.offer, given)
+
+
+def _verdict(context: RequestContext, arm: Arm, judgement: Judgement, decisions: Mapping[str, TaskDecision]) -> Verdict:
     modalities, video = judgement.modalities, judgement.video
-    decisions = decide_and_count(judgement.logits, arm.bundle, frozenset(modalities), arm.name, parts.metrics)
-    parts.monitor.scored(context, decisions)
     manifest = arm.bundle.manifest
     assert context.assignment is not None
     return Verdict(

@@ -8,12 +8,14 @@ from typing import Any, TypeVar
 
 from fastapi import APIRouter, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST
+from starlette.background import BackgroundTask
 
 from contract.errors import InputError
 from service.api.edge import context_of, log_operator_error
 from service.api.openapi import DESCRIPTION, REQUEST, responses
 from service.api.problem import problem_response
 from service.api.schemas import Problem, Ready, Verdict
+from service.context import RequestContext
 from service.errors import ClientGone, NotFound, ServiceError
 from service.experiment.watch.view import ExperimentView, view_of
 from service.metrics import Metrics
@@ -44,7 +46,8 @@ def build_routes(parts: Components, readiness: Readiness, metrics: Metrics) -> A
         except (ServiceError, InputError) as error:
             log_operator_error(error, context)
             return problem_response(error, context)
-        return Response(verdict.model_dump_json(), media_type="application/json")
+        body, after = verdict.model_dump_json(), BackgroundTask(_after_reply, context)
+        return Response(body, media_type="application/json", background=after)
 
     @router.head("/livez", include_in_schema=False)
     @router.get("/livez", summary="Whether the process answers", tags=["operation"])
@@ -95,6 +98,11 @@ def build_routes(parts: Components, readiness: Readiness, metrics: Metrics) -> A
         return Response(metrics.exposition(), media_type=CONTENT_TYPE_LATEST)
 
     return router
+
+
+async def _after_reply(context: RequestContext) -> None:
+    if context.after_reply is not None:
+        context.after_reply()
 
 
 async def while_connected(request: Request, work: Coroutine[Any, Any, T]) -> T:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections import Counter
 from dataclasses import dataclass
 
 from contract.bundle import Bundle, read_bundle
@@ -69,11 +70,12 @@ class Arms:
         for arm in bundles:
             metrics.coalesced.labels(arm)
 
-    async def prepare(self, replays: GoldenReplays) -> None:
+    async def prepare(self, replays: GoldenReplays, *, shadowed: bool = False) -> None:
         """Loads, warms and proves every arm, one after the other.
 
         Args:
             replays: replays golden clips.
+            shadowed: whether arms are to read what others have read.
 
         Raises:
             StartError: one cannot be loaded or does not answer as it was recorded.
@@ -95,6 +97,15 @@ class Arms:
             fields["replay_gaps"] = gaps
             fields["duration_ms"] = round((time.monotonic() - began) * 1000, 1)
             log.info("arm ready", extra={FIELDS: fields})
+        if shadowed:
+            self._share_towers()
+
+    def _share_towers(self) -> None:
+        """Where two arms have one vision tower, what it gives for an answer is kept for the shadow."""
+        towers = Counter(arm.model.vision_digest for arm in self._arms.values())
+        for arm in self._arms.values():
+            if arm.model.vision_digest is not None and towers[arm.model.vision_digest] > 1:
+                arm.model.keep_features()
 
     def of(self, name: str) -> Arm:
         """The arm of this name. Raises NotReady while it is not loaded."""

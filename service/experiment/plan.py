@@ -85,10 +85,14 @@ class Experiment:
     ramp: tuple[RampStep, ...]
 
     @property
+    def named(self) -> tuple[str, ...]:
+        """Its arms, also those that never have a weight: they may be shadows."""
+        return tuple(sorted(set(self.base_weights).union(*(step.weights for step in self.ramp))))
+
+    @property
     def arms(self) -> tuple[str, ...]:
         """Those that have a weight at some time."""
-        named = set(self.base_weights).union(*(step.weights for step in self.ramp))
-        return tuple(sorted(name for name in named if self._ever(name)))
+        return tuple(name for name in self.named if self._ever(name))
 
     def _ever(self, arm: str) -> bool:
         return max([self.base_weights.get(arm, 0.0), *(step.weights.get(arm, 0.0) for step in self.ramp)]) > 0

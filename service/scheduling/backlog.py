@@ -67,6 +67,11 @@ class Backlog:
         for outcome in ("kept", "missed"):
             metrics.promises.labels(outcome)
 
+    @property
+    def count(self) -> int:
+        """Requests whose work is accepted and not yet done."""
+        return len(self._all)
+
     @contextmanager
     def accepted(self, work: Work) -> Iterator[None]:
         """Holds the work's place from now until the block is left.

@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from importlib import metadata
 from typing import Any, TypeVar
 
@@ -14,9 +15,10 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from contract.bundle import Bundle
+from contract.bundle_manifest import VISION
 from contract.errors import BundleError
 from contract.example import ModelInputs, collate
-from contract.model_graphs import ModelGraphs
+from contract.model_graphs import FEATURES, ModelGraphs
 from service.errors import StartError
 from service.settings import LaneSettings
 
@@ -46,20 +48,53 @@ class Lanes:
 
     Args:
         count: batches that run at the same time.
+        shares_cores: whether what runs on them takes cores from decoding: not on a GPU.
     """
 
-    def __init__(self, count: int) -> None:
+    def __init__(self, count: int, *, shares_cores: bool = True) -> None:
         self.count = count
+        self.shares_cores = shares_cores
         self.free = asyncio.Semaphore(count)
+        self.waiting = 0
         self._threads = ThreadPoolExecutor(count, thread_name_prefix="lane")
 
     async def run(self, work: Callable[[], T]) -> T:
         """``work()`` on a lane's thread. The caller holds a permit of ``free``."""
         return await asyncio.get_running_loop().run_in_executor(self._threads, work)
 
+    async def acquire(self) -> None:
+        """A permit, for work that somebody waits for."""
+        self.waiting += 1
+        try:
+            await self.free.acquire()
+        finally:
+            self.waiting -= 1
+
     def close(self) -> None:
         """Lets what runs end; takes nothing more."""
         self._threads.shutdown(wait=False, cancel_futures=True)
+
+
+class GaveWay(Exception):
+    """Work that nobody waits for was given up for work that somebody waits for."""
+
+
+class _Polite:
+    """A session that asks, before it runs, whether somebody needs the lane."""
+
+    def __init__(self, session: Any, needed: Callable[[], bool]) -> None:
+        self._session = session
+        self._needed = needed
+
+    def get_inputs(self) -> Sequence[Any]:
+        inputs: Sequence[Any] = self._session.get_inputs()
+        return inputs
+
+    def run(self, output_names: Sequence[str], feeds: Mapping[str, Any]) -> Sequence[Any]:
+        if self._needed():
+            raise GaveWay
+        values: Sequence[Any] = self._session.run(output_names, feeds)
+        return values
 
 
 class ArmModel:
@@ -91,6 +126,31 @@ class ArmModel:
         )
         self.provider: str = next(iter(sessions.values())).get_providers()[0]
         self.seconds: dict[int, float] = {}
+        self.vision_digest = manifest.files[manifest.graphs[VISION]] if VISION in manifest.graphs else None
+        """Of the file of its vision tower; None where it has none of its own."""
+
+    def keep_features(self) -> None:
+        """From now on what the vision tower gives stands among the outputs: another arm has the same tower."""
+        self._graphs = replace(self._graphs, keep_features=True)
+
+    def infer_giving_way(
+        self, example: ModelInputs, needed: Callable[[], bool], features: NDArray[np.float32] | None = None
+    ) -> dict[str, NDArray[np.float32]]:
+        """The same as ``infer`` for one example: its own row.
+
+        Args:
+            example: what is read.
+            needed: asked between two moments whether a caller needs the lane.
+            features: (M, F), what an equal vision tower gave for it.
+
+        Raises:
+            GaveWay: somebody does.
+        """
+        feeds = collate([example], self._bundle.tokenizer.pad_id, self._pad_to)
+        if features is not None and example.video_present:
+            feeds[FEATURES] = features[None]
+        polite = {role: _Polite(session, needed) for role, session in self._graphs.sessions.items()}
+        return {name: values[0] for name, values in replace(self._graphs, sessions=polite).run(feeds).items()}
 
     def infer(self, examples: Sequence[ModelInputs]) -> dict[str, NDArray[np.float32]]:
         """Task name -> (n, K) logits of n examples, run in the smallest bucket that holds them, and their evidence.

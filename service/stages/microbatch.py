@@ -174,7 +174,7 @@ class MicroBatcher:
     async def _own_queue(self) -> None:
         while True:
             await self._arrived.wait()
-            await self._lanes.free.acquire()
+            await self._lanes.acquire()
             try:
                 batch = self._commit()
             except BaseException:

@@ -11,12 +11,17 @@ import numpy as np
 import pytest
 
 from contract.bundle import Bundle, read_bundle
+from contract.example import ModelInputs
+from contract.model_graphs import FEATURES
 from model_export.sessions import graphs_of
+from service.settings import LaneSettings
+from service.stages.inference import ArmModel
 from tests.integration.service.conftest import Running, launch, wait_until_ready
 from tests.synthetic_bundle import write_clip
 
 BUNDLES = Path(__file__).resolve().parents[2] / "bundles"
 NAMES = ("xvlm-baseline", "cpfd-student")
+SPEC = read_bundle(BUNDLES / NAMES[0]).manifest.input_spec
 TASKS = {"violence", "restricted_object", "clickbait", "news_politics"}
 
 
@@ -43,6 +48,20 @@ def test_golden_examples_replay(bundle: Bundle) -> None:
 def test_both_arms_share_one_vision_tower() -> None:
     first, second = (read_bundle(BUNDLES / name).manifest for name in NAMES)
     assert first.files[first.graphs["vision"]] == second.files[second.graphs["vision"]]
+
+
+def test_a_shadow_reads_what_that_tower_gave_for_the_answer() -> None:
+    first, second = (ArmModel(read_bundle(BUNDLES / name), LaneSettings()) for name in NAMES)
+    assert first.vision_digest == second.vision_digest is not None
+    pixels = np.random.default_rng(0).integers(0, 256, SPEC.frames_shape, np.uint8)
+    inputs = ModelInputs(pixels, (), read_bundle(BUNDLES / NAMES[0]).tokenizer.encode({}), video_present=True)
+    first.keep_features()
+    features = first.infer([inputs])[FEATURES][0]
+    expected = second.infer([inputs])
+    found = second.infer_giving_way(inputs, lambda: False, features)
+    assert all((found[name] == rows[0]).all() for name, rows in expected.items())
+    other = second.infer_giving_way(inputs, lambda: False, features + 1)
+    assert any((other[name] != rows[0]).any() for name, rows in expected.items())
 
 
 def test_weights_of_others_are_named_with_their_licence(bundle: Bundle) -> None:

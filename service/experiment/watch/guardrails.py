@@ -1,7 +1,7 @@
 """Guardrails of one arm: whether it fails, lags or scores otherwise so surely that it must not go on.
 
-    error_rate    fails more often than the default arm and a margin
-    p99           over 1 % of its answers come late, and more of them than of the default arm's
+    error_rate    fails more often than the default arm and a margin (where no unit could have that, nothing is said)
+    p99           over 1 % of what does not fail comes late, and more of it than of the default arm's
     shift:<task>  flag scores differ from the bundle's reference, and the default arm's from its own do not
 
 Each is evidence that one may look at all the time (``evidence``). The level is shared among them, so an arm without
@@ -103,7 +103,7 @@ class Guardrails:
     def observe(self, seen: Seen) -> None:
         """One unit, of any arm; scores are the shifts' to observe."""
         arm, reference = seen.weights.get(self.arm, 0.0), seen.weights.get(self._default, 0.0)
-        if seen.arm == self.arm:
+        if seen.arm == self.arm and not seen.failed:
             self._late.observe(event=seen.late)
         if seen.arm in (self.arm, self._default) and arm > 0 and reference > 0:
             self._compared = True

@@ -118,7 +118,7 @@ class Tally:
 
         Units count in the order in which they came: else what ends soonest, such as a failure, would count first.
         """
-        seen.failed, seen.late, seen.done = failed, failed or latency_ms > self._settings.p99_ms, True
+        seen.failed, seen.late, seen.done = failed, not failed and latency_ms > self._settings.p99_ms, True
         fed = False
         while self._waiting and self._waiting[0].done:
             self._feed(self._waiting.popleft())

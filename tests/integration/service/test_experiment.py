@@ -143,3 +143,19 @@ def test_the_live_view_counts_what_this_pod_saw(start: Start) -> None:
     assert (missing.status_code, missing.json()["code"]) == (404, "not_found")
     labels = {json.dumps(line["route"]) for line in running.lines() if line["message"] == "request"}
     assert any("/experiments/" in label for label in labels)
+
+
+def test_shadows_follow_the_reply_once_for_equal_requests(start: Start, clip: bytes) -> None:
+    running = start(CPFD_EXPERIMENT__SHADOW_RATE="1")
+    arms = []
+    for i in range(6):
+        reply = httpx.post(f"{running.url}/classify?video_id=v{i}", content=clip, headers=BOTH, timeout=20)
+        arms.append(ok(reply)["arm"])
+    total = lambda outcome: metric(running, "cpfd_shadows_total", outcome=outcome)  # noqa: E731
+    wait_for(lambda: total("done") == 6)
+    assert total("attempted") == 6
+    view = httpx.get(f"{running.url}/experiments/baseline-vs-student").json()
+    pairs = {arm: shown["shadow"]["done"] for arm, shown in view["arms"].items()}
+    assert pairs == {"baseline": arms.count("student"), "student": arms.count("baseline")}
+    assert view["arms"]["student"]["shadow"]["compared"].get("violence", 0) == pairs["student"]
+    assert metric(running, "cpfd_batch_size_count") == 6

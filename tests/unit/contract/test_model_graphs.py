@@ -125,3 +125,14 @@ def test_moment_scores_by_hand() -> None:
     np.testing.assert_allclose(all_flag, [2.0, -1.0])
     two_flags = MULTICLASS.model_copy(update={"flag_labels": ("drone", "gun")})
     np.testing.assert_allclose(moment_scores(np.asarray([[1.0, 3.0, 8.0]]), two_flags, 1.0), [4.5])
+
+
+def test_another_arm_of_the_same_tower_reads_what_it_gave() -> None:
+    tower, rest = _tower(), _rest()
+    kept = _graphs(tower, rest, keep_features=True).run(_feeds([1, 0]))[FEATURES]
+    assert kept.shape == (2, M, F)
+    again, other = _tower(), _rest()
+    found = _graphs(again, other).run(_feeds([1, 0]) | {FEATURES: kept})
+    assert again.fed == []
+    assert (other.fed[0][FEATURES] == rest.fed[0][FEATURES]).all()
+    assert FEATURES not in found

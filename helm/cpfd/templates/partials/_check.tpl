@@ -4,6 +4,7 @@
 {{- include "cpfd.checkRoute" . -}}
 {{- include "cpfd.checkSize" . -}}
 {{- include "cpfd.checkEnvironment" . -}}
+{{- include "cpfd.checkExperiment" . -}}
 {{- include "cpfd.checkLabels" . -}}
 {{- include "cpfd.checkLoadtest" . -}}
 {{- if gt (int .Values.autoscaling.minReplicas) (int .Values.autoscaling.maxReplicas) -}}{{ fail "autoscaling: minReplicas is above maxReplicas" }}{{- end -}}
@@ -58,6 +59,18 @@
 {{- end -}}
 {{- end }}
 
+{{- /* In mode gateway each pod has one arm: it neither assigns nor compares. */}}
+{{- define "cpfd.checkExperiment" -}}
+{{- if eq .Values.split.mode "gateway" -}}
+{{- $experiment := default dict .Values.config.experiment -}}
+{{- range list "ramp" "default_arm" "shadow_rate" -}}
+{{- if get $experiment . -}}{{ fail (printf "config.experiment.%s needs split.mode in-service: a pod of one arm has no other" .) }}{{- end -}}
+{{- end -}}
+{{- if .Values.config.experiments -}}{{ fail "config.experiments needs split.mode in-service: the gateway splits, by requests" }}{{- end -}}
+{{- if .Values.experiment.stops.claim -}}{{ fail "experiment.stops needs split.mode in-service: change the gateway's weights instead" }}{{- end -}}
+{{- end -}}
+{{- end }}
+
 {{- define "cpfd.checkSize" -}}
 {{- $values := .Values -}}
 {{- $tag := include "cpfd.tag" . -}}
@@ -76,7 +89,7 @@
 {{- define "cpfd.checkEnvironment" -}}
 {{- range .Values.extraEnv -}}
 {{- $name := default "" .name | toString | upper -}}
-{{- if regexMatch "^(PORT|HOST|CPFD_(CONFIG|HOST|PORT|METRICS_PORT|ARMS|BODY|DECODE|LANES|ADMISSION|DEADLINE|DRAIN)(__.*)?)$" $name -}}
+{{- if regexMatch "^(PORT|HOST|CPFD_(CONFIG|HOST|PORT|METRICS_PORT|ARMS|EXPERIMENTS|EXPERIMENT__(STOP_FILE|FORCE_TOKEN|RAMP|SHADOW_RATE)|BODY|DECODE|LANES|ADMISSION|DEADLINE|DRAIN)(__.*)?)$" $name -}}
 {{- fail (printf "extraEnv: %s belongs in config: probes, grace period, volumes and scaling follow from it there" .name) -}}
 {{- end -}}
 {{- end -}}

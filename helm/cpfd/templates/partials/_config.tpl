@@ -17,6 +17,9 @@
   "arms" $arms
   "body" (dict "spool_directory" "/spool")
   "drain" (dict "max_seconds" (add1 (include "cpfd.longestDeadlineSeconds" .root | int))) -}}
+{{- if $values.experiment.stops.claim -}}
+{{- $_ := set $own "experiment" (dict "stop_file" "/stops/stops.json") -}}
+{{- end -}}
 {{- if $values.gpu.enabled -}}
 {{- $_ := set $own "lanes" (dict "provider" "cuda") -}}
 {{- end -}}

@@ -71,6 +71,15 @@ spec:
       env:
         - name: CPFD_CONFIG
           value: /etc/cpfd/serve.yaml
+        {{- with $values.experiment.forceToken }}
+        {{- if .existingSecret }}
+        - name: CPFD_EXPERIMENT__FORCE_TOKEN
+          valueFrom:
+            secretKeyRef:
+              name: {{ .existingSecret }}
+              key: {{ .key }}
+        {{- end }}
+        {{- end }}
         {{- with $values.extraEnv }}
         {{- toYaml . | nindent 8 }}
         {{- end }}
@@ -116,6 +125,9 @@ spec:
         - {name: config, mountPath: /etc/cpfd, readOnly: true}
         - {name: spool, mountPath: /spool}
         - {name: tmp, mountPath: /tmp}
+        {{- if $values.experiment.stops.claim }}
+        - {name: stops, mountPath: /stops}
+        {{- end }}
         {{- if $values.volumes.sharedMemory.enabled }}
         - {name: shared-memory, mountPath: /dev/shm}
         {{- end }}
@@ -139,6 +151,11 @@ spec:
     - name: tmp
       emptyDir:
         sizeLimit: {{ $values.volumes.tmp.sizeLimit }}
+    {{- with $values.experiment.stops.claim }}
+    - name: stops
+      persistentVolumeClaim:
+        claimName: {{ . }}
+    {{- end }}
     {{- if $values.volumes.sharedMemory.enabled }}
     - name: shared-memory
       emptyDir:
