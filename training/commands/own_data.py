@@ -9,6 +9,7 @@ import typer
 
 from training.commands.options import Out, print_result
 from training.data.manifest_io import write_manifest
+from training.data.own.card_words import write_card_words
 from training.data.own.columns import Columns, OptionError, features, lists, pairs
 from training.data.own.manifest import Division, OwnManifest, counts, manifest_of_csv
 from training.data.validation import check
@@ -86,8 +87,10 @@ def from_csv(
     )
     faults = check(own.manifest, check_media=True)
     write_manifest(own.manifest, out)
+    words = write_card_words(own.manifest, out)
     warnings = [str(fault) for fault in (*own.warnings, *faults)]
-    print_result(_summary(own, out) | {"warnings": warnings, "no_verdict": _without_verdict(own)})
+    more = {"card_words": str(words), "warnings": warnings, "no_verdict": _without_verdict(own)}
+    print_result(_summary(own, out) | more)
 
 
 def _summary(own: OwnManifest, out: Path) -> dict[str, object]:

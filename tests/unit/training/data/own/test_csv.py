@@ -13,6 +13,7 @@ import pytest
 from typer.testing import CliRunner
 
 from contract.decision import Modality, TaskKind
+from model_export.model_card import read_notes
 from tests.synthetic_bundle import write_clip
 from training import __main__ as commands
 from training.data.manifest_io import read_manifest
@@ -274,6 +275,13 @@ def test_the_command_writes_the_manifest_and_says_what_is_in_it(tmp_path: Path) 
     assert test["rows"] == sum(row.split == "test" for row in manifest.rows)
     assert test["risky"]["risky"]["groups"] < 5
     assert any("tested rows that raise the flag stand in 1 groups, a verdict needs 5" in s for s in told["no_verdict"])
+    card = tmp_path / "out" / "card.yaml"
+    assert told["card_words"] == str(card)
+    notes = read_notes(card)
+    assert notes.tasks["risky"].data.startswith("60 rows in 15 groups. Not written yet")
+    card.write_text(card.read_text().replace("Not written yet", "Written"))
+    CliRunner().invoke(commands.app, [*given, "--out", str(tmp_path / "out")])
+    assert "Not written yet" not in card.read_text()
     bad = CliRunner().invoke(commands.app, [*given, "--out", str(tmp_path / "out"), "--flag", "other=yes"])
     assert bad.exit_code == 2
     assert "no task 'other'" in bad.stderr
