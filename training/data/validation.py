@@ -19,7 +19,6 @@ from training.errors import TrainingError
 Severity = Literal["error", "warning"]
 _SHOWN = 20
 _LOG = logging.getLogger(__name__)
-_NO_FILE = "no such file under the media root"
 
 
 @dataclass(frozen=True)
@@ -216,8 +215,9 @@ def _label_fault(task: TaskSpec, label: str | list[str]) -> str | None:
     given = label if isinstance(label, list) else [label]
     if len(set(given)) != len(given):
         return "a label stands there twice"
-    if not set(given) <= set(task.labels):
-        return f"a label outside the set {', '.join(task.labels)}"
+    outside = [label for label in given if label not in task.labels]
+    if outside:
+        return f"{outside[0]!r} is a label outside the set {', '.join(task.labels)}"
     return None
 
 
@@ -310,7 +310,11 @@ def _missing_clips(manifest: Manifest) -> _Found:
     for number, row in enumerate(manifest.rows, start=1):
         path = manifest.video_path(row)
         if path is not None and not path.is_file():
-            yield number, "video", _NO_FILE, "error"
+            yield number, "video", _no_file(row), "error"
+
+
+def _no_file(row: Row) -> str:
+    return f"{row.video!r}: no such file under the media root"
 
 
 def _media(manifest: Manifest, rows: _Numbered) -> _Found:
@@ -321,7 +325,7 @@ def _media(manifest: Manifest, rows: _Numbered) -> _Found:
         if path is None:
             continue
         if not path.is_file():
-            yield number, "video", _NO_FILE, "error"
+            yield number, "video", _no_file(row), "error"
             continue
         try:
             end_ms = probe(path, limits).end_s * 1000

@@ -117,15 +117,27 @@ def precision_at(rows: Scored, weights_RN: Array, precision: str) -> Array:
 
 
 def ece(rows: Scored, weights_RN: Array) -> Array:
-    """(R,) expected calibration error over 10 bins of equal mass: sum of share x |mean score - share positive|."""
+    """(R,) expected calibration error over 10 bins of equal mass: sum of share x |mean score - share positive|.
+
+    Drawing rows anew opens gaps of its own, in every bin and always outwards, so that replicates would lie above the
+    estimate. What draws add to the square of a bin's gap is its variance over them: it is taken off. Rows that weigh
+    the same are no draw, and their error is what it is.
+    """
     edges = np.quantile(rows.scores, np.linspace(0, 1, _ECE_BINS + 1)[1:-1])
     bins = np.searchsorted(edges, rows.scores, side="right")
+    drawn_R = np.ptp(weights_RN, axis=1) > 0
     error_R = np.zeros(len(weights_RN))
     for b in range(_ECE_BINS):
         inside = bins == b
-        if inside.any():
-            w_RN = weights_RN[:, inside]
-            error_R += np.abs(w_RN @ (rows.scores[inside] - rows.positive[inside]))
+        if not inside.any():
+            continue
+        w_RN = weights_RN[:, inside]
+        mass_R = w_RN.sum(axis=1)
+        gap_R = _share(w_RN @ (rows.scores[inside] - rows.positive[inside]), mass_R, 0.0)
+        met_R = drawn_R & (mass_R > 0)
+        if met_R.sum() > 1:
+            gap_R[met_R] = np.sqrt(np.maximum(gap_R[met_R] ** 2 - gap_R[met_R].var(ddof=1), 0.0))
+        error_R += mass_R * np.abs(gap_R)
     return np.asarray(error_R / weights_RN.sum(axis=1))
 
 

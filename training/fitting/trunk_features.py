@@ -172,7 +172,7 @@ def keep_text_features(
     identity = _text_identity(model, texts)
     home = directory / "features" / f"text-{identity[:16]}"
     path, record = home / "tokens.npy", home / "spans.json"
-    if not record.exists():
+    if not (record.exists() and path.exists()):
         home.mkdir(parents=True, exist_ok=True)
         spans = _write_texts(model, texts, path)
         write_json(record, spans)
@@ -194,6 +194,8 @@ def _write_texts(model: MomentXVLM, texts: dict[str, TokenisedText], path: Path)
             keys = order[first : first + _TEXT_BATCH]
             ids, mask = _padded([texts[key] for key in keys])
             tokens_BLD = encoder(ids, attention_bias(mask)).numpy()
+            if not np.isfinite(tokens_BLD).all():
+                raise FloatingPointError("the text layers give what is no number: their weights are damaged")
             for key, tokens_LD in zip(keys, tokens_BLD, strict=True):
                 length = len(texts[key].input_ids)
                 kept[at : at + length] = tokens_LD[:length]

@@ -120,8 +120,12 @@ class VisionTrunk(nn.Module):
 
 def statistic(map_MPCHW: Tensor, kind: Statistic) -> Tensor:
     """(M, C): what ``MomentVisionConfig`` calls by this name, of M moments of P pictures each."""
-    if kind in ("tremor", "moving"):
+    if kind in ("tremor", "swing", "moving"):
         first, middle, last = map_MPCHW[:, :-2], map_MPCHW[:, 1:-1], map_MPCHW[:, 2:]
+        if kind == "swing":
+            before, after = middle - first, last - middle
+            lesser_MPCHW = torch.minimum(before.abs(), after.abs())
+            return _top(torch.where(before * after < 0, lesser_MPCHW, -lesser_MPCHW), _TREMOR_SHARE).mean(dim=1)
         second_MPCHW = (first - 2 * middle + last).abs()
         if kind == "tremor":
             return _top(second_MPCHW - (last - first).abs() / 2, _TREMOR_SHARE).mean(dim=1)

@@ -1,19 +1,10 @@
-"""Encoders that somebody else trained, by name: a vision backbone and a BERT, from file, folder, hub or package.
-
-A source is written as
-
-    path/to/weights.pth or path/to/folder       a file or folder at hand
-    package:MODULE/path/inside                  a file that an installed package ships; a zip is unpacked
-    an/id                                       on the hub, where ``local_files_only`` is off
-"""
+"""Encoders that somebody else trained: a vision backbone and a BERT, loaded whole or not at all."""
 
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import pickle
 import re
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -22,88 +13,15 @@ from tokenizers import Tokenizer
 from torch import Tensor, nn
 from transformers import AutoBackbone, AutoModel
 
-from contract.bundle import file_digest
 from training.config import PretrainedConfig, WeightSource
 from training.models.moment_xvlm import MomentXVLM
 from training.models.vision_trunk import AutoPictures
+from training.models.weights.encoder_files import locate, weights_file
 from training.models.weights.install import LoadReport, PretrainedError
 
-PACKAGE = "package:"
-WEIGHTS = "model.safetensors"
 TOKENIZER = "tokenizer.json"
-_UNPACKED = Path(".cache/weights")
-_RESEARCH_ONLY = re.compile(r"(?i)(^|[-_ ])(nc|research|non-?commercial)")
 _CLASSIFIER = ("_fc.", "classifier.", "head.", "pooler.", "layernorm.", "cls.")
 """Of a source's names: what stood behind the features there and has no place here."""
-
-
-def require_encoder(given: WeightSource, config: PretrainedConfig) -> None:
-    """Checks, without reading weights, that a source is at hand, is what its digest says, and may be used.
-
-    Raises:
-        PretrainedError: it is not. The message names it.
-    """
-    if _RESEARCH_ONLY.search(given.licence) and not config.allow_research_weights:
-        raise PretrainedError(
-            f"{given.source}: its licence, {given.licence}, is for research alone; set "
-            "pretrained.allow_research_weights to use it all the same"
-        )
-    path = locate(given.source, config)
-    if path is None:
-        return
-    weights = weights_file(path)
-    if given.sha256 is not None and file_digest(weights) != given.sha256:
-        raise PretrainedError(f"{weights}: not the file whose SHA-256 the preset names")
-
-
-def locate(source: str, config: PretrainedConfig) -> Path | None:
-    """The file or folder of a source; None for one that is to come from the hub.
-
-    Raises:
-        PretrainedError: it is not there.
-    """
-    if source.startswith(PACKAGE):
-        return _in_package(source)
-    path = Path(source)
-    if path.exists():
-        return path
-    if config.local_files_only:
-        raise PretrainedError(f"{source}: there is no such file or folder (pretrained.local_files_only is on)")
-    return None
-
-
-def _in_package(source: str) -> Path:
-    module, _, inside = source.removeprefix(PACKAGE).partition("/")
-    spec = importlib.util.find_spec(module)
-    if spec is None or not spec.submodule_search_locations:
-        raise PretrainedError(f"{source}: the package {module} is not installed: `make retrain` installs it")
-    path = Path(spec.submodule_search_locations[0]) / inside
-    if not path.is_file():
-        raise PretrainedError(f"{source}: the package {module} ships no such file")
-    return _unpacked(path) if path.suffix == ".zip" else path
-
-
-def _unpacked(archive: Path) -> Path:
-    """The archive's folder, unpacked once. Names that would leave it are refused by the library."""
-    home = _UNPACKED / file_digest(archive)[:16]
-    if not (home / WEIGHTS).is_file():
-        try:
-            with zipfile.ZipFile(archive) as opened:
-                opened.extractall(home)
-        except (OSError, zipfile.BadZipFile) as error:
-            raise PretrainedError(f"{archive}: cannot be unpacked: {error}") from error
-    return home
-
-
-def weights_file(path: Path) -> Path:
-    """The file that holds the weights of a folder, or the file itself."""
-    return path / WEIGHTS if path.is_dir() else path
-
-
-def encoder_digest(given: WeightSource, config: PretrainedConfig) -> str | None:
-    """SHA-256 of the weights' file; None where it is on the hub."""
-    path = locate(given.source, config)
-    return None if path is None else file_digest(weights_file(path))
 
 
 def load_encoders(model: MomentXVLM, config: PretrainedConfig, tokenizer: Path | None) -> LoadReport:

@@ -15,7 +15,8 @@ from contract.bundle import file_digest
 from training.config import PretrainedConfig, RunConfig, SourceName
 from training.models.df_xvlm import DFXVLM
 from training.models.moment_xvlm import MomentXVLM
-from training.models.weights.encoders import TOKENIZER, encoder_digest, load_encoders, locate, require_encoder
+from training.models.weights.encoder_files import encoder_digest, locate, require_encoder
+from training.models.weights.encoders import TOKENIZER, load_encoders
 from training.models.weights.install import LoadReport, PretrainedError, install
 from training.models.weights.official_keys import SWIN_PREFIX, Translation, text_name, translate_official
 from training.models.xvlm import XVLM
