@@ -11,7 +11,7 @@ SERVE := .venv-serve
 DEV := .venv-dev
 PIP_FLAGS := --disable-pip-version-check --quiet
 
-.PHONY: help serve test lint retrain bundles report benchmark bench-serve bench-service bench-input bench-cost chaos media-fuzz docs clean loadtest
+.PHONY: help serve test lint retrain bundles report benchmark bench-serve bench-service bench-input bench-cost chaos media-fuzz endurance docs clean loadtest
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | expand -t 16
@@ -67,6 +67,9 @@ chaos: $(DEV)/.done ## Hostile callers beside honest ones: what is lost, crossed
 media-fuzz: $(DEV)/.done ## 20,000 damaged files from DATA's corpus: every answer typed, nothing ends; resumes (ARGS='--count 500')
 	$(DEV)/bin/python -m benchmarks.media_fuzz --corpus $(DATA)/robustness_media --most-bytes 600000 \
 	  --out docs/benchmarks $(ARGS)
+
+endurance: $(DEV)/.done ## 10,000 requests at saturation: memory and descriptors after every thousand (ARGS='--count 2000')
+	$(DEV)/bin/python -m benchmarks.endurance --out docs/benchmarks $(ARGS)
 
 bench-cost: $(DEV)/.done ## CPU time of one verdict, decode and model, of BUNDLES: ratios to the first
 	$(DEV)/bin/python -m benchmarks.verdict_cost $(or $(BUNDLES),bundles/xvlm-baseline bundles/cpfd-student) \
