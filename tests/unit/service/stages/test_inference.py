@@ -5,9 +5,11 @@ from __future__ import annotations
 import dataclasses
 from importlib import metadata
 from pathlib import Path
+from typing import Any, ClassVar
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 
 from contract.bundle import Bundle, Golden, read_bundle
@@ -122,6 +124,74 @@ def test_cuda_asked_for_but_not_given_is_refused(bundle: Bundle, monkeypatch: py
     monkeypatch.setattr("onnxruntime.preload_dlls", lambda: None, raising=False)
     with pytest.raises(StartError, match="serve-gpu"):
         ArmModel(bundle, LaneSettings(provider="cuda"))
+
+
+class OnGpu:
+    """A session that says it runs on CUDA, and notes what it is fed; the CPU does the work."""
+
+    made: ClassVar[list[OnGpu]] = []
+
+    def __init__(self, graph: bytes, options: Any, providers: list[Any]) -> None:
+        self.providers, self.fed = providers, list[dict[str, Any]]()
+        self._cpu = SESSION(graph, options, providers=["CPUExecutionProvider"])
+        self.made.append(self)
+
+    def get_providers(self) -> list[str]:
+        return ["CUDAExecutionProvider", "CPUExecutionProvider"]
+
+    def get_inputs(self) -> Any:
+        return self._cpu.get_inputs()
+
+    def run(self, names: Any, feeds: dict[str, Any]) -> Any:
+        self.fed.append(feeds)
+        return self._cpu.run(names, feeds)
+
+
+SESSION = onnxruntime.InferenceSession
+
+
+@pytest.fixture
+def gpu(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> tuple[ArmModel, OnGpu]:
+    OnGpu.made.clear()
+    monkeypatch.setattr("onnxruntime.InferenceSession", OnGpu)
+    monkeypatch.setattr("onnxruntime.preload_dlls", lambda: None, raising=False)
+    model = ArmModel(bundle, LaneSettings(provider="cuda", buckets=(1, 4)))
+    (session,) = OnGpu.made
+    return model, session
+
+
+def test_on_a_gpu_every_shape_is_one_that_was_warmed(bundle: Bundle, gpu: tuple[ArmModel, OnGpu]) -> None:
+    """Texts at one length, rows to the bucket, and the tower over every row and all moments at once."""
+    model, session = gpu
+    assert model.provider == "CUDAExecutionProvider"
+    assert [p if isinstance(p, str) else p[0] for p in session.providers] == [
+        "CUDAExecutionProvider",
+        "CPUExecutionProvider",
+    ]
+    assert (model._graphs.every_row, model._graphs.moments_at_once) == (True, 0)
+    assert model.prove() < 1e-4
+    warmed = {feeds["input_ids"].shape for feeds in session.fed}
+    assert warmed == {(bucket, SPEC.max_text_tokens) for bucket in (1, 4)}
+    model.infer(examples(bundle, 3))
+    assert session.fed[-1]["input_ids"].shape in warmed
+
+
+def test_golden_texts_are_padded_on_the_right_as_requests_are(bundle: Bundle, gpu: tuple[ArmModel, OnGpu]) -> None:
+    model, session = gpu
+    model.prove()
+    golden, fed = bundle.golden.inputs, session.fed[0]
+    assert len(fed["input_ids"]) == 1
+    length = golden["input_ids"].shape[1]
+    assert length < SPEC.max_text_tokens
+    for name, fill in (("input_ids", bundle.tokenizer.pad_id), ("attention_mask", 0)):
+        np.testing.assert_array_equal(fed[name][:, :length], golden[name][:1])
+        assert (fed[name][:, length:] == fill).all()
+
+
+def test_on_the_cpu_the_tower_reads_the_rows_that_have_a_clip_one_moment_at_a_time(bundle: Bundle) -> None:
+    model = ArmModel(bundle, LaneSettings())
+    assert model.provider == "CPUExecutionProvider"
+    assert (model._graphs.every_row, model._graphs.moments_at_once) == (False, 1)
 
 
 def test_both_runtimes_at_once_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
