@@ -67,8 +67,8 @@ class MomentVisionConfig(GrowingDocument):
     motion_mean, motion_max   of the absolute difference of neighbouring pictures: that something moves
     tremor                    of three pictures A, B, C: |A - 2B + C| - |C - A| / 2, its mean over the tenth of places
                               where it is greatest: what moves to and fro. Steady motion cancels
-    swing                     of A, B, C: the lesser of |B - A| and |C - B|, below 0 where both changes have one sign; its
-                              mean over the same share. A cut within the burst changes one of the two alone, so that it
+    swing                     of A, B, C: the lesser of |B - A| and |C - B|, below 0 where both changes have one sign;
+                              its mean over the same share. A cut within the burst is in one of the two alone, and
                               counts for little, where to ``tremor`` it looks like a fight
     moving                    of B, its mean weighted by |A - 2B + C| over all channels: what it is that moves
     """

@@ -28,8 +28,7 @@ LEGEND = (
     "F1, miss rate (positives not flagged), overkill (negatives flagged) and VV leakage (share of the views of "
     "positives that are not flagged) are at the threshold fitted on validation rows. R@P80 is recall on test rows at "
     "the threshold of the highest recall whose precision on *validation* rows is at least 0.8; the precision it had on "
-    "test rows stands behind it. ECE's interval may lie above its estimate: leaving groups out adds miscalibration of "
-    "its own."
+    "test rows stands behind it. ECE's interval is without the gaps that drawing groups opens by itself."
 )
 _SHORT = {"f1": "F1", "pr_auc": "PR-AUC"}
 

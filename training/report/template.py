@@ -165,7 +165,7 @@ F1 holds for that threshold alone; PR-AUC for the order of the scores alone.</li
 distinguishably better than the baseline; a small gap makes it wild.</li>
 <li><strong>Controls</strong> see less than a student does: container facts, a background, words alone, or CPFD's \
 weights tampered with. A student that is not clear of them has not been shown to use what the control lacks.</li>
-<li><strong>ECE</strong>'s interval may lie above its estimate: leaving groups out adds miscalibration of its own.</li>
+<li><strong>ECE</strong>'s interval is without the gaps that drawing groups opens by itself.</li>
 <li><strong>Confidence</strong> here is <code>{{ confidence }}</code>. On rows that the teacher was trained on, it \
 also measures memory. Training and held-out rows differ in number and kind; only the shapes compare.</li>
 <li><strong>Not shown:</strong> other data than this manifest's, drift after it was collected, the cost of each error \

@@ -53,7 +53,8 @@ def test_a_sound_manifest_has_no_fault() -> None:
     ("changes", "column", "message"),
     [
         ({"id": "train-no"}, "id", "row 1"),
-        ({"labels": {"risky": "maybe"}}, "labels.risky", "outside the set"),
+        ({"labels": {"risky": "maybe"}}, "labels.risky", "'maybe' is a label outside the set no, yes"),
+        ({"labels": {"topics": ["a", "z"]}}, "labels.topics", "'z' is a label outside the set"),
         ({"labels": {"risky": ["no"]}}, "labels.risky", "list"),
         ({"labels": {"topics": "a"}}, "labels.topics", "list"),
         ({"labels": {"topics": ["a", "a"]}}, "labels.topics", "twice"),

@@ -42,6 +42,21 @@ def test_ece_of_a_constant_score() -> None:
     assert ece(one, np.ones((1, 10)))[0] == pytest.approx(0.3)
 
 
+@pytest.mark.parametrize("seed", range(20))
+def test_replicates_of_ece_lie_around_the_estimate(seed: int) -> None:
+    """Of calibrated scores, where the gaps that draws open are largest beside the error itself."""
+    rng = np.random.default_rng(seed)
+    scores = rng.random(200)
+    one = Scored(scores, scores > 0.5, rng.random(200) < scores)
+    names = [str(group) for group in rng.integers(0, 50, 200)]
+    drawn = group_weights(names, 300, seed)
+    weights = np.concatenate([np.ones((1, 200)), np.stack([drawn[name] for name in names], axis=1)])
+    estimate, *replicates = ece(one, weights)
+    low, high = np.percentile(replicates, (2.5, 97.5))
+    assert low <= estimate <= high
+    assert estimate == ece(one, np.ones((1, 200)))[0]
+
+
 def test_bootstrap_draws_as_many_groups_as_there_are() -> None:
     weights = group_weights(["a", "b", "b", "c"], 50, seed=3)
     assert set(weights) == {"a", "b", "c"}

@@ -1,0 +1,94 @@
+"""What the statistics of a moment see, and that a frozen trunk is a function of the pictures alone."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from tests.moment_model import SPEC, batch_of, moment_config, moment_model
+from training.models.vision_trunk import VisionTrunk, statistic
+
+SIDE = 10
+
+
+def burst(*pictures: Tensor) -> Tensor:
+    """(1, 3, C, h, w)."""
+    return torch.stack(pictures)[None]
+
+
+def scene(seed: int) -> Tensor:
+    return torch.rand(4, SIDE, SIDE, generator=torch.Generator().manual_seed(seed))
+
+
+def to_and_fro(seed: int) -> Tensor:
+    """A scene of which a corner leaves and comes back."""
+    away = scene(seed)
+    away[:, :4, :4] += 1.0
+    return burst(scene(seed), away, scene(seed))
+
+
+def test_what_moves_to_and_fro_is_seen_by_both_statistics() -> None:
+    for kind in ("tremor", "swing"):
+        assert float(statistic(to_and_fro(1), kind).min()) > 0.9, kind
+
+
+def test_steady_motion_is_not_taken_for_a_tremor() -> None:
+    steady = burst(scene(1), scene(1) + 1.0, scene(1) + 2.0)
+    assert float(statistic(steady, "tremor").max()) <= 0
+    assert float(statistic(steady, "swing").max()) <= -0.9
+
+
+@pytest.mark.parametrize("cut", [burst(scene(1), scene(2), scene(2)), burst(scene(1), scene(1), scene(2))])
+def test_a_cut_within_a_burst_is_a_tremor_but_no_swing(cut: Tensor) -> None:
+    assert float(statistic(cut, "tremor").min()) > 0.3
+    assert float(statistic(cut, "swing").abs().max()) < 1e-6
+
+
+def test_a_still_burst_has_no_motion() -> None:
+    still = burst(scene(1), scene(1), scene(1))
+    for kind in ("motion_mean", "motion_max", "tremor", "swing"):
+        assert float(statistic(still, kind).abs().max()) < 1e-6, kind
+
+
+def test_what_moves_is_weighted_by_its_motion() -> None:
+    pictures = to_and_fro(1)
+    pictures[:, 1, 0, :4, :4] = 7.0
+    assert float(statistic(pictures, "moving")[0, 0]) == pytest.approx(7.0, abs=1e-3)
+
+
+@torch.no_grad()
+def test_moments_are_read_each_by_itself() -> None:
+    trunk = moment_model().vision_encoder.trunk
+    frames = batch_of(2)["frames"]
+    together = trunk(frames)
+    alone = torch.stack([trunk(clip[None])[0] for clip in frames])
+    torch.testing.assert_close(together, alone, atol=1e-5, rtol=1e-4)
+    first = trunk.moments(frames[0, :3][None])[0]
+    torch.testing.assert_close(together[0, 0], first, atol=1e-5, rtol=1e-4)
+
+
+@torch.no_grad()
+def test_a_frozen_trunk_stays_as_it_is_while_the_rest_is_trained() -> None:
+    trunk = moment_model().vision_encoder.trunk
+    frames = batch_of(2)["frames"]
+    before = trunk(frames)
+    trunk.train()
+    assert trunk.frozen
+    assert torch.equal(trunk(frames), before)
+
+
+def test_blocks_that_are_trained_are_the_last_and_no_others() -> None:
+    trunk = VisionTrunk(moment_config(vision={"trainable_blocks": 2}).vision, SPEC)  # type: ignore[arg-type]
+    trained = {name for name, parameter in trunk.named_parameters() if parameter.requires_grad}
+    count = len(trunk.pictures._blocks)
+    assert trained
+    assert {int(name.split("_blocks.")[1].split(".")[0]) for name in trained} == {count - 2, count - 1}
+    assert not trunk.frozen
+
+
+def test_columns_are_those_of_the_statistics_asked_for() -> None:
+    trunk = VisionTrunk(moment_config(vision={"statistics": ("mean", "swing", "moving")}).vision, SPEC)  # type: ignore[arg-type]
+    each = trunk.width // 3
+    assert trunk.columns_of({"swing"}) == list(range(each, 2 * each))
+    assert trunk.columns_of({"mean", "moving"}) == [*range(each), *range(2 * each, 3 * each)]
