@@ -87,6 +87,7 @@ def decide(
         reasons = [f"{metric} is worse on {_list(worse)}"] if worse else []
         reasons += [f"beyond the limit: {_titles(breached)}"] if breached else []
         return {"status": "keep", "sentence": f"Keep {control}. With {treatment}, {'; '.join(reasons)}."}
+    few = [name for name, v in verdicts.items() if v["verdict"] == "too few units"]
     missing = [name for name, v in verdicts.items() if not v["within_margin"]]
     undecided = [name for name, found in guardrails.items() if found["status"] == "open"]
     if not missing and not undecided and verdicts:
@@ -96,9 +97,11 @@ def decide(
         parts += [f"no worse than by {question.margin:g} on {_list(rest)}"] if rest else []
         text = " and ".join(parts) if gained else f"{metric} is {parts[0]}"
         return {"status": "replace", "sentence": f"Replace {control} by {treatment}: {text}, and the guardrails hold."}
-    reasons = [f"{metric} on {_list(missing)} (margin {question.margin:g})"] if missing else []
-    reasons += [_titles(undecided)] if undecided else []
-    return {"status": "wait", "sentence": f"Wait: not yet shown to be good enough: {'; '.join(reasons) or 'any task'}."}
+    still = [name for name in missing if name not in few]
+    reasons = [f"too few labelled units on {_list(few)}"] if few else []
+    reasons += [f"{metric} on {_list(still)} is not shown to be no worse than by {question.margin:g}"] if still else []
+    reasons += [f"not shown to be within the limit: {_titles(undecided)}"] if undecided else []
+    return {"status": "wait", "sentence": f"Wait: {'; '.join(reasons) or 'no task has a verdict'}."}
 
 
 def _titles(names: Sequence[str]) -> str:

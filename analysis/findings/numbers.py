@@ -22,10 +22,11 @@ def bounds(low: float, high: float) -> list[float | None]:
 
 
 def estimate_document(estimate: Estimate, question: Question) -> dict[str, Any]:
-    """A value with its interval for one look."""
+    """A share or a mean square, which lies in [0, 1], with its interval for one look."""
+    low, high = estimate.interval(question.alpha)
     return {
         "value": number(estimate.value),
-        "interval": bounds(*estimate.interval(question.alpha)),
+        "interval": bounds(float(np.maximum(low, 0.0)), float(np.minimum(high, 1.0))),
         "units": estimate.units,
     }
 
