@@ -72,9 +72,11 @@ class Design(FrozenDocument):
         """By how much rows of a unit are worth less than independent ones: 1 + icc (E[K^2] / E[K] - 1), K counting rows.
 
         Kish (1965). A unit has m rows, each of which counts with probability c: E[K^2] / E[K] = 1 + c (E[m^2] / E[m] - 1).
+        Sampling labels adds to the variance of a row, not to what rows of a unit have in common, so it thins the correlation.
         """
         m = self.rows_a_unit
-        return 1 + self.unit_correlation * self._counting * (m * (1 + self.rows_variation**2) - 1)
+        correlation = self.unit_correlation * self.base_rate * (1 - self.base_rate) / self.row_variance
+        return 1 + correlation * self._counting * (m * (1 + self.rows_variation**2) - 1)
 
     @property
     def counting_units_share(self) -> float:
