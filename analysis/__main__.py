@@ -82,7 +82,9 @@ def report(
     experiment: Annotated[str | None, typer.Option(help="Its name, where the log holds several.")] = None,
     control: Annotated[str | None, typer.Option(help="The arm that serves today.")] = None,
     treatment: Annotated[str | None, typer.Option(help="The arm that may replace it.")] = None,
-    shares: Annotated[str | None, typer.Option(help="Planned weights, as `baseline=50,student=50`; else equal.")] = None,
+    shares: Annotated[
+        str | None, typer.Option(help="Planned weights, as `baseline=50,student=50`; else equal.")
+    ] = None,
     since: Annotated[str | None, typer.Option(help="Exposures from then on: 2026-11-20 or with a time, UTC.")] = None,
     until: Annotated[str | None, typer.Option(help="Exposures before then.")] = None,
     source: Annotated[list[str] | None, typer.Option(help="Labels from this source alone. Repeatable.")] = None,
@@ -91,15 +93,21 @@ def report(
     ] = None,
     primary: Annotated[str, typer.Option(help="The metric that decides.")] = "f1",
     margin: Annotated[float, typer.Option(help="By how much the treatment may be worse in it.")] = 0.02,
-    evidence: Annotated[Evidence, typer.Option(help="What decides: the arms' units, or shadow pairs.")] = Evidence.SPLIT,
+    evidence: Annotated[
+        Evidence, typer.Option(help="What decides: the arms' units, or shadow pairs.")
+    ] = Evidence.SPLIT,
     alpha: Annotated[float, typer.Option(help="Chance of a false finding.")] = 0.05,
     planned_units: Annotated[
         int, typer.Option(help="Labelled units at which intervals are narrowest; chosen before the start.")
     ] = 1000,
     max_p50_ratio: Annotated[float, typer.Option(help="Guardrail: p50, treatment / control.")] = 1.1,
     max_p99_ratio: Annotated[float, typer.Option(help="Guardrail: p99, treatment / control.")] = 1.1,
-    max_error_rise: Annotated[float, typer.Option(help="Guardrail: share without a verdict, treatment - control.")] = 0.005,
-    max_cost_ratio: Annotated[float, typer.Option(help="Guardrail: cost per 1,000 verdicts, treatment / control.")] = 1.1,
+    max_error_rise: Annotated[
+        float, typer.Option(help="Guardrail: share without a verdict, treatment - control.")
+    ] = 0.005,
+    max_cost_ratio: Annotated[
+        float, typer.Option(help="Guardrail: cost per 1,000 verdicts, treatment / control.")
+    ] = 1.1,
     cpu_hour_price: Annotated[float | None, typer.Option(help="In any currency; else cost is in CPU seconds.")] = None,
     replicates: Annotated[int, typer.Option(help="Of the bootstrap.")] = 1000,
     seed: Annotated[int, typer.Option(help="Of the bootstrap.")] = 0,
@@ -152,7 +160,9 @@ def simulate(
 
     size = Size(repetitions=repetitions, covered=covered, units=units)
     document = run_studies(size, seed, _progress)
-    command = f"python -m analysis simulate --repetitions {repetitions} --covered {covered} --units {units} --seed {seed}"
+    command = (
+        f"python -m analysis simulate --repetitions {repetitions} --covered {covered} --units {units} --seed {seed}"
+    )
     page = write_document(document, out, day or datetime.now(UTC).date().isoformat(), command)
     missed = [name for name, _, _, holds in promises(document) if not holds]
     _print({"document": str(page), "promises": len(promises(document)), "missed": missed})
@@ -161,7 +171,9 @@ def simulate(
 @app.command()
 def demo(
     out: Annotated[Path, typer.Option(help="Folder for the made log.")],
-    kind: Annotated[Kind, typer.Option(help="A sound experiment, one that lost units, one that has hardly begun.")] = Kind.GOOD,
+    kind: Annotated[
+        Kind, typer.Option(help="A sound experiment, one that lost units, one that has hardly begun.")
+    ] = Kind.GOOD,
 ) -> None:
     """Writes the decision log of a made experiment, to practise on.
 

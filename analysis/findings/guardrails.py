@@ -20,7 +20,8 @@ Status = Literal["held", "breached", "open"]
 def guardrails_document(rows: ExperimentRows, question: Question) -> dict[str, Any]:
     """Guardrail -> both arms, the comparison with its always-valid interval, the limit, and whether it is kept.
 
-    ``held``: the whole interval is within the limit; ``breached``: all of it is beyond; ``open``: the limit lies inside.
+    ``held``: the whole interval is within the limit; ``breached``: all of it is beyond; ``open``: the limit lies
+    inside.
     """
     sums = _sums(rows)
     return {

@@ -23,8 +23,8 @@ _QUANTILES: Final = {"p50": 0.5, "p90": 0.9}
 def novelty_document(rows: TaskRows, question: Question) -> dict[str, Any]:
     """The primary difference of each day and of all days up to it, and whether it moves.
 
-    The slope is weighted least squares over days with their errors; it takes days as independent, which units that come on
-    several days are not quite. A p-value here is for one look.
+    The slope is weighted least squares over days with their errors; it takes days as independent, which units that
+    come on several days are not quite. A p-value here is for one look.
     """
     labelled = rows.take(rows.labelled)
     days = labelled.time_ms // DAY_MS
@@ -74,8 +74,8 @@ def label_document(rows: TaskRows, end_ms: int) -> dict[str, Any]:
     """How many verdicts are labelled, and after how long.
 
     ``coverage``: the weighted number of labels over the number of verdicts: 1 where every verdict had its chance to be
-    labelled and the probabilities are right; less while labels still come. ``young``: share of verdicts younger than the
-    time within which nine of ten labels came. Delays are of labels that came: slow ones are not seen yet.
+    labelled and the probabilities are right; less while labels still come. ``young``: share of verdicts younger than
+    the time within which nine of ten labels came. Delays are of labels that came: slow ones are not seen yet.
     """
     labelled = rows.labelled
     delay_h = (rows.label_ms - rows.time_ms) / 3_600_000

@@ -73,15 +73,18 @@ def _disagreement(pairs: PairRows, units: int, question: Question) -> dict[str, 
 def _mcnemar(pairs: PairRows) -> dict[str, Any]:
     """McNemar's test on the first labelled pair of each unit, where every pair was as likely to be labelled.
 
-    Where reviewers see what the deciding arm flagged more often than what it passed, pairs are not a fair coin even if the
-    arms are equally good; then the weighted differences alone are valid, and the test says why it is missing.
+    Where reviewers see what the deciding arm flagged more often than what it passed, pairs are not a fair coin even if
+    the arms are equally good; then the weighted differences alone are valid, and the test says why it is missing.
     """
     labelled = pairs.control.labelled
     weights = pairs.control.weight[labelled]
     if not len(weights):
         return {"p_value": None, "why": "no pair is labelled"}
     if not np.allclose(weights, weights[0]):
-        return {"p_value": None, "why": "pairs were labelled with different probabilities: read the differences instead"}
+        return {
+            "p_value": None,
+            "why": "pairs were labelled with different probabilities: read the differences instead",
+        }
     control, treatment = pairs.control.take(labelled), pairs.treatment.take(labelled)
     first = np.unique(control.unit, return_index=True)[1]
     first.sort()

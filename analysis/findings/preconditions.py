@@ -28,15 +28,13 @@ def assignment_lights(assignment: Mapping[str, Any]) -> list[dict[str, str]]:
     crossed, units = assignment["crossed"]["units"], assignment["units"]
     state: Light = "green" if not crossed else ("red" if crossed > CROSSED_LIMIT * units else "amber")
     said = "Every unit met one arm." if not crossed else (
-        f"{crossed:,} of {units:,} units met more than one arm and are left out. Were the weights changed? Then say since "
-        "when they hold (--since)."
+        f"{crossed:,} of {units:,} units met more than one arm and are left out. Were the weights changed? Then say "
+        "since when they hold (--since)."
     )  # fmt: skip
     return [*lights, _light(state, "one arm a unit", said)]
 
 
-def result_lights(
-    tasks: Mapping[str, Any], guardrails: Mapping[str, Any], question: Question
-) -> list[dict[str, str]]:
+def result_lights(tasks: Mapping[str, Any], guardrails: Mapping[str, Any], question: Question) -> list[dict[str, str]]:
     """Enough labelled units, labels that are all there and alike in both arms, guardrails."""
     return [_enough(tasks, question), _labels(tasks), _guardrails(guardrails)]
 
@@ -48,7 +46,9 @@ def primary_of(task: Mapping[str, Any], question: Question) -> dict[str, Any] | 
 
 
 def _enough(tasks: Mapping[str, Any], question: Question) -> dict[str, str]:
-    ready = {name: bool((found := primary_of(task, question)) and found["enough_units"]) for name, task in tasks.items()}
+    ready = {
+        name: bool((found := primary_of(task, question)) and found["enough_units"]) for name, task in tasks.items()
+    }
     few = [name for name, enough in ready.items() if not enough]
     units = "; ".join(
         f"{name}: {task['labelled_units'][0]:,} in control, {task['labelled_units'][1]:,} in treatment"

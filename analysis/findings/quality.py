@@ -86,7 +86,7 @@ def _ranked(sides: list[TaskRows], question: Question, rng: np.random.Generator,
     for name in per_arm[0]:
         (v0, p0, r0), (v1, p1, r1) = per_arm[0][name], per_arm[1][name]
         pivot = name == "ece"
-        entry = {
+        entry: dict[str, Any] = {
             "arms": [
                 {"value": number(v), "bootstrap_interval": bounds(*_interval(v, p, r, question.alpha, pivot=pivot))}
                 for v, p, r in ((v0, p0, r0), (v1, p1, r1))

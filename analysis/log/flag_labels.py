@@ -1,7 +1,7 @@
 """Which labels raise a task's flag, read off the scores: a log names labels, not their meaning.
 
-A binary or multiclass task's flag score is the sum of its flag labels' scores (``contract.decision.decide_task``), so the
-labels solve a system of equations; a multilabel task's flag score is one label's own.
+A binary or multiclass task's flag score is the sum of its flag labels' scores (``contract.decision.decide_task``), so
+the labels solve a system of equations; a multilabel task's flag score is one label's own.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Labels that come as files: JSON lines, CSV or Parquet, with the columns of ``contract.decision_log.Feedback``.
 
 For a file that people fill in, three things are easier than in a record: ``video_id`` in place of ``video_hash``,
-``labels`` separated by ``;``, and no ``feedback_id``: a row's own content names it, so the same file read twice counts once.
+``labels`` separated by ``;``, and no ``feedback_id``: a row's own content names it, so the same file read twice counts
+once.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from analysis.errors import LogUnreadable
 from analysis.log.arms import Arms
 from analysis.log.database import Database, count
 from analysis.log.flag_labels import FlagLabels
-from analysis.log.rows import Array, Assignment, Bools, ExperimentRows, Ints, PairRows, Requests, TaskRows
+from analysis.log.rows import Array, Assignment, ExperimentRows, PairRows, Requests, TaskRows
 from analysis.question import Question
 
 DAY_MS: Final = 86_400_000
@@ -53,8 +53,8 @@ QUALIFY row_number() OVER (PARTITION BY of_decision, task ORDER BY time_ms DESC,
 """
 _VERDICTS = """
 CREATE OR REPLACE TABLE verdicts AS
-SELECT e.decision_id AS request, c.unit, c.treated::BIGINT AS arm, (d.arm = ?)::BIGINT AS answered_by, d.shadow::BOOLEAN AS shadow,
-       d.time_ms, j.key AS task, (j.value->>'flagged')::BOOLEAN AS flagged,
+SELECT e.decision_id AS request, c.unit, c.treated::BIGINT AS arm, (d.arm = ?)::BIGINT AS answered_by,
+       d.shadow::BOOLEAN AS shadow, d.time_ms, j.key AS task, (j.value->>'flagged')::BOOLEAN AS flagged,
        (j.value->>'flag_score')::DOUBLE AS score, (j.value->>'supported')::BOOLEAN AS supported
 FROM scope e JOIN compared c USING (unit_hash)
 JOIN decisions d ON d.decision_id = e.decision_id AND d.arm IN (?, ?), json_each(d.tasks) j
@@ -209,10 +209,12 @@ def _fetch(database: Database, query: str, values: Sequence[Any] = ()) -> dict[s
 
 
 def _plain(column: Any) -> NDArray[Any]:
-    if not np.ma.isMaskedArray(column):
+    if not np.ma.isMA(column):
         return np.asarray(column)
     if column.dtype == object:
         return np.asarray(column.filled(""))
     if column.dtype == np.bool_:
         return np.asarray(column.filled(False))
-    return np.asarray(column.astype(np.float64).filled(np.nan)) if np.ma.is_masked(column) else np.asarray(column.data)
+    if np.ma.is_masked(column):
+        return np.asarray(np.ma.filled(column.astype(np.float64), np.nan))
+    return np.asarray(column.data)

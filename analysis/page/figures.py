@@ -92,10 +92,16 @@ def _span(axes: Axes, place: int, span: Span) -> None:
     colour = {"better": BETTER_COLOUR, "worse": WORSE_COLOUR}.get(span.verdict, OPEN_COLOUR)
     marker = {"better": "^", "worse": "v"}.get(span.verdict, "o")
     if None not in span.wide:
-        axes.plot(span.wide, [place, place], color=colour, linewidth=1.6, zorder=3, solid_capstyle="butt")
+        axes.plot(_ends(span.wide), [place, place], color=colour, linewidth=1.6, zorder=3, solid_capstyle="butt")
     if None not in span.narrow:
-        axes.plot(span.narrow, [place, place], color=colour, linewidth=5, alpha=0.45, zorder=3, solid_capstyle="butt")
+        axes.plot(
+            _ends(span.narrow), [place, place], color=colour, linewidth=5, alpha=0.45, zorder=3, solid_capstyle="butt"
+        )
     axes.plot(span.value, place, marker=marker, color=colour, markersize=7, zorder=4)
+
+
+def _ends(interval: Sequence[float | None]) -> list[float]:
+    return [float(end) for end in interval if end is not None]
 
 
 def days_figure(name: str, days: Sequence[Day], y_label: str, label: str, *, limit: float) -> str:
@@ -106,14 +112,16 @@ def days_figure(name: str, days: Sequence[Day], y_label: str, label: str, *, lim
         x = np.arange(len(days))
         for k, day in enumerate(days):
             if day.value is not None and None not in day.interval:
-                axes.plot([k, k], day.interval, color=MUTED, linewidth=1.4, alpha=0.6, zorder=2)
+                axes.plot([k, k], _ends(day.interval), color=MUTED, linewidth=1.4, alpha=0.6, zorder=2)
                 axes.plot(k, day.value, marker="o", color=MUTED, markersize=4.5, zorder=3)
         known = [k for k, day in enumerate(days) if day.so_far is not None and None not in day.band]
         if known:
             low, high = (np.asarray([days[k].band[end] for k in known], float) for end in (0, 1))
             axes.fill_between(x[known], low, high, color=TREATMENT_COLOUR, alpha=0.16, linewidth=0, zorder=1)
             so_far = [float(days[k].so_far or 0.0) for k in known]
-            axes.plot(x[known], so_far, color=TREATMENT_COLOUR, linewidth=2, zorder=4, marker="." if len(known) == 1 else "")
+            axes.plot(
+                x[known], so_far, color=TREATMENT_COLOUR, linewidth=2, zorder=4, marker="." if len(known) == 1 else ""
+            )
         axes.axhline(0, color=INK, linewidth=1, zorder=1.5)
         axes.axhline(limit, color=WORSE_COLOUR, linewidth=1.2, linestyle=(0, (4, 3)), zorder=1.5)
         step = max(1, -(-len(days) // 7))

@@ -108,9 +108,7 @@ def _overview(report: Report, question: Question) -> list[Drawing]:
     if ratios:
         limit = min(question.max_p50_ratio, question.max_p99_ratio, question.max_cost_ratio)
         said = "; ".join(f"{span.title} {span.value:.3g}" for span in ratios)
-        svg = spans_figure(
-            "guardrails", ratios, "treatment / control", f"Guardrails: {said}.", limit=limit, centre=1
-        )
+        svg = spans_figure("guardrails", ratios, "treatment / control", f"Guardrails: {said}.", limit=limit, centre=1)
         drawings.append(_drawing("Latency and cost", svg, "Lines are always valid. Dashed: the strictest limit."))
     return drawings
 
@@ -125,7 +123,7 @@ def _primary_spans(key: str, spans: list[Span], question: Question, title: str) 
     svg = spans_figure(
         key, spans, f"{metric}: treatment - control", f"{title}: {metric}: {said}.", limit=_limit(question)
     )
-    note = "Thin line: always valid; thick: one look. ▲ better, ▼ worse, ● neither, or not what decides. Dashed: the margin."
+    note = "Thin: always valid; thick: one look. ▲ better, ▼ worse, ● neither, or not what decides. Dashed: the margin."
     return _drawing(f"{title}: {metric}", svg, note)
 
 
@@ -141,7 +139,8 @@ def _task(key: str, name: str, task: Report, question: Question, arms: tuple[str
         "key": key,
         "name": name,
         "sentence": task_sentence(name, task, question.primary, question.margin),
-        "flag_labels": ", ".join(task["flag_labels"]) + (" (read off the scores)" if task["flag_labels_inferred"] else ""),
+        "flag_labels": ", ".join(task["flag_labels"])
+        + (" (read off the scores)" if task["flag_labels_inferred"] else ""),
         "labels": label_sentence(task["labels"], arms),
         "unsupported": f"Not judged, as the request lacked what the task reads: {lost[0]:,} and {lost[1]:,} verdicts."
         if any(lost) else "",
@@ -159,8 +158,8 @@ def _cuped(quality: Report, primary: Report, question: Question) -> str:
     share = primary["cuped"]["variance_share"]
     decides = ", and is what decides" if question.evidence == "split" else ""
     return (
-        f"{quality['units_with_a_past']:.0%} of the units have verdicts from before the experiment. The difference freed of "
-        f"what these explain has {share:.1%} of the variance{decides}."
+        f"{quality['units_with_a_past']:.0%} of the units have verdicts from before the experiment. The difference "
+        f"freed of what these explain has {share:.1%} of the variance{decides}."
     )
 
 
@@ -175,7 +174,7 @@ def _days(key: str, task: Report, question: Question) -> Drawing | None:
     last = days[-1].so_far
     label = f"{metric}, treatment less control, by day; so far {'undefined' if last is None else f'{last:+.3f}'}."
     svg = days_figure(f"{key}-days", days, f"{metric}: treatment - control", label, limit=_limit(question))
-    note = "Grey: each day by itself, one look. Coloured: all days so far, with the confidence sequence. Dashed: the margin. "
+    note = "Grey: each day by itself, one look. Coloured: all days so far, always valid. Dashed: the margin. "
     return _drawing("By day", svg, note + novelty_sentence(task["novelty"]))
 
 

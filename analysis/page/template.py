@@ -27,8 +27,9 @@ svg text{font-family:inherit!important}
 table{border-collapse:collapse;width:100%;font-size:14px;font-variant-numeric:tabular-nums}
 th,td{padding:5px 10px;text-align:right;border-bottom:1px solid #eef2f7;white-space:nowrap;vertical-align:top}
 tr:last-child td,tbody tr:last-child th{border-bottom:0}thead th{color:#4b5563;font-weight:600;background:#f9fafb}
-tbody th{text-align:left;font-weight:400}thead th:first-child{text-align:left}tr.primary th,tr.primary td{font-weight:600}
-th small,td small{display:block;color:#6b7280;font-size:12px;font-weight:400}td.words{text-align:left}
+tbody th{text-align:left;font-weight:400}thead th:first-child{text-align:left}tr.primary th,tr.primary
+td{font-weight:600} th small,td
+small{display:block;color:#6b7280;font-size:12px;font-weight:400}td.words{text-align:left}
 dl{display:grid;grid-template-columns:max-content minmax(0,1fr);gap:2px 18px;margin:14px 0;font-size:14px}
 dt{color:#4b5563}dd{margin:0;overflow-wrap:anywhere}details{margin:14px 0}summary{cursor:pointer;font-weight:600}
 @media(max-width:700px){main{padding:16px 12px 40px}.lights li{grid-template-columns:1fr}dl{grid-template-columns:1fr}}
@@ -63,20 +64,22 @@ Page written {{ written_on }}.</p>
 <div class="verdict {{ report.decision.status | replace(' ', '') }}"><strong>{{ report.decision.sentence }}</strong>
 {% if task_sentences %}<ul>{% for said in task_sentences %}<li>{{ said }}</li>{% endfor %}</ul>{% endif %}</div>
 <ul class="lights" aria-label="Preconditions">{% for light in report.preconditions %}
-<li><span class="light {{ light.state }}">{{ light.state }}</span><b>{{ light.name }}</b><span>{{ light.says }}</span></li>
+<li><span class="light {{ light.state }}">{{ light.state }}</span><b>{{ light.name }}</b>\
+<span>{{ light.says }}</span></li>
 {% endfor %}</ul>
 {% if broken %}
 <h2>What to look for</h2>
 <p>The arms hold different units, so every difference between them may be one between people. No metric is shown. \
 Find the day on which it began, and what loses or doubles units of one arm: exposures recorded after a step that can \
-fail, pods with another configuration, weights changed without <code>--since</code>, a unit that is missing in one client.</p>
-{% endif %}
+fail, pods with another configuration, weights changed without <code>--since</code>, a unit that is missing in one
+client.</p> {% endif %}
 <div class="figures">{% for drawing in figures %}{{ figure(drawing) }}{% endfor %}</div>
 {% if guardrails %}
 <h2>Guardrails</h2>
 <div class="scroll" role="region" aria-label="Guardrails" tabindex="0"><table><thead><tr><th scope="col">guardrail</th>
 <th scope="col">{{ report.control }}</th><th scope="col">{{ report.treatment }}</th><th scope="col">compared</th>
-<th scope="col">value</th><th scope="col">always valid</th><th scope="col">limit</th><th scope="col"></th></tr></thead><tbody>
+<th scope="col">value</th><th scope="col">always valid</th><th scope="col">limit</th>
+<th scope="col"></th></tr></thead><tbody>
 {% for row in guardrails %}<tr><th scope="row">{{ row.title }}</th><td>{{ row.arms[0] }}</td><td>{{ row.arms[1] }}</td>
 <td>{{ row.compared }}</td><td>{{ row.value }}</td><td>{{ row.interval }}</td><td>{{ row.limit }}</td>
 <td class="words"><span class="{{ {'held': 'green', 'breached': 'red', 'open': 'amber'}[row.status] }}">\
@@ -97,16 +100,16 @@ fail, pods with another configuration, weights changed without <code>--since</co
 {% endfor %}
 <section id="reading"><h2>How to read this</h2><ul>
 {% if not broken %}
-<li><strong>Always valid</strong> intervals and p-values may be looked at daily, and acted on as soon as they are clear. \
-The one-look interval beside them is right once, at a moment chosen beforehand. The level is {{ level }} %.</li>
+<li><strong>Always valid</strong> intervals and p-values may be looked at daily, and acted on as soon as they are \
+clear. The one-look interval beside them is right once, at a moment chosen beforehand. The level is {{ level }} %.</li>
 <li><strong>The decision</strong> is read off always-valid intervals of {{ metric }}\
 {% if report.question.evidence == 'paired' %} on shadow pairs{% endif %}: “no worse than by {{ margin }}” must hold in \
 every task, “better” and “worse” are adjusted over the tasks (Holm).</li>
 <li><strong>Units</strong> are what chance deals with, not requests: videos of one unit are alike.</li>
 <li><strong>Labels</strong> weigh 1 / the probability with which the video was chosen to be labelled, as the feedback \
 states it. Wrong probabilities, or appeals among the sources, bend every quality figure. Sources: {{ sources }}.</li>
-<li><strong>Recall at a fixed precision</strong> and the calibration error have bootstrap intervals only, for one look; \
-the recall's threshold is chosen on these rows: the same favour to both arms.</li>
+<li><strong>Recall at a fixed precision</strong> and the calibration error have bootstrap intervals only, for one \
+look; the recall's threshold is chosen on these rows: the same favour to both arms.</li>
 <li><strong>Slices and days</strong> are for exploring. A slice found here is a question for the next experiment.</li>
 {% endif %}
 <li><strong>Left out:</strong> {{ left_out }}.</li>

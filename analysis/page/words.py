@@ -25,14 +25,14 @@ VERDICT_WORDS: Final = {
 def number(value: float | None, *, signed: bool = False) -> str:
     """Three decimals; a dash where the value is undefined."""
     if value is None:
-        return "–"
+        return "-"
     return f"{value:+.3f}" if signed else f"{value:.3f}"
 
 
 def plain(value: float | None) -> str:
     """Three significant digits, without an exponent for everyday sizes; a dash where the value is undefined."""
     if value is None:
-        return "–"
+        return "-"
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
 
 
@@ -88,7 +88,7 @@ def _metric_row(name: str, entry: Mapping[str, Any], primary: str) -> dict[str, 
         "bootstrap": bracket(entry["bootstrap_interval"], signed=True),
         "cuped": ("", "") if cuped is None else (
             number(cuped["difference"], signed=True), bracket(cuped["always_valid_interval"], signed=True)),
-        "p": "–" if not entry["enough_units"] else f"{(cuped or entry)['always_valid_p']:.2g}",
+        "p": "-" if not entry["enough_units"] else f"{(cuped or entry)['always_valid_p']:.2g}",
     }  # fmt: skip
 
 
@@ -109,7 +109,7 @@ def paired_rows(paired: Mapping[str, Any], primary: str) -> list[dict[str, Any]]
             "always_valid": bracket(entry["always_valid_interval"], signed=True) or "too few units",
             "bootstrap": bracket(entry["bootstrap_interval"], signed=True),
             "cuped": ("", ""),
-            "p": "–" if not entry["enough_units"] else f"{entry['always_valid_p']:.2g}",
+            "p": "-" if not entry["enough_units"] else f"{entry['always_valid_p']:.2g}",
         }
         for name in names
         if (entry := paired["metrics"].get(name)) is not None
@@ -120,14 +120,15 @@ def paired_sentence(paired: Mapping[str, Any]) -> str:
     """How many pairs there are, how often they differ, and McNemar's test."""
     text = (
         f"{paired['pairs']:,} requests were answered by both arms, {paired['labelled_pairs']:,} of them are labelled "
-        f"({paired['labelled_units']:,} units). The arms' flags differ on {paired['disagreement']['share']:.1%} of them."
+        f"({paired['labelled_units']:,} units). "
+        f"The arms' flags differ on {paired['disagreement']['share']:.1%} of all pairs."
     )
     test = paired["mcnemar"]
     if test["p_value"] is None:
         return f"{text} McNemar's test is left out: {test['why']}."
     return (
-        f"{text} Where one arm alone is right, in one pair a unit, it is the treatment {test['treatment_right']} times and "
-        f"the control {test['control_right']} times: exact p = {test['p_value']:.2g}, always valid "
+        f"{text} Where one arm alone is right, in one pair a unit, it is the treatment {test['treatment_right']} times "
+        f"and the control {test['control_right']} times: exact p = {test['p_value']:.2g}, always valid "
         f"p = {test['always_valid_p']:.2g}."
     )
 
@@ -160,8 +161,14 @@ def label_sentence(labels: Mapping[str, Any], arms: Sequence[str]) -> str:
     parts = []
     for name, arm in zip(arms, labels["arms"], strict=True):
         delay = arm["delay_h"]
-        after = "" if delay["p50"] is None else f", half within {delay['p50']:.3g} h, nine of ten within {delay['p90']:.3g} h"
-        parts.append(f"{name}: {arm['labelled']:,} of {arm['verdicts']:,} verdicts labelled, {arm['positive']:,} positive{after}")
+        after = (
+            ""
+            if delay["p50"] is None
+            else f", half within {delay['p50']:.3g} h, nine of ten within {delay['p90']:.3g} h"
+        )
+        parts.append(
+            f"{name}: {arm['labelled']:,} of {arm['verdicts']:,} verdicts labelled, {arm['positive']:,} positive{after}"
+        )
     return "Time to label. " + "; ".join(parts) + "."
 
 
@@ -169,7 +176,8 @@ def novelty_sentence(novelty: Mapping[str, Any]) -> str:
     """Whether the effect moves over the days."""
     if novelty["slope_per_day"] is None:
         return "Too few days to say whether the effect moves."
-    text = f"Change a day: {novelty['slope_per_day']:+.4f} [{novelty['slope_interval'][0]:+.4f}, {novelty['slope_interval'][1]:+.4f}]"
+    low, high = novelty["slope_interval"]
+    text = f"Change a day: {novelty['slope_per_day']:+.4f} [{low:+.4f}, {high:+.4f}], p = {novelty['slope_p']:.2g}"
     if novelty["wears_off"]:
-        return f"{text}, p = {novelty['slope_p']:.2g}: the effect wears off; the mean over the days flatters what will remain."
-    return f"{text}, p = {novelty['slope_p']:.2g}: no wearing off is shown."
+        return f"{text}: the effect wears off; the mean over the days flatters what will remain."
+    return f"{text}: no wearing off is shown."

@@ -34,10 +34,10 @@ def crossing_probability(
 ) -> tuple[float, float]:
     """The chance of having left out 0 at some look, and the mean share of the units at the first such look.
 
-    The score process of an estimate is Brownian motion with drift. The density within the boundary is carried from look to
-    look without drift, by numerical integration (Armitage, McPherson and Rowe, "Repeated significance tests on accumulating
-    data", JRSS A 1969); a drift of d weighs it by exp(d b - d^2 t / 2) at place b and time t (Girsanov). Runs that never
-    leave out 0 count with all their units in the mean.
+    The score process of an estimate is Brownian motion with drift. The density within the boundary is carried from
+    look to look without drift, by numerical integration (Armitage, McPherson and Rowe, "Repeated significance tests on
+    accumulating data", JRSS A 1969); a drift of d weighs it by exp(d b - d^2 t / 2) at place b and time t (Girsanov).
+    Runs that never leave out 0 count with all their units in the mean.
 
     Args:
         effect_in_errors: the true effect over the standard error at the last look.

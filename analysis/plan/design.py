@@ -18,7 +18,7 @@ class Design(FrozenDocument):
     """An experiment before its start. Shares are in [0, 1]."""
 
     metric: Metric = "recall"
-    """A share: of positives that are flagged (recall) or not (miss), of flagged that are positive, of negatives that are
+    """A share: of positives that are flagged (recall) or not (miss), of flagged that are positive, of negatives that
     flagged (overkill), of requests without a verdict."""
     base_rate: float = Field(default=0.8, gt=0, lt=1)
     """What the control has."""
@@ -41,7 +41,7 @@ class Design(FrozenDocument):
     power: float = Field(default=0.8, gt=0, lt=1)
     """Chance to find an effect of the smallest size that matters."""
     planned_units: int | None = Field(default=None, ge=1)
-    """Units that count at which the confidence sequence is narrowest; a fifth of those expected where nothing is said."""
+    """Units that count at which the sequence is narrowest; a fifth of those expected where nothing is said."""
     looks: int = Field(default=50, ge=1, le=500)
     """At even distances."""
 
@@ -69,10 +69,12 @@ class Design(FrozenDocument):
 
     @property
     def design_effect(self) -> float:
-        """By how much rows of a unit are worth less than independent ones: 1 + icc (E[K^2] / E[K] - 1), K counting rows.
+        """By how much rows of a unit are worth less than independent ones: 1 + icc (E[K^2] / E[K] - 1); K rows count.
 
-        Kish (1965). A unit has m rows, each of which counts with probability c: E[K^2] / E[K] = 1 + c (E[m^2] / E[m] - 1).
-        Sampling labels adds to the variance of a row, not to what rows of a unit have in common, so it thins the correlation.
+        Kish (1965). A unit has m rows, each of which counts with probability c:
+        E[K^2] / E[K] = 1 + c (E[m^2] / E[m] - 1).
+        Sampling labels adds to the variance of a row, not to what rows of a unit have in common, so it thins the
+        correlation.
         """
         m = self.rows_a_unit
         correlation = self.unit_correlation * self.base_rate * (1 - self.base_rate) / self.row_variance

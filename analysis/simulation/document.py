@@ -33,10 +33,10 @@ class Size:
 
     repetitions: int = 500
     covered: int = 1000
-    mismatches: int = 200
+    mismatches: int = 100
     units: int = 200_000
     units_covered: int = 2000
-    replicates: int = 300
+    replicates: int = 200
 
 
 def run_studies(size: Size, seed: int, progress: Progress) -> dict[str, Any]:
@@ -59,7 +59,8 @@ def run_studies(size: Size, seed: int, progress: Progress) -> dict[str, Any]:
     planted = Scenario(units=20_000, looks=20, metric="recall")
     return {
         "seed": seed,
-        "machine": f"{platform.machine()}, Python {platform.python_version()}, NumPy {np.__version__}, SciPy {scipy.__version__}",
+        "machine": f"{platform.machine()}, Python {platform.python_version()}, NumPy {np.__version__}, "
+        f"SciPy {scipy.__version__}",
         "no_effect": aa,
         "lost_units": lost_units(size.units, min(size.mismatches, size.repetitions), seed, progress),
         "planted_effect": planted_effect(planted, size.repetitions, seed, progress),
@@ -85,7 +86,9 @@ def promises(document: Mapping[str, Any]) -> list[tuple[str, str, str, bool]]:
              _percent(entry["found"]), entry["band"][0] <= entry["found"] <= entry["band"][1])
         )  # fmt: skip
     covered = planted["covered_at_all_looks"]
-    found.append(("planted effect: the sequence holds it at all looks", "at least 95 %", _percent(covered), covered >= 0.95))
+    found.append(
+        ("planted effect: the sequence holds it at all looks", "at least 95 %", _percent(covered), covered >= 0.95)
+    )
     pairs = document["equal_pairs"]
     for key, title in (("exact", "one look"), ("always_valid", "after every pair")):
         rate = pairs[f"{key}_false_positives"]
@@ -126,9 +129,9 @@ def markdown(document: Mapping[str, Any], title_date: str, command: str) -> str:
         "",
         f"    {command}",
         "",
-        f"{document['machine']}; seed {document['seed']}. {held} of {len(checked)} promises hold. Drawn are units of several "
-        "videos that share their unit's own recall; half of the units come back later; flagged videos are always labelled, "
-        "one in five of the others, with its weight.",
+        f"{document['machine']}; seed {document['seed']}. {held} of {len(checked)} promises hold. Drawn are units of "
+        "several videos that share their unit's own recall; half of the units come back later; flagged videos are "
+        "always labelled, one in five of the others, with its weight.",
         "",
         "| promise | bound | found | holds |",
         "|---|---|---|---|",
@@ -166,21 +169,21 @@ def _mismatch_lines(cases: Sequence[Mapping[str, Any]]) -> list[str]:
             for c in cases
         ),
         "",
-        f"A loss of 1 % of one arm's units moves the shares by {100 * moved:.2f} points only. To see that with a chance of 80 % "
-        f"in one look at the level of 0.1 % takes {needed:,.0f} units.",
+        f"A loss of 1 % of one arm's units moves the shares by {100 * moved:.2f} points only. To see that with a "
+        f"chance of 80 % in one look at the level of 0.1 % takes {needed:,.0f} units.",
         "",
     ]
 
 
 def _planted_lines(planted: Mapping[str, Any]) -> list[str]:
-    sequence = planted["always_valid"]
+    one_look, sequence = planted["one_look"], planted["always_valid"]
     return [
         "## A planted effect",
         "",
-        f"{planted['units']:,} units, recall 0.8, a gain of {planted['gain']}: the size for which `python -m analysis plan` "
-        f"promises 80 % in one look. The always-valid test is promised {_percent(sequence['promised'])} and finds it in "
-        f"{_percent(sequence['found'])}; it needs {_percent(sequence['share_of_units'])} of the units on average "
-        f"({_percent(sequence['promised_share_of_units'])} promised). That is the price of looking at any time.",
+        f"{planted['units']:,} units, recall 0.8, a true difference of {planted['true_difference']}, of which `python -m "
+        f"analysis plan` promises to find {_percent(one_look['promised'])} in one look. The always-valid test is promised {_percent(sequence['promised'])} and "
+        f"finds it in {_percent(sequence['found'])}; it needs {_percent(sequence['share_of_units'])} of the units on "
+        f"average ({_percent(sequence['promised_share_of_units'])} promised). That is the price of looking at will.",
         "",
     ]
 
@@ -190,8 +193,8 @@ def _coverage_lines(covered: Mapping[str, Any]) -> list[str]:
     return [
         "## Coverage of 95 % intervals",
         "",
-        f"{covered['repetitions']} experiments of {covered['units']:,} units, {covered['replicates']} replicates of the "
-        f"bootstrap. By chance an interval that keeps its promise lies within {_band(covered['band'])} (99 %).",
+        f"{covered['repetitions']} experiments of {covered['units']:,} units, {covered['replicates']} replicates of "
+        f"the bootstrap. By chance an interval that keeps its promise lies within {_band(covered['band'])} (99 %).",
         "",
         "| interval | covered | mean width | within |",
         "|---|---|---|---|",

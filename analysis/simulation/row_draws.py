@@ -7,7 +7,7 @@ from typing import Final
 
 import numpy as np
 
-from analysis.log.rows import Array, Ints, TaskRows
+from analysis.log.rows import Array, Bools, Ints, TaskRows
 
 REVIEW: Final = 0.25
 """Probability with which a row that the deciding arm did not flag is labelled."""
@@ -61,7 +61,7 @@ def draw_rows(units: int, rng: np.random.Generator, *, sampled: bool = True) -> 
     return Drawn(unit_arm, sides[0], sides[1], before, latency)
 
 
-def _rows(unit: Ints, arm: Ints, logit: Array, positive: Array, weight: Array, views: Array) -> TaskRows:
+def _rows(unit: Ints, arm: Ints, logit: Array, positive: Bools, weight: Array, views: Array) -> TaskRows:
     nothing = np.full(len(unit), np.nan)
     return TaskRows(
         unit=unit, arm=arm, time_ms=np.arange(len(unit)), flagged=logit >= 0, score=1 / (1 + np.exp(-logit)),

@@ -1,8 +1,8 @@
 """Experiments that are looked at again and again, drawn by unit counts so that hundreds of them take minutes.
 
-A unit arrives, sends a first session of videos, and half of the units come back later for a second one: what a unit adds is
-not complete when it is first looked at. Its videos share its own recall. Flagged videos are always labelled, others with a
-small probability and the weight that goes with it.
+A unit arrives, sends a first session of videos, and half of the units come back later for a second one: what a unit
+adds is not complete when it is first looked at. Its videos share its own recall. Flagged videos are always labelled,
+others with a small probability and the weight that goes with it.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from analysis.statistics.ratio import Array, UnitSums, divide
 
 _LATER: Final = 0.05
 """Mean time until a second session, as a share of the experiment; sessions after its end are not seen."""
+_POPULATION: Final = 400_000
 
 
 @dataclass(frozen=True)
@@ -47,8 +48,8 @@ class Scenario:
 
     @property
     def rows_a_unit(self) -> float:
-        """Mean number of videos that are seen: 2 at first, 2 of half of the units later, of which some come too late."""
-        return 2.0 + 0.5 * 2.0 * (1 - _LATER * (1 - np.exp(-1 / _LATER)))
+        """Mean number of videos that are seen: 2 at first, 2 of half of the units later, some of them too late."""
+        return float(2.0 + 0.5 * 2.0 * (1 - _LATER * (1 - np.exp(-1 / _LATER))))
 
     @property
     def correlation(self) -> float:
@@ -74,64 +75,94 @@ class Looks:
 
 
 @dataclass(frozen=True)
-class _Session:
-    numerator: Array
-    denominator: Array
+class Population:
+    """Units from which experiments are drawn with replacement: what is true of them is known exactly.
+
+    Attributes:
+        scenario: by which they were made.
+        first, both: (4, 2 P) of a unit's first session and of both its sessions: numerator, denominator, whether it counts,
+            and, of ``both``, whether the unit comes back; the first P units as control judges them, then as treatment does.
+    """
+
+    scenario: Scenario
+    first: Array
+    both: Array
+
+    @property
+    def difference(self) -> float:
+        """Treatment less control, where every second session is seen."""
+        size = self.both.shape[1] // 2
+        control, treatment = (self.both[:2, a * size : (a + 1) * size].sum(axis=1) for a in (0, 1))
+        return float(treatment[0] / treatment[1] - control[0] / control[1])
 
 
-def look_at(scenario: Scenario, rng: np.random.Generator) -> Looks:
-    """One experiment, at each of its looks."""
-    arm, first, second, later = _draw(scenario, rng)
-    looks = scenario.looks
-    now = np.arange(scenario.units) * looks // scenario.units
-    both = _Session(first.numerator + second.numerator, first.denominator + second.denominator)
+def populate(scenario: Scenario, rng: np.random.Generator) -> Population:
+    """A population of the scenario. Without a gain both arms judge every unit alike: nothing differs between them."""
+    size = _POPULATION
+    recall = np.asarray(scenario.recalls)[rng.integers(0, len(scenario.recalls), size)]
+    back = rng.random(size) < 0.5
+    sides = []
+    for gain in (0.0, scenario.gain) if scenario.gain else (0.0,):
+        first = _session(scenario, recall + gain, 1 + rng.poisson(1.0, size), rng)
+        second = _session(scenario, recall + gain, np.where(back, 1 + rng.poisson(1.0, size), 0), rng)
+        sides.append([np.stack([*sums, sums[1] > 0, back]) for sums in (first, first + second)])
+    first, both = (np.concatenate([sides[0][k], sides[-1][k]], axis=1) for k in (0, 1))
+    return Population(scenario, first, both)
+
+
+def look_at(population: Population, rng: np.random.Generator) -> Looks:
+    """One experiment on units of the population, at each of its looks."""
+    looks, units = population.scenario.looks, population.scenario.units
+    arm, first, both, later = _draw(population, rng)
+    now = np.arange(units) * looks // units
     moments = np.zeros((6, 2 * looks + 1))
     _add(moments, arm * looks + now, first, 1.0)
-    # A second session makes the unit's sums those of both; one after the end falls into the last, unread place.
-    place = np.where(later < looks, arm * looks + np.minimum(later, looks - 1), 2 * looks)
-    _add(moments, place, both, 1.0)
-    _add(moments, place, first, -1.0)
+    # A second session makes the unit's sums those of both. One that never comes, or after the end, changes nothing.
+    seen = np.flatnonzero(later < looks)
+    place = arm[seen] * looks + later[seen]
+    _add(moments, place, both[:, seen], 1.0)
+    _add(moments, place, first[:, seen], -1.0)
     running = np.cumsum(moments[:, :-1].reshape(6, 2, looks), axis=2)
     arrived = np.stack([np.cumsum(np.bincount(now[arm == a], minlength=looks)) for a in (0, 1)], axis=1)
     value, variance = _ratio(running)
     return Looks(value[1] - value[0], np.sqrt(variance.sum(axis=0)), running[5].sum(axis=0), arrived)
 
 
-def final_sums(scenario: Scenario, rng: np.random.Generator) -> tuple[UnitSums, UnitSums]:
+def final_sums(population: Population, rng: np.random.Generator) -> tuple[UnitSums, UnitSums]:
     """Control and treatment at the end, as sums of units: what ``look_at`` must agree with."""
-    arm, first, second, later = _draw(scenario, rng)
-    seen = (later < scenario.looks) * 1.0
-    numerator = (first.numerator + seen * second.numerator)[:, None]
-    denominator = (first.denominator + seen * second.denominator)[:, None]
-    every = UnitSums(numerator, denominator)
+    arm, first, both, later = _draw(population, rng)
+    sums = np.where(later < population.scenario.looks, both[:2], first[:2])
+    every = UnitSums(sums[0][:, None], sums[1][:, None])
     return every.take(arm == 0), every.take(arm == 1)
 
 
-def _draw(scenario: Scenario, rng: np.random.Generator) -> tuple[NDArray[np.int64], _Session, _Session, NDArray[np.int64]]:
-    units = scenario.units
-    arm = (rng.random(units) < scenario.share).astype(np.int64)
-    recall = np.asarray(scenario.recalls)[rng.integers(0, len(scenario.recalls), units)] + scenario.gain * arm
-    first = _session(scenario, recall, 1 + rng.poisson(1.0, units), rng)
-    back = rng.random(units) < 0.5
-    second = _session(scenario, recall, np.where(back, 1 + rng.poisson(1.0, units), 0), rng)
-    time = (np.arange(units) / units + rng.exponential(_LATER, units)) * scenario.looks
-    later = np.where(back, np.minimum(time, 10.0 * scenario.looks).astype(np.int64), 10 * scenario.looks)
-    return arm, first, second, later
+def _draw(
+    population: Population, rng: np.random.Generator
+) -> tuple[NDArray[np.int64], Array, Array, NDArray[np.int64]]:
+    """Arm, first and both sessions, and the look at which the second is seen; far beyond the last where there is none."""
+    scenario, size = population.scenario, population.first.shape[1] // 2
+    arm = (rng.random(scenario.units) < scenario.share).astype(np.int64)
+    drawn = rng.integers(0, size, scenario.units) + size * arm
+    first, both = population.first[:, drawn], population.both[:, drawn]
+    time = np.arange(scenario.units) / scenario.units + rng.exponential(_LATER, scenario.units)
+    later = np.where(both[3] > 0, time * scenario.looks, 10.0 * scenario.looks).astype(np.int64)
+    return arm, first, both, later
 
 
-def _session(scenario: Scenario, recall: Array, videos: NDArray[np.int64], rng: np.random.Generator) -> _Session:
+def _session(scenario: Scenario, recall: Array, videos: NDArray[np.int64], rng: np.random.Generator) -> Array:
+    """(2, P): numerator and denominator."""
     positive = rng.binomial(videos, scenario.positives)
     found = rng.binomial(positive, recall)
-    missed = rng.binomial(positive - found, scenario.review) / scenario.review
+    missed = rng.binomial(positive - found, scenario.review) / np.float64(scenario.review)
     if scenario.metric == "recall":
-        return _Session(found.astype(float), found + missed)
+        return np.stack([found, found + missed]).astype(np.float64)
     alarms = rng.binomial(videos - positive, scenario.overkill)
-    return _Session(2.0 * found, 2.0 * found + missed + alarms)
+    return np.stack([2.0 * found, 2.0 * found + missed + alarms])
 
 
-def _add(moments: Array, place: NDArray[np.int64], sums: _Session, sign: float) -> None:
-    n, d = sums.numerator, sums.denominator
-    for row, values in enumerate((n, d, n * n, d * d, n * d, (d > 0).astype(float))):
+def _add(moments: Array, place: NDArray[np.int64], sums: Array, sign: float) -> None:
+    n, d, counts = sums[:3]
+    for row, values in enumerate((n, d, n * n, d * d, n * d, counts)):
         moments[row] += sign * np.bincount(place, values, moments.shape[1])
 
 

@@ -1,4 +1,4 @@
-"""The studies: what each statistic promises, and how often it keeps it. Every study is seeded and returns a document."""
+"""The studies: what each statistic promises, and how often it keeps it. Each is seeded and returns a document."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from scipy.stats import beta, binom, kstest, norm
 from analysis.findings.numbers import number
 from analysis.plan.design import Design
 from analysis.plan.power import fixed_power, sequential_power
-from analysis.simulation.streams import Looks, Scenario, look_at
+from analysis.simulation.streams import Looks, Scenario, look_at, populate
 from analysis.statistics.counts import mcnemar, sample_ratio
 from analysis.statistics.ratio import Array
 from analysis.statistics.sequences import boundary, multinomial_log_e
@@ -41,9 +41,11 @@ def no_effect(scenario: Scenario, repetitions: int, seed: int, progress: Progres
     inside, p_values, ratio_p = 0, [], []
     sequential = peeking = ratio_sequential = 0
     low, high = binom.ppf([0.025, 0.975], scenario.units, scenario.share)
+    within = float(np.diff(binom.cdf([low - 1, high], scenario.units, scenario.share))[0])
     shares = np.asarray([1 - scenario.share, scenario.share])
+    population = populate(scenario, rng)
     for _ in progress(range(repetitions)):
-        looks = look_at(scenario, rng)
+        looks = look_at(population, rng)
         treated = looks.arrived[-1, 1]
         inside += bool(low <= treated <= high)
         z = looks.difference / looks.error
@@ -51,15 +53,22 @@ def no_effect(scenario: Scenario, repetitions: int, seed: int, progress: Progres
         sequential += bool(leaves_out(looks, 0.0).any())
         ready = looks.units >= MIN_UNITS
         peeking += bool((np.abs(z[ready]) > norm.isf(ALPHA / 2)).any())
-        ratio_p.append(float(2 * min(binom.cdf(treated, scenario.units, scenario.share),
-                                     binom.sf(treated - 1, scenario.units, scenario.share))))
+        ratio_p.append(
+            float(
+                2
+                * min(
+                    binom.cdf(treated, scenario.units, scenario.share),
+                    binom.sf(treated - 1, scenario.units, scenario.share),
+                )
+            )
+        )
         ratio_sequential += bool(multinomial_log_e(looks.arrived, shares).max() >= np.log(1 / ALPHA))
     return {
         "units": scenario.units,
         "looks": scenario.looks,
         "repetitions": repetitions,
         "shares_within_95_bounds": inside / repetitions,
-        "shares_band": chance_band(repetitions, float(np.diff(binom.cdf([low - 1, high], scenario.units, scenario.share))[0])),
+        "shares_band": chance_band(repetitions, within),
         "p_uniform_ks": _ks(np.asarray(p_values)),
         "sample_ratio_p_uniform_ks": _ks(np.minimum(1.0, ratio_p)),
         "one_look_false_positives": float(np.mean(np.asarray(p_values) < ALPHA)),
@@ -105,34 +114,46 @@ def lost_units(units: int, repetitions: int, seed: int, progress: Progress) -> l
                 "caught_one_look": fixed / repetitions,
                 "caught_sequential": sequential / repetitions,
                 "caught": either / repetitions,
-                "arithmetic_one_look": number(float(norm.sf(norm.isf(0.0005) - z) + norm.cdf(-norm.isf(0.0005) - z)), 3),
+                "arithmetic_one_look": number(
+                    float(norm.sf(norm.isf(0.0005) - z) + norm.cdf(-norm.isf(0.0005) - z)), 3
+                ),
             }
         )
     return found
 
 
 def planted_effect(scenario: Scenario, repetitions: int, seed: int, progress: Progress) -> dict[str, Any]:
-    """A planted gain of recall at the size for which the plan promises 80 %: how often it is found, and covered."""
+    """A planted gain of recall about as large as the plan promises to find in 80 %: how often it is found, and covered.
+
+    The promise is for what the drawn population truly differs by.
+    """
     design = design_of(scenario)
     gain = _gain_of(design, scenario.units)
     planted = replace(scenario, gain=gain)
     rng = np.random.default_rng([seed, 3])
     fixed = sequential = covered = 0
     spent = []
+    population = populate(planted, rng)
+    truth = population.difference
     for _ in progress(range(repetitions)):
-        looks = look_at(planted, rng)
+        looks = look_at(population, rng)
         fixed += bool(abs(looks.difference[-1]) > norm.isf(ALPHA / 2) * looks.error[-1])
         crossed = leaves_out(looks, 0.0)
         sequential += bool(crossed.any())
         spent.append((crossed.argmax() + 1) / scenario.looks if crossed.any() else 1.0)
-        covered += not leaves_out(looks, gain).any()
-    promised_sequential, promised_share = sequential_power(design, scenario.units, gain)
-    promised = fixed_power(design, scenario.units, gain)
+        covered += not leaves_out(looks, truth).any()
+    promised_sequential, promised_share = sequential_power(design, scenario.units, truth)
+    promised = fixed_power(design, scenario.units, truth)
     return {
         "units": scenario.units,
         "repetitions": repetitions,
         "gain": number(gain, 4),
-        "one_look": {"promised": number(promised, 4), "found": fixed / repetitions, "band": chance_band(repetitions, promised)},
+        "true_difference": number(truth, 4),
+        "one_look": {
+            "promised": number(promised, 4),
+            "found": fixed / repetitions,
+            "band": chance_band(repetitions, promised),
+        },
         "always_valid": {
             "promised": number(promised_sequential, 4),
             "found": sequential / repetitions,

@@ -67,17 +67,18 @@ class McNemar:
 
 
 def mcnemar(treatment_right: NDArray[np.bool_], control_right: NDArray[np.bool_]) -> McNemar:
-    """McNemar's exact test (1947): where the arms are equally good, each pair that they judge differently is a fair coin.
+    """McNemar's exact test (1947): where the arms are equally good, a pair judged differently is a fair coin.
 
     Args:
-        treatment_right, control_right: (P,) whether each arm judged the pair rightly, in the order of time; pairs must be
+        treatment_right, control_right: (P,) whether each arm judged the pair rightly, in the order of time; pairs must
+        be
             independent: at most one of a unit.
     """
     treatment_only = treatment_right & ~control_right
     control_only = control_right & ~treatment_right
     tosses = treatment_only[treatment_only | control_only]
-    heads = np.cumsum(tosses)
-    tails = np.arange(1, len(tosses) + 1) - heads
+    heads = np.cumsum(tosses, dtype=np.int64)
+    tails = np.arange(1, len(tosses) + 1, dtype=np.int64) - heads
     won = int(treatment_only.sum())
     p = float(binomtest(won, len(tosses)).pvalue) if len(tosses) else 1.0
     return McNemar(won, int(control_only.sum()), p, p_of_log_e(fair_coin_log_e(heads, tails)))

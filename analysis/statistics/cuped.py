@@ -27,17 +27,18 @@ def adjust(control: UnitSums, treatment: UnitSums, before_control: Array, before
     """The adjusted difference of each ratio.
 
     The ratio is linearised (``influence``), then regressed on the covariates over both arms together and freed of them
-    (Deng, Xu, Kohavi and Walker, "Improving the sensitivity of online controlled experiments by utilizing pre-experiment
-    data", WSDM 2013, eq. 4; for ratios: Deng, Knoblich and Lu, arXiv:1803.06336, section 2.3). The arms cannot have moved the
-    covariates, so the difference keeps its expectation.
+    (Deng, Xu, Kohavi and Walker, "Improving the sensitivity of online controlled experiments by utilizing
+    pre-experiment data", WSDM 2013, eq. 4; for ratios: Deng, Knoblich and Lu, arXiv:1803.06336, section 2.3). The arms
+    cannot have moved the covariates, so the difference keeps its expectation.
 
     Args:
         control, treatment: (U, M) each.
-        before_control, before_treatment: (U,) of the same units, from before the experiment; NaN where there is nothing.
+        before_control, before_treatment: (U,) of the same units, from before the experiment; NaN where there is
+        nothing.
     """
     x_control, x_treatment = _covariates(before_control), _covariates(before_treatment)
-    centre = np.concatenate([x_control, x_treatment]).mean(axis=0)
-    x_control, x_treatment = x_control - centre, x_treatment - centre
+    gap = x_treatment.mean(axis=0) - x_control.mean(axis=0)
+    x_control, x_treatment = x_control - x_control.mean(axis=0), x_treatment - x_treatment.mean(axis=0)
     found = []
     counts = zip(control.contributing, treatment.contributing, strict=True)
     pairs = zip(influence(control).T, influence(treatment).T, counts, strict=True)
@@ -52,9 +53,9 @@ def adjust(control: UnitSums, treatment: UnitSums, before_control: Array, before
         z = np.concatenate([i_control * len(i_control), i_treatment * len(i_treatment)])
         x = np.concatenate([x_control, x_treatment])
         slope = np.linalg.lstsq(x, z, rcond=None)[0]
-        value = raw - float((x_treatment.mean(axis=0) - x_control.mean(axis=0)) @ slope)
-        left_control = i_control - (x_control - x_control.mean(axis=0)) @ slope / len(i_control)
-        left_treatment = i_treatment - (x_treatment - x_treatment.mean(axis=0)) @ slope / len(i_treatment)
+        value = raw - float(gap @ slope)
+        left_control = i_control - x_control @ slope / len(i_control)
+        left_treatment = i_treatment - x_treatment @ slope / len(i_treatment)
         variance = _variance(left_control, n_control) + _variance(left_treatment, n_treatment)
         found.append(Adjusted(Estimate(value, float(np.sqrt(variance)), units), float(variance / plain)))
     return found

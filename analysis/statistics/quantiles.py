@@ -27,8 +27,8 @@ class Quantile:
 def quantile(values: Array, unit: NDArray[np.int64], share: float, reach: float) -> Quantile:
     """The quantile of rows and its interval.
 
-    Woodruff's interval (1952): the share of rows below the estimate is a ratio metric whose error is known; the quantiles
-    of the shares at both ends of its interval are the ends.
+    Woodruff's interval (1952): the share of rows below the estimate is a ratio metric whose error is known; the
+    quantiles of the shares at both ends of its interval are the ends.
 
     An end for which the rows reach no further is 0 or infinite.
 
@@ -43,7 +43,9 @@ def quantile(values: Array, unit: NDArray[np.int64], share: float, reach: float)
     ordered = np.sort(values)
     value = _at(ordered, share)
     dense = np.unique(unit, return_inverse=True)[1]
-    below = sum_by_unit(dense, (values <= value)[:, None] * 1.0, np.ones((len(values), 1)), int(dense.max()) + 1)
+    below = sum_by_unit(
+        dense, (values <= value)[:, None].astype(np.float64), np.ones((len(values), 1)), int(dense.max()) + 1
+    )
     error = estimates(below)[0].error
     low, high = share - reach * error, share + reach * error
     # A NaN error fails both comparisons.

@@ -63,8 +63,8 @@ def ece(rows: ScoredRows, weights_RN: Array) -> tuple[Array, Array]:
     """(R,), (R,): expected calibration error over 10 bins of equal mass, freed of its bias, and as it is without.
 
     Plain: sum over bins of share x |mean score - share positive|. Chance alone moves each bin off 0, so it is too high
-    where rows are few (Kumar, Liang and Ma, "Verified uncertainty calibration", arXiv:1909.10155, section 4). A bin whose gap
-    is normal with its standard error has a known expected |gap|; what this exceeds |gap| by is taken off.
+    where rows are few (Kumar, Liang and Ma, "Verified uncertainty calibration", arXiv:1909.10155, section 4). A bin
+    whose gap is normal with its standard error has a known expected |gap|; what this exceeds |gap| by is taken off.
     """
     bins = bins_of(rows.score)
     residual_N = rows.score - rows.positive
@@ -90,7 +90,7 @@ def _gap_error(w_RN: Array, residual_N: Array, gap_R: Array, unit_N: NDArray[np.
     starts = np.flatnonzero(np.append(True, np.diff(unit_N[order]) > 0))
     moved_RN = w_RN * (residual_N - gap_R[:, None])
     squares_R = (np.add.reduceat(moved_RN[:, order], starts, axis=1) ** 2).sum(axis=1)
-    return np.sqrt(squares_R) / np.where(mass_R > 0, mass_R, np.nan)
+    return np.asarray(np.sqrt(squares_R) / np.where(mass_R > 0, mass_R, np.nan))
 
 
 def _folded_mean(mean_R: Array, error_R: Array) -> Array:

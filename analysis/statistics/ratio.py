@@ -1,8 +1,8 @@
 """Ratio metrics over units of several rows: sum of numerators / sum of denominators, and how far chance moves it.
 
 The rows of a unit are alike, so the unit is what varies: a test on pooled rows would find effects that are not there.
-The delta method linearises the ratio: its error is the mean over units of ``influence``, which makes differences, regression
-adjustment and confidence sequences of ratios those of a mean.
+The delta method linearises the ratio: its error is the mean over units of ``influence``, which makes differences,
+regression adjustment and confidence sequences of ratios those of a mean.
 """
 
 from __future__ import annotations
@@ -62,7 +62,8 @@ def sum_by_unit(unit: NDArray[np.int64], numerator: Array, denominator: Array, u
 
 def divide(part: Array, whole: Array) -> Array:
     """``part / whole``, NaN where the whole is 0."""
-    return np.divide(part, whole, out=np.full(np.broadcast(part, whole).shape, np.nan), where=whole != 0)
+    out = np.full(np.broadcast(part, whole).shape, np.nan)
+    return np.asarray(np.divide(part, whole, out=out, where=whole != 0))
 
 
 def influence(sums: UnitSums) -> Array:
@@ -76,7 +77,8 @@ def influence(sums: UnitSums) -> Array:
 def variance_of_sum(influence_UM: Array, contributing: NDArray[np.int64], *, paired: bool = False) -> Array:
     """(M,): n / (n - 1) x sum of squares over the units that count; NaN below two of them.
 
-    A share that no unit moves (recall of 1 in every unit) has a variance of 0 by the formula, which would call it certain.
+    A share that no unit moves (recall of 1 in every unit) has a variance of 0 by the formula, which would call it
+    certain.
     It is given that of a share of n units of which half a one differs: p (1 - p) / n at p = 0.5 / (n + 1).
 
     Args:

@@ -1,7 +1,7 @@
 """Always-valid inference: intervals and p-values that may be looked at as often as one likes, and acted on at once.
 
-An interval of 95 % is right at one moment chosen beforehand. Looked at daily, "does it leave out 0" is wrong far more often
-than once in twenty. A confidence sequence holds at all moments together with probability 1 - alpha.
+An interval of 95 % is right at one moment chosen beforehand. Looked at daily, "does it leave out 0" is wrong far more
+often than once in twenty. A confidence sequence holds at all moments together with probability 1 - alpha.
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ def boundary(units: Array, planned: float, alpha: float) -> Array:
     """By how many standard errors the sequence reaches after so many units, on each side; 1.96 at a single look of 5 %.
 
     sqrt((1 + 1 / (t rho^2)) log((t rho^2 + 1) / alpha^2)): arXiv:2103.06476, theorem 2.2, whose width is this times
-    sigma / sqrt(t). It is Robbins' normal mixture, and the mixture SPRT of Johari, Pekelis and Walsh (arXiv:1512.04922).
+    sigma / sqrt(t). It is Robbins' normal mixture, and the mixture SPRT of Johari, Pekelis and Walsh
+    (arXiv:1512.04922).
     """
     x = np.maximum(units, 1e-12) * mixture_precision(planned, alpha)
     return np.asarray(np.sqrt((1 + 1 / x) * np.log((x + 1) / alpha**2)))
@@ -89,8 +90,8 @@ def fair_coin_log_e(heads: NDArray[np.int64], tails: NDArray[np.int64], spread: 
 def multinomial_log_e(counts_TK: NDArray[np.int64], shares_K: Array, concentration: float = 100.0) -> Array:
     """(T,) log e-value of "units fall into K arms by these shares", after each of T counts.
 
-    The Dirichlet-multinomial Bayes factor with a prior centred on the shares (Lindon and Malek, "Anytime-valid inference
-    for multinomial count data", arXiv:2011.03567, eq. 6). No approximation.
+    The Dirichlet-multinomial Bayes factor with a prior centred on the shares (Lindon and Malek, "Anytime-valid
+    inference for multinomial count data", arXiv:2011.03567, eq. 6). No approximation.
 
     Args:
         counts_TK: units of each arm so far.
