@@ -49,10 +49,9 @@ def choose_arms(database: Database, question: Question) -> Arms:
     if unplanned := [arm for arm in met if question.shares and arm not in question.shares]:
         raise UnknownArm(f"--shares gives no weight to the arm {unplanned[0]}")
     control = question.control or _only([a for a in arms if any(n in a for n in _CONTROL_NAMES)], arms, "--control")
+    _require(control, arms, "--control")
     treatment = question.treatment or _only([arm for arm in arms if arm != control], arms, "--treatment")
-    for name, option in ((control, "--control"), (treatment, "--treatment")):
-        if name not in arms:
-            raise UnknownArm(f"{option} {name}: the experiment's arms are {', '.join(arms)}")
+    _require(treatment, arms, "--treatment")
     if control == treatment:
         raise UnknownArm(f"control and treatment are both {control}")
     return Arms(experiment, control, treatment, tuple(arms))
@@ -62,6 +61,11 @@ def _only(candidates: Sequence[str], arms: Sequence[str], option: str) -> str:
     if len(candidates) != 1:
         raise UnknownArm(f"say which arm: {option} {' or '.join(arms)}")
     return candidates[0]
+
+
+def _require(arm: str, arms: Sequence[str], option: str) -> None:
+    if arm not in arms:
+        raise UnknownArm(f"{option} {arm}: the experiment's arms are {', '.join(arms)}")
 
 
 def _names(database: Database, query: str, values: list[str]) -> list[str]:

@@ -80,8 +80,10 @@ class Population:
 
     Attributes:
         scenario: by which they were made.
-        first, both: (4, 2 P) of a unit's first session and of both its sessions: numerator, denominator, whether it counts,
-            and, of ``both``, whether the unit comes back; the first P units as control judges them, then as treatment does.
+        first, both: (4, 2 P) of a unit's first session and of both its sessions: numerator, denominator, whether it
+        counts,
+            and, of ``both``, whether the unit comes back; the first P units as control judges them, then as treatment
+            does.
     """
 
     scenario: Scenario
