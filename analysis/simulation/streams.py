@@ -141,7 +141,7 @@ def final_sums(population: Population, rng: np.random.Generator) -> tuple[UnitSu
 def _draw(
     population: Population, rng: np.random.Generator
 ) -> tuple[NDArray[np.int64], Array, Array, NDArray[np.int64]]:
-    """Arm, first and both sessions, and the look at which the second is seen; far beyond the last where there is none."""
+    """Arm, first and both sessions, and the look that sees the second: far beyond the last where none does."""
     scenario, size = population.scenario, population.first.shape[1] // 2
     arm = (rng.random(scenario.units) < scenario.share).astype(np.int64)
     drawn = rng.integers(0, size, scenario.units) + size * arm

@@ -14,7 +14,7 @@ from analysis.plan.design import Design
 from analysis.plan.power import fixed_power, sequential_power
 from analysis.simulation.streams import Looks, Scenario, look_at, populate
 from analysis.statistics.counts import mcnemar, sample_ratio
-from analysis.statistics.ratio import Array
+from analysis.statistics.ratio import Array, divide
 from analysis.statistics.sequences import boundary, multinomial_log_e
 
 ALPHA: Final = 0.05
@@ -48,7 +48,7 @@ def no_effect(scenario: Scenario, repetitions: int, seed: int, progress: Progres
         looks = look_at(population, rng)
         treated = looks.arrived[-1, 1]
         inside += bool(low <= treated <= high)
-        z = looks.difference / looks.error
+        z = divide(looks.difference, looks.error)
         p_values.append(float(2 * norm.sf(abs(z[-1]))))
         sequential += bool(leaves_out(looks, 0.0).any())
         ready = looks.units >= MIN_UNITS

@@ -21,10 +21,9 @@ from analysis.log.read import read_rows, task_names
 from analysis.log.rows import ExperimentRows
 from analysis.question import Question
 from contract.decision_log import Decision, Exposure, Feedback, TaskRecord, name_hash
-
 from tests.unit.analysis.written_log import decision_id, exposure, label, verdict, write
 
-ARMS = ("baseline", "student")
+HEAD = "time_ms,task,labels,source"
 
 
 def read(folder: Path, question: Question | None = None, feedback: list[Feedback] | None = None) -> ExperimentRows:
@@ -64,7 +63,7 @@ def test_a_record_counts_once_in_whatever_files_it_stands(tmp_path: Path) -> Non
         place.mkdir(parents=True)
         rows = [one.row() for one in records if isinstance(one, kind)]
         pq.write_table(to_arrow(kind, rows, "here"), place / "part.parquet")
-    database, repeated = open_database(find_files(tmp_path))
+    _, repeated = open_database(find_files(tmp_path))
     assert repeated == {"exposures": 3, "decisions": 3, "feedback": 1}
     assert len(read(tmp_path).tasks["t"].unit) == 2
 
@@ -259,16 +258,11 @@ def test_label_files_of_three_kinds_say_the_same(tmp_path: Path) -> None:
         ("missing.csv", None, "No such file"),
         ("a.jsonl", "{", "line 1: no JSON"),
         ("a.jsonl", "[1]", "line 1: not an object"),
-        ("a.csv", "time_ms,task,labels,source,decision_id,sampled_with\n1,t,bad,s,%s,0\n" % ("0" * 32),
-        "line
-       
-       
-       
-       
-        2: sampled_with"),
-        ("a.csv", "time_ms,task,labels,source\n1,t,bad,s\n", "must name the video"), ("a.jsonl", '{"time_ms": 1, "task": "t", "labels": "[x", "source": "s"}', "labels is no JSON"),
+        ("a.csv", f"{HEAD},decision_id,sampled_with\n1,t,bad,s,{'0' * 32},0\n", "line 2: sampled_with"),
+        ("a.csv", f"{HEAD}\n1,t,bad,s\n", "must name the video"),
+        ("a.jsonl", '{"time_ms": 1, "task": "t", "labels": "[x", "source": "s"}', "labels is no JSON"),
     ],
-)  # fmt: skip
+)
 def test_a_label_file_with_a_fault_names_the_line(tmp_path: Path, name: str, text: str | None, words: str) -> None:
     if text is not None:
         (tmp_path / name).write_text(text)

@@ -53,8 +53,8 @@ def test_a_mean_is_a_ratio_with_a_denominator_of_one() -> None:
 
 
 def test_cuped_agrees_with_tea_tasting() -> None:
-    # tea-tasting 1.14.0: Mean("y", covariate="x", use_t=False, equal_var=False). Its slope is over both arms without taking
-    # out the arms' means first; with 60 units that moves the difference by a twentieth of its error.
+    # tea-tasting 1.14.0: Mean("y", covariate="x", use_t=False, equal_var=False). Its slope is over both arms,
+    # whose means are not taken out first; with 60 units that moves the difference by a twentieth of its error.
     control, treatment = arms(np.ones(60))
     found = adjust(control, treatment, BEFORE[~TREATED], BEFORE[TREATED])[0]
     assert found.difference.value == pytest.approx(0.06779661016949134, abs=0.05 * 0.5615 * 1.0)
