@@ -273,7 +273,7 @@ def _arm() -> Json:
                 ("{{arm}} {{guardrail}}", f"max by (arm, guardrail) (cpfd_guardrail_evidence_ratio{{{OWN}}})"),
                 ("sample ratio", f"max (cpfd_sample_ratio_evidence_ratio{{{OWN}}})"),
                 ("{{arm}} is stopped", f"max by (arm) (cpfd_arm_stopped{{{OWN}}})"),
-                text="Of the pod that has the most. At 1 a guardrail is broken, or the sample ratio is wrong; below, it may "
+                text="Of the pod that has the most. At 1 a guardrail is broken, or the sample ratio is wrong. It may "
                 "be looked at as often as one likes.",
             ),
             panel(

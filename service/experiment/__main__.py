@@ -1,6 +1,7 @@
 """python -m service.experiment assign --config serve.yaml UNIT...: which arm each unit has, as the service decides it.
 
-For whoever must know it upstream. It loads no model runtime; stopped arms are not known to it, unless --stopped says.
+For whoever must know it upstream. It loads no model runtime. It reads the file alone: not what the environment changes,
+and of stopped arms only what --stopped names.
 """
 
 from __future__ import annotations

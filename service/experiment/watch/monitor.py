@@ -99,8 +99,8 @@ class Monitor:
             self.stops.stop(tally.name, arm, guardrail, reason)
         elif (key := (tally.name, arm, guardrail)) not in self._said:
             self._said.add(key)
-            fields = {"experiment": tally.name, "arm": arm, "guardrail": guardrail}
-            log.error("a guardrail is broken, and nothing stops the arm: %s", reason, extra={FIELDS: fields})
+            fields = {"experiment": tally.name, "arm": arm, "guardrail": guardrail, "cause": reason}
+            log.error("a guardrail is broken, and nothing stops the arm", extra={FIELDS: fields})
 
     def paired(
         self,

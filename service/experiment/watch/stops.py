@@ -102,7 +102,7 @@ class Stops:
         except (OSError, ValueError) as error:
             # What is known stays: a file that cannot be read starts no arm.
             self._metrics.stop_file_errors.inc()
-            log.error("the stop file cannot be used: %s", error)
+            log.error("the stop file cannot be used", extra={FIELDS: {"cause": str(error)}})
             return
         for stop in todo:
             del self._unwritten[stop.key]
@@ -117,7 +117,7 @@ class Stops:
         for stop in current:
             if (stop.experiment, stop.arm) not in before:
                 fields = {"experiment": stop.experiment, "arm": stop.arm, "guardrail": stop.guardrail}
-                log.error("arm stopped: %s", stop.reason, extra={FIELDS: fields | {"pod": stop.pod}})
+                log.error("arm stopped", extra={FIELDS: fields | {"cause": stop.reason, "pod": stop.pod}})
                 self._metrics.arm_stopped.labels(stop.experiment, stop.arm).set(1)
         for experiment, arm in before - self.stopped:
             log.warning("arm runs again", extra={FIELDS: {"experiment": experiment, "arm": arm}})

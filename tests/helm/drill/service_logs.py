@@ -21,6 +21,9 @@ PROBE_LINES = 40
 MESSAGES = {
     "decode worker did not start": {"stage": "decode", "cause": "MemoryError"},
     "micro-batcher restarted": {"arm": "student", "stage": "queue"},
+    "arm stopped": {"experiment": "e", "arm": "student", "guardrail": "p99", "cause": "late", "pod": "p"},
+    "the stop file cannot be used": {"cause": "not a stop file"},
+    "a shadow failed": {"arm": "student", "decision_id": "0" * 32},
 }
 """Errors that only a broken service writes; test_runbook.py checks that it does write them."""
 
