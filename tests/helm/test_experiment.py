@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -12,9 +13,16 @@ from service.settings import Settings
 from tests.helm.conftest import Render, container_of, of_kind, only, pod_of
 
 
+def served(render: Render) -> dict[str, Any]:
+    """The service's settings."""
+    (found,) = [m for m in of_kind(render("experiment"), "ConfigMap") if "serve.yaml" in m["data"]]
+    settings: dict[str, Any] = yaml.safe_load(found["data"]["serve.yaml"])
+    return settings
+
+
 def test_pods_agree_on_stopped_arms_by_a_volume(render: Render) -> None:
     workload = only(render("experiment"), "Deployment")
-    settings = yaml.safe_load(only(render("experiment"), "ConfigMap")["data"]["serve.yaml"])
+    settings = served(render)
     path = Path(settings["experiment"]["stop_file"])
     (mount,) = [m for m in container_of(workload)["volumeMounts"] if m["name"] == "stops"]
     assert (Path(mount["mountPath"]), mount.get("readOnly", False)) == (path.parent, False)
@@ -30,9 +38,8 @@ def test_the_token_comes_from_a_secret_and_stands_in_no_config_map(render: Rende
     assert not [m for m in of_kind(render("experiment"), "ConfigMap") if "force_token" in str(m)]
 
 
-def test_the_service_takes_the_settings(render: Render, monkeypatch: pytest.MonkeyPatch) -> None:
-    text = only(render("experiment"), "ConfigMap")["data"]["serve.yaml"]
-    settings = Settings(**yaml.safe_load(text))
+def test_the_service_takes_the_settings(render: Render) -> None:
+    settings = Settings(**served(render))
     assert [one.name for one in settings.experiments] == ["on-videos", "on-all-of-the-rest"]
     assert settings.experiment.shadow_rate == 0.1
 
@@ -40,7 +47,7 @@ def test_the_service_takes_the_settings(render: Render, monkeypatch: pytest.Monk
 @pytest.mark.parametrize(
     ("value", "says"),
     [
-        ("config.experiment.shadow_rate=0.5", "config.experiment.shadow_rate needs split.mode in-service"),
+        ("config.experiment.shadow_rate=1", "config.experiment.shadow_rate needs split.mode in-service"),
         ("config.experiment.default_arm=student", "config.experiment.default_arm needs split.mode in-service"),
         ("config.experiments[0].name=e", "config.experiments needs split.mode in-service"),
         ("experiment.stops.claim=c", "experiment.stops needs split.mode in-service"),

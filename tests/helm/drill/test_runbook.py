@@ -187,7 +187,7 @@ def test_the_pod_of_helm_test_is_not_taken_for_one_that_serves(drills: Callable[
 
 
 def test_readiness_is_told_although_it_is_a_503(drills: Callable[[str], Drill]) -> None:
-    (command,) = [command for command in SHELL if command.startswith("k exec")]
+    (command,) = [command for command in SHELL if command.startswith("k exec") and "/readyz" in command]
     assert '"reasons": ["starting"]' in drills("gateway").shell(command).stdout
 
 
