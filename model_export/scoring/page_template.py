@@ -34,6 +34,7 @@ page holds your clips and texts: treat it as you treat them.</p>
 <p><strong>Misses {{ t.task.missed }} of {{ t.task.positives }} positives, flags {{ t.task.false_alarms }} of \
 {{ t.task.rows - t.task.positives }} negatives.</strong></p>
 {% if t.task.too_little_data %}<p class="red">Too little data to tell: {{ t.task.too_little_data }}.</p>{% endif %}
+{% if t.task.threshold_fault %}<p class="red">Not to be served so: {{ t.task.threshold_fault }}.</p>{% endif %}
 {% if t.task.unserved %}<p class="red">The bundle does not serve this task: {{ t.task.unserved }}.</p>{% endif %}
 {% for warning in t.warnings %}<p class="red">{{ warning }}</p>{% endfor %}
 <div class="rates">{% for name, value in t.metrics %}<div><small>{{ name }}</small>{{ value }}</div>{% endfor %}</div>

@@ -14,6 +14,7 @@ from training.data.manifest import Manifest, Row
 from training.evaluation.bootstrap import draw, interval, number
 from training.evaluation.comparisons import too_few_groups
 from training.evaluation.metrics import Scored, evaluate
+from training.evaluation.shipping import threshold_fault
 from training.evaluation.slices import threshold_by_slice
 
 SHOWN: Final = ("miss_rate", "overkill", "f1", "pr_auc", "roc_auc", "ece")
@@ -74,6 +75,7 @@ def _of_task(name: str, rows: Sequence[ScoredRow], found: ScoredSet) -> dict[str
         "missed": counted["missed"],
         "false_alarms": counted["false alarm"],
         "metrics": {m: {"value": number(values[m][0]), "interval": interval(values[m][1:])} for m in SHOWN},
+        "threshold_fault": threshold_fault({m: {"mean": number(values[m][0])} for m in ("miss_rate", "overkill")}),
         "too_little_data": too_few_groups(len(groups[True]), len(groups[False])),
         "unserved": found.unserved.get(name),
         "unanswered": found.unanswered[name],

@@ -81,7 +81,7 @@ def judge(task: Task, method: str, max_overkill: float = MAX_OVERKILL) -> ShipVe
             reason = f"no better than the control {control}: PR-AUC {_difference_in_words(pair)}"
             needed = _groups_to_tell(task, pair["difference"], pair["interval"], 0.0)
             return ShipVerdict("do_not_ship", reason, needed, cautions=cautions)
-    if reason := _at_threshold(own, max_overkill):
+    if reason := threshold_fault(own, max_overkill):
         return ShipVerdict("do_not_ship", reason, cautions=cautions)
     return ShipVerdict("ship", cautions=cautions)
 
@@ -94,7 +94,8 @@ def overall(verdicts: Mapping[str, ShipVerdict]) -> Decision:
     return "too_little_data" if found == {"too_little_data"} else "do_not_ship"
 
 
-def _at_threshold(own: Mapping[str, Any], max_overkill: float) -> str:
+def threshold_fault(own: Mapping[str, Any], max_overkill: float = MAX_OVERKILL) -> str:
+    """What speaks against a threshold by its miss rate and overkill alone; empty where nothing does."""
     overkill = own["overkill"]["mean"]
     missed = own.get("miss_rate", {}).get("mean")
     if overkill is not None and overkill > max_overkill:

@@ -85,3 +85,14 @@ def test_the_policy_takes_the_reason_and_keeps_the_rest() -> None:
     assert policy.tasks["violence"] == TaskPolicy(temperature=2.0, thresholds={"flag": 0.3})
     assert policy.tasks["spam"].unserved == "its threshold flags 90% of held-out negatives"
     assert policy.tasks["spam"].thresholds == {"flag": 0.3}
+
+
+def test_a_task_of_too_few_groups_is_not_served_whatever_its_figures() -> None:
+    task = _task() | {"verdicts_withheld": "held-out positives stand in 2 groups"}
+    assert _reason(task) == "too little data to tell: held-out positives stand in 2 groups"
+
+
+def test_a_flag_that_falls_on_negatives_as_often_is_not_served() -> None:
+    task = _task(overkill=0.3)
+    task["methods"]["cpfd"]["miss_rate"] = {"mean": 0.8}
+    assert _reason(task) == "its threshold flags 20% of held-out positives and 30% of negatives"

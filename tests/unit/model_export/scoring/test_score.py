@@ -198,6 +198,7 @@ def test_the_page_loads_nothing_and_escapes_what_rows_hold(found: ScoredSet, bun
     assert "&lt;script&gt;" in page
     assert HOSTILE not in page
     assert "Misses 4 of 4 positives, flags 0 of 5 negatives." in page
+    assert "Not to be served so: its threshold flags 0% of held-out positives and 0% of negatives." in page
     assert re.search(r"Too little data to tell: held-out positives stand in 4 groups", page)
 
 
