@@ -181,8 +181,8 @@ def _planted_lines(planted: Mapping[str, Any]) -> list[str]:
         "## A planted effect",
         "",
         f"{planted['units']:,} units, recall 0.8, a true difference of {planted['true_difference']}, of which "
-        f"`python -m analysis plan` promises to find {_percent(one_look['promised'])} in one look. The always-valid test "
-        f"is promised {_percent(sequence['promised'])} and finds it in {_percent(sequence['found'])}; it needs "
+        f"`python -m analysis plan` promises to find {_percent(one_look['promised'])} in one look. The always-valid "
+        f"test is promised {_percent(sequence['promised'])} and finds it in {_percent(sequence['found'])}; it needs "
         f"{_percent(sequence['share_of_units'])} of the units on average "
         f"({_percent(sequence['promised_share_of_units'])} promised). That is the price of looking at will.",
         "",

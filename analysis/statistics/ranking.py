@@ -64,7 +64,7 @@ def ece(rows: ScoredRows, weights_RN: Array) -> tuple[Array, Array]:
 
     Plain: sum over bins of share x |mean score - share positive|. Chance alone moves each bin off 0, so it is too high
     where rows are few (Kumar, Liang and Ma, "Verified uncertainty calibration", arXiv:1909.10155, section 4). A bin
-    whose gap is normal with its standard error has a known expected |gap|; what this exceeds |gap| by is taken off.
+    whose gap is normal with its standard error has a known expected |gap|; what this exceeds |gap| by is taken off. NaN without rows.
     """
     bins = bins_of(rows.score)
     residual_N = rows.score - rows.positive
@@ -78,10 +78,11 @@ def ece(rows: ScoredRows, weights_RN: Array) -> tuple[Array, Array]:
         mass_R = w_RN.sum(axis=1)
         gap_R = divide(w_RN @ residual_N[inside], mass_R)
         error_R = _gap_error(w_RN, residual_N[inside], gap_R, rows.unit[inside], mass_R)
-        share_R = mass_R / total_R
+        share_R = divide(mass_R, total_R)
         plain_R += np.nan_to_num(share_R * np.abs(gap_R))
         free_R += np.nan_to_num(share_R * (2 * np.abs(gap_R) - _folded_mean(gap_R, error_R)))
-    return np.maximum(free_R, 0.0), plain_R
+    known_R = total_R > 0
+    return np.where(known_R, np.maximum(free_R, 0.0), np.nan), np.where(known_R, plain_R, np.nan)
 
 
 def _gap_error(w_RN: Array, residual_N: Array, gap_R: Array, unit_N: NDArray[np.int64], mass_R: Array) -> Array:

@@ -12,9 +12,9 @@ from analysis.simulation.made_log import KINDS, write_made_log
 
 @pytest.fixture(scope="session")
 def small_log(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A sound experiment of 500 accounts."""
+    """A sound experiment of 350 accounts."""
     folder = tmp_path_factory.mktemp("small")
-    write_made_log(replace(KINDS["good"], units=500, days=5), folder)
+    write_made_log(replace(KINDS["good"], units=350, days=5), folder)
     return folder
 
 

@@ -5,21 +5,49 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from analysis.__main__ import main
 from analysis.simulation.made_log import EXPERIMENT
 
 ROOT = Path(__file__).resolve().parents[3]
 
 
-def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "analysis", *arguments]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=240, check=False)
+@dataclass(frozen=True)
+class Done:
+    """What a command left."""
+
+    returncode: int
+    stdout: str
+    stderr: str
 
 
-def test_a_report_is_written_and_said_in_short(small_log: Path, tmp_path: Path) -> None:
+Run = Callable[..., Done]
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Calls the commands as ``python -m analysis`` does, in this process."""
+
+    def call(*arguments: str) -> Done:
+        monkeypatch.setattr(sys, "argv", ["analysis", *arguments])
+        try:
+            main()
+            code: Any = 0
+        except SystemExit as ended:
+            code = ended.code or 0
+        said = capsys.readouterr()
+        return Done(int(code), said.out, said.err)
+
+    return call
+
+
+def test_a_report_is_written_and_said_in_short(run: Run, small_log: Path, tmp_path: Path) -> None:
     options = ["--experiment", EXPERIMENT, "--shares", "xvlm-baseline=50,cpfd-student=50", "--replicates", "100"]
     done = run("report", "--log", str(small_log), "--out", str(tmp_path / "out"), *options)
     assert done.returncode == 0, done.stderr
@@ -46,7 +74,7 @@ def test_a_report_is_written_and_said_in_short(small_log: Path, tmp_path: Path) 
     ],
 )  # fmt: skip
 def test_bad_input_is_said_in_a_line(
-    small_log: Path, tmp_path: Path, arguments: tuple[str, ...], code: int, words: str
+    run: Run, small_log: Path, tmp_path: Path, arguments: tuple[str, ...], code: int, words: str
 ) -> None:
     done = run(*(str(small_log) if a == "LOG" else str(tmp_path / a) if a == "out" else a for a in arguments))
     assert done.returncode == code
@@ -54,7 +82,7 @@ def test_bad_input_is_said_in_a_line(
     assert "Traceback" not in done.stderr
 
 
-def test_a_plan_is_json() -> None:
+def test_a_plan_is_json(run: Run) -> None:
     done = run("plan", "--units", "20000", "--effect", "0.05", "--review-passed", "0.2")
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["effect"]["power_one_look"] > 0

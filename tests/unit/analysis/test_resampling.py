@@ -110,3 +110,11 @@ def test_a_shift_of_all_scores_is_the_error() -> None:
     free, plain = ece(rows, np.ones((1, 40_000)))
     assert free[0] == pytest.approx(0.1, abs=0.01)
     assert plain[0] >= free[0]
+
+
+def test_a_replicate_without_rows_has_no_calibration_error() -> None:
+    rows = scored(np.array([0.2]), np.array([False]))
+    free, plain = ece(rows, np.array([[1.0], [0.0]]))
+    assert plain[0] == pytest.approx(0.2)
+    assert np.isnan(free[1])
+    assert np.isnan(plain[1])
