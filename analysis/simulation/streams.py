@@ -65,12 +65,14 @@ class Looks:
     Attributes:
         difference, error: (L,) of the ratio, treatment less control.
         units: (L,) that count, in both arms.
+        fewest: (L,) that count, in the smaller arm.
         arrived: (L, 2) units of control and of treatment.
     """
 
     difference: Array
     error: Array
     units: Array
+    fewest: Array
     arrived: NDArray[np.int64]
 
 
@@ -127,7 +129,9 @@ def look_at(population: Population, rng: np.random.Generator) -> Looks:
     running = np.cumsum(moments[:, :-1].reshape(6, 2, looks), axis=2)
     arrived = np.stack([np.cumsum(np.bincount(now[arm == a], minlength=looks)) for a in (0, 1)], axis=1)
     value, variance = _ratio(running)
-    return Looks(value[1] - value[0], np.sqrt(variance.sum(axis=0)), running[5].sum(axis=0), arrived)
+    return Looks(
+        value[1] - value[0], np.sqrt(variance.sum(axis=0)), running[5].sum(axis=0), running[5].min(axis=0), arrived
+    )
 
 
 def final_sums(population: Population, rng: np.random.Generator) -> tuple[UnitSums, UnitSums]:

@@ -19,8 +19,10 @@ from analysis.statistics.sequences import boundary, multinomial_log_e
 
 ALPHA: Final = 0.05
 PLANNED: Final = 1000
-MIN_UNITS: Final = 200
-"""Units that count, in both arms, before a sequence is read."""
+MIN_UNITS: Final = 100
+"""Units that count, in each arm, before a sequence is read: as in the report."""
+_FEWER: Final = (20, 50, 200)
+"""What other minima would have given."""
 Progress = Callable[[Iterable[int]], Iterable[int]]
 
 
@@ -40,6 +42,7 @@ def no_effect(scenario: Scenario, repetitions: int, seed: int, progress: Progres
     rng = np.random.default_rng([seed, 1])
     inside, p_values, ratio_p = 0, [], []
     sequential = peeking = ratio_sequential = 0
+    early = dict.fromkeys(_FEWER, 0)
     low, high = binom.ppf([0.025, 0.975], scenario.units, scenario.share)
     within = float(np.diff(binom.cdf([low - 1, high], scenario.units, scenario.share))[0])
     shares = np.asarray([1 - scenario.share, scenario.share])
@@ -51,7 +54,9 @@ def no_effect(scenario: Scenario, repetitions: int, seed: int, progress: Progres
         z = divide(looks.difference, looks.error)
         p_values.append(float(2 * norm.sf(abs(z[-1]))))
         sequential += bool(leaves_out(looks, 0.0).any())
-        ready = looks.units >= MIN_UNITS
+        for fewest in early:
+            early[fewest] += bool(leaves_out(looks, 0.0, fewest).any())
+        ready = looks.fewest >= MIN_UNITS
         peeking += bool((np.abs(z[ready]) > norm.isf(ALPHA / 2)).any())
         ratio_p.append(
             float(
@@ -75,14 +80,15 @@ def no_effect(scenario: Scenario, repetitions: int, seed: int, progress: Progres
         "one_look_band": chance_band(repetitions, ALPHA),
         "sequential_false_positives": sequential / repetitions,
         "sequential_upper_bound": upper_bound(sequential, repetitions),
+        "sequential_by_fewest_units": {str(fewest): hits / repetitions for fewest, hits in early.items()},
         "peeking_false_positives": peeking / repetitions,
         "sample_ratio_sequential_false_positives": ratio_sequential / repetitions,
     }  # fmt: skip
 
 
-def leaves_out(looks: Looks, truth: float) -> Any:
+def leaves_out(looks: Looks, truth: float, fewest: int = MIN_UNITS) -> Any:
     """(L,) whether the confidence sequence leaves out the truth at each look; False while too few units count."""
-    ready = looks.units >= MIN_UNITS
+    ready = looks.fewest >= fewest
     reach = boundary(np.maximum(looks.units, 1.0), PLANNED, ALPHA) * looks.error
     with np.errstate(invalid="ignore"):
         return ready & (np.abs(looks.difference - truth) >= reach)

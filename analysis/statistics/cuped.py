@@ -7,7 +7,15 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.statistics.ratio import Array, Estimate, UnitSums, influence, variance_of_sum
+from analysis.statistics.ratio import (
+    Array,
+    Estimate,
+    UnitSums,
+    degrees_of_freedom,
+    difference,
+    influence,
+    variance_of_sum,
+)
 
 
 @dataclass(frozen=True)
@@ -56,13 +64,21 @@ def adjust(control: UnitSums, treatment: UnitSums, before_control: Array, before
         value = raw - float(gap @ slope)
         left_control = i_control - x_control @ slope / len(i_control)
         left_treatment = i_treatment - x_treatment @ slope / len(i_treatment)
-        variance = _variance(left_control, n_control) + _variance(left_treatment, n_treatment)
-        found.append(Adjusted(Estimate(value, float(np.sqrt(variance)), units), float(variance / plain)))
+        sides = [_side(left_control, n_control), _side(left_treatment, n_treatment)]
+        freed = difference(sides[1], sides[0])
+        share = float(freed.error**2 / plain)
+        found.append(Adjusted(Estimate(value, freed.error, units, freed.freedom), share))
     return found
 
 
 def _variance(influence_U: Array, contributing: int) -> float:
     return float(variance_of_sum(influence_U[:, None], np.asarray([contributing]))[0])
+
+
+def _side(influence_U: Array, contributing: int) -> Estimate:
+    """The error of one arm, about 0."""
+    freedom = degrees_of_freedom(influence_U[:, None], np.asarray([contributing]))[0]
+    return Estimate(0.0, _variance(influence_U, contributing) ** 0.5, int(contributing), float(freedom))
 
 
 def _covariates(before_U: Array) -> Array:

@@ -64,7 +64,8 @@ def ece(rows: ScoredRows, weights_RN: Array) -> tuple[Array, Array]:
 
     Plain: sum over bins of share x |mean score - share positive|. Chance alone moves each bin off 0, so it is too high
     where rows are few (Kumar, Liang and Ma, "Verified uncertainty calibration", arXiv:1909.10155, section 4). A bin
-    whose gap is normal with its standard error has a known expected |gap|; what this exceeds |gap| by is taken off. NaN without rows.
+    whose gap is normal with its standard error has a known expected |gap|; what this exceeds |gap| by is taken off.
+    NaN without rows.
     """
     bins = bins_of(rows.score)
     residual_N = rows.score - rows.positive

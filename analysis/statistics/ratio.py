@@ -7,13 +7,12 @@ regression adjustment and confidence sequences of ratios those of a mean.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import norm
+from scipy.stats import t as student
 
 Array = NDArray[np.float64]
 _FEWEST: Final = 2
@@ -94,6 +93,19 @@ def variance_of_sum(influence_UM: Array, contributing: NDArray[np.int64], *, pai
     return np.where(contributing < _FEWEST, np.nan, found)
 
 
+def degrees_of_freedom(influence_UM: Array, contributing: NDArray[np.int64]) -> Array:
+    """(M,): 2 V^2 / (sum of fourth powers - V^2 / n), V the sum of squares; at least 1.
+
+    Satterthwaite's (1946), with the variance of V as the units show it. Of normal influences it is n; of heavy tails
+    (views, weights of sampled labels) far less, as few units then settle the error itself.
+    """
+    squares, fourth = (influence_UM**2).sum(axis=0), (influence_UM**4).sum(axis=0)
+    spread = fourth - squares**2 / np.maximum(contributing, 1)
+    known = spread > 1e-12 * squares**2
+    freedom = np.divide(2 * squares**2, spread, out=np.full(len(squares), np.inf), where=known & (squares > 0))
+    return np.asarray(np.maximum(freedom, 1.0))
+
+
 @dataclass(frozen=True)
 class Estimate:
     """An estimate that is normal about the truth in large samples.
@@ -102,15 +114,17 @@ class Estimate:
         value: of the estimate; NaN where it is undefined.
         error: its standard error; NaN where it cannot be told.
         units: that counted; of a difference in both arms together.
+        freedom: degrees of freedom of the error (``degrees_of_freedom``): few where few units move the estimate.
     """
 
     value: float
     error: float
     units: int
+    freedom: float = np.inf
 
     def interval(self, alpha: float = 0.05) -> tuple[float, float]:
         """The two-sided interval for one look at a moment chosen beforehand."""
-        reach = float(norm.isf(alpha / 2)) * self.error
+        reach = float(student.isf(alpha / 2, self.freedom)) * self.error
         return self.value - reach, self.value + reach
 
     def p_value(self) -> float:
@@ -119,19 +133,30 @@ class Estimate:
             return 1.0
         if self.error == 0:
             return 1.0 if self.value == 0 else 0.0
-        return float(2 * norm.sf(abs(self.value) / self.error))
+        return float(2 * student.sf(abs(self.value) / self.error, self.freedom))
 
 
 def estimates(sums: UnitSums) -> list[Estimate]:
     """One for each of the M ratios."""
-    error = np.sqrt(variance_of_sum(influence(sums), sums.contributing))
-    return [Estimate(float(v), float(e), int(n)) for v, e, n in zip(sums.values, error, sums.contributing, strict=True)]
+    moved = influence(sums)
+    error = np.sqrt(variance_of_sum(moved, sums.contributing))
+    freedom = degrees_of_freedom(moved, sums.contributing)
+    columns = zip(sums.values, error, sums.contributing, freedom, strict=True)
+    return [Estimate(float(v), float(e), int(n), float(f)) for v, e, n, f in columns]
 
 
 def difference(treatment: Estimate, control: Estimate) -> Estimate:
     """Treatment less control, of two groups of units that share none."""
     error = float(np.hypot(treatment.error, control.error))
-    return Estimate(treatment.value - control.value, error, treatment.units + control.units)
+    units = treatment.units + control.units
+    return Estimate(treatment.value - control.value, error, units, welch(treatment, control))
+
+
+def welch(one: Estimate, other: Estimate) -> float:
+    """Degrees of freedom of the difference of two independent estimates (Welch, 1947)."""
+    v_one, v_other = one.error**2, other.error**2
+    spread = v_one**2 / one.freedom + v_other**2 / other.freedom
+    return float((v_one + v_other) ** 2 / spread) if spread > 0 else float("inf")
 
 
 def paired_differences(treatment: UnitSums, control: UnitSums) -> list[Estimate]:
@@ -140,7 +165,8 @@ def paired_differences(treatment: UnitSums, control: UnitSums) -> list[Estimate]
     counts = np.asarray(((treatment.denominator != 0) | (control.denominator != 0)).sum(axis=0))
     error = np.sqrt(variance_of_sum(gap, counts, paired=True))
     values = treatment.values - control.values
-    return [Estimate(float(v), float(e), int(n)) for v, e, n in zip(values, error, counts, strict=True)]
+    columns = zip(values, error, counts, degrees_of_freedom(gap, counts), strict=True)
+    return [Estimate(float(v), float(e), int(n), float(f)) for v, e, n, f in columns]
 
 
 def ratio_of(treatment: Estimate, control: Estimate) -> Estimate:
@@ -148,14 +174,5 @@ def ratio_of(treatment: Estimate, control: Estimate) -> Estimate:
     if not (treatment.value > 0 and control.value > 0):
         return Estimate(float("nan"), float("nan"), treatment.units + control.units)
     error = float(np.hypot(treatment.error / treatment.value, control.error / control.value))
-    return Estimate(float(np.log(treatment.value / control.value)), error, treatment.units + control.units)
-
-
-def pooled(parts: Sequence[Estimate]) -> Estimate:
-    """The mean of independent estimates, each weighed by its precision; undefined ones and certain ones left out."""
-    usable = [part for part in parts if np.isfinite(part.value) and np.isfinite(part.error) and part.error > 0]
-    if not usable:
-        return Estimate(float("nan"), float("nan"), 0)
-    weight = np.asarray([part.error**-2 for part in usable])
-    value = float(weight @ np.asarray([part.value for part in usable]) / weight.sum())
-    return Estimate(value, float(weight.sum() ** -0.5), sum(part.units for part in usable))
+    units = treatment.units + control.units
+    return Estimate(float(np.log(treatment.value / control.value)), error, units, welch(treatment, control))

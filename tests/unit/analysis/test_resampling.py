@@ -34,8 +34,8 @@ def test_the_bootstraps_spread_is_the_delta_methods_error() -> None:
 
 def test_intervals_of_replicates() -> None:
     draws = np.r_[np.arange(101.0), np.nan]
-    assert percentile_interval(draws, 0.1) == (5.0, 95.0)
-    assert pivot_interval(40.0, 50.0, draws, 0.1) == (-5.0, 85.0)
+    assert percentile_interval(draws, 0.1) == pytest.approx((4.1, 95.9))  # ranks 5.1 and 96.9 of 101
+    assert pivot_interval(40.0, 50.0, draws, 0.1) == pytest.approx((-5.9, 85.9))
     assert np.isnan(percentile_interval(np.array([np.nan]))).all()
 
 

@@ -47,7 +47,13 @@ def test_a_population_without_a_gain_is_the_same_in_both_arms() -> None:
 
 
 def test_nothing_is_left_out_before_there_are_enough_units() -> None:
-    looks = streams.Looks(np.array([5.0, 5.0]), np.array([0.1, 0.1]), np.array([10.0, 500.0]), np.zeros((2, 2), int))
+    looks = streams.Looks(
+        np.array([5.0, 5.0]),
+        np.array([0.1, 0.1]),
+        np.array([20.0, 900.0]),
+        np.array([10.0, 400.0]),
+        np.zeros((2, 2), int),
+    )
     assert leaves_out(looks, 0.0).tolist() == [False, True]
     assert leaves_out(looks, 5.0).tolist() == [False, False]
 
