@@ -3,9 +3,10 @@
 #   docker build -t cpfd .                        CPU (the last stage is the default)
 #   docker build -t cpfd:cuda --target cuda .     CUDA: its libraries are wheels, the driver comes from the host
 #   docker build -t cpfd-loadtest --target loadtest .    the load test: no service, no model
+#   docker build -t cpfd-log --target log .       what tends the decision log: the service's packages and pyarrow
 #   docker run --rm --read-only --tmpfs /tmp --tmpfs /spool:mode=1777 -p 8000:8000 -v "$PWD/bundles:/bundles:ro" cpfd
 #
-# --build-arg STORE=s3 adds what service.fetch_bundle needs for s3:// sources (requirements-s3.txt).
+# --build-arg STORE=s3 adds what bundles from s3:// and a log shipped to it need (requirements-s3.txt).
 
 ARG BASE_IMAGE=python:3.11-slim-bookworm
 
@@ -34,6 +35,17 @@ ARG STORE=
 RUN mkdir contract service && touch contract/__init__.py service/__init__.py \
     && /opt/pip/bin/pip --python /opt/cpfd/bin/python install \
     -c constraints.txt -c constraints-gpu.txt ".[serve-gpu]" \
+    && if [ -n "${STORE}" ]; then /opt/pip/bin/pip --python /opt/cpfd/bin/python install -r "requirements-${STORE}.txt"; fi \
+    && rm -rf build ./*.egg-info
+COPY contract contract
+COPY service service
+RUN /opt/pip/bin/pip --python /opt/cpfd/bin/python install --no-deps --force-reinstall .
+
+FROM build AS build-log
+ARG STORE=
+RUN mkdir contract service && touch contract/__init__.py service/__init__.py \
+    && /opt/pip/bin/pip --python /opt/cpfd/bin/python install \
+    -c constraints.txt -c constraints-gpu.txt ".[serve,log]" \
     && if [ -n "${STORE}" ]; then /opt/pip/bin/pip --python /opt/cpfd/bin/python install -r "requirements-${STORE}.txt"; fi \
     && rm -rf build ./*.egg-info
 COPY contract contract
@@ -116,6 +128,11 @@ ENV CPFD_LANES__PROVIDER=cuda \
     NVIDIA_VISIBLE_DEVICES=all \
     NVIDIA_DRIVER_CAPABILITIES=compute,utility
 COPY --from=build-cuda /opt/cpfd /opt/cpfd
+
+FROM runtime AS log
+LABEL org.opencontainers.image.title="cpfd-log" \
+      org.opencontainers.image.description="Compacts, ships and replays the decision log of cpfd"
+COPY --from=build-log /opt/cpfd /opt/cpfd
 
 FROM runtime AS cpu
 COPY --from=build-cpu /opt/cpfd /opt/cpfd

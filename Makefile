@@ -11,7 +11,7 @@ SERVE := .venv-serve
 DEV := .venv-dev
 PIP_FLAGS := --disable-pip-version-check --quiet
 
-.PHONY: help serve test lint retrain bundles report benchmark bench-serve bench-service bench-input bench-cost chaos media-fuzz endurance docs clean loadtest
+.PHONY: help serve test lint retrain bundles report benchmark bench-serve bench-service bench-input bench-cost bench-log chaos media-fuzz endurance docs clean loadtest
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | expand -t 16
@@ -60,6 +60,9 @@ bench-serve: $(DEV)/.done ## Closed loop at 1, 8 and 32 callers beside a plain i
 
 bench-service: $(DEV)/.done ## Three times the capacity for a minute: goodput, refusals, Retry-After (ARGS='--seconds 10 --against DIR')
 	$(DEV)/bin/python -m benchmarks.service --out docs/benchmarks $(ARGS)
+
+bench-log: $(DEV)/.done ## p99 with the decision log on against off, at 70 % load, in one run (ARGS='--rounds 4 --seconds 20')
+	$(DEV)/bin/python -m benchmarks.decision_log --out docs/benchmarks $(ARGS)
 
 chaos: $(DEV)/.done ## Hostile callers beside honest ones: what is lost, crossed, refused, and p99 beside p99 alone
 	$(DEV)/bin/python -m benchmarks.chaos --out docs/benchmarks
@@ -136,6 +139,6 @@ IMAGE ?= cpfd
 TARGET ?= cpu
 BUILD ?= docker build
 
-image: ## Build the image (IMAGE, TARGET=cpu|cuda|loadtest, BUILD='docker build')
+image: ## Build the image (IMAGE, TARGET=cpu|cuda|log|loadtest, BUILD='docker build')
 	$(BUILD) --target $(TARGET) -t $(IMAGE) \
 	  --build-arg REVISION=$$(git rev-parse HEAD) --build-arg CREATED=$$(date -u +%Y-%m-%dT%H:%M:%SZ) .

@@ -19,7 +19,7 @@ import sys
 import tempfile
 import urllib.request
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -48,11 +48,12 @@ def _clips(folder: Path) -> list[Clip]:
 
 
 @contextmanager
-def served(root: Path) -> Iterator[int]:
-    """The port of a service that runs from a checkout."""
+def served(root: Path, settings: Mapping[str, str] | None = None) -> Iterator[int]:
+    """The port of a service that runs from a checkout, with settings of its environment."""
     port = free_port()
     environment = {name: value for name, value in os.environ.items() if not name.startswith("CPFD_")}
     environment |= {"PORT": str(port), "CPFD_LOG_LEVEL": "error", "PYTHONPATH": str(root)}
+    environment |= settings or {}
     server = subprocess.Popen([sys.executable, "-m", "service"], cwd=root, env=environment)
     try:
         wait_ready(port, server)

@@ -145,6 +145,12 @@ def _up() -> Json:
                 ("quarantined clips", increase("cpfd_quarantine_hits_total", "")),
                 ("batcher of {{arm}}", increase("cpfd_batcher_restarts_total", "arm")),
             ),
+            panel(
+                "Decision log: records lost in 5 minutes, and pods that cannot write it",
+                "none",
+                ("lost: {{reason}}", increase("cpfd_log_records_lost_total", "reason")),
+                ("cannot write: {{pod}}", f"cpfd_log_failing{{{OWN}}} > 0"),
+            ),
             panel("Versions", "none", ("{{version}}, onnxruntime {{onnxruntime}}", _versions()), kind="table"),
             panel("Requests in flight", "none", ("{{pod}}", f"cpfd_inflight_requests{{{OWN}}}")),
         ],

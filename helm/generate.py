@@ -40,6 +40,8 @@ CHART_OWNED_FIELDS = {
     "BodySettings": ("spool_directory",),
     "DrainSettings": ("max_seconds",),
     "ExperimentSettings": ("force_token", "stop_file"),
+    "FeedbackSettings": ("token",),
+    "LogSettings": ("directory",),
 }
 RECKONED = {
     "admission": ("max_bytes", "max_requests", "max_seconds_of_work"),

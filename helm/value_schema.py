@@ -41,7 +41,7 @@ WHOLE = {"type": "integer", "minimum": 0}
 POSITIVE = {"type": "integer", "minimum": 1}
 PORT = {"type": "integer", "minimum": 1, "maximum": 65535}
 UNPRIVILEGED_PORT = {"type": "integer", "minimum": 1024, "maximum": 65535}
-RESERVED = ["service", "serve", "test", "metrics", "loadtest", "loadtest-master", "loadtest-worker"]
+RESERVED = ["service", "serve", "log", "test", "metrics", "loadtest", "loadtest-master", "loadtest-worker"]
 """Names of the chart's own components, which no arm may have."""
 NAME = r"^[a-z0-9]([a-z0-9-]{0,22}[a-z0-9])?$"
 
@@ -88,6 +88,13 @@ EXACT: dict[str, Json] = {
     "monitoring.rules.disabled": TEXTS,
     "faults.cpuLimit": {"type": "string", "pattern": "^([0-9]+m?)?$"},
     "extraObjects": {"type": "array", "items": {"type": ["object", "string"]}},
+    "log.resources": RESOURCES,
+    "log.sizeLimit": MEMORY,
+    "log.shipTo": {"type": "string", "pattern": "^([a-z0-9+]+://.+)?$"},
+    "log.keepDays": WHOLE,
+    "log.everySeconds": POSITIVE,
+    "log.image.digest": {"type": "string", "pattern": "^(sha256:[0-9a-f]{64})?$"},
+    "log.image.pullPolicy": {"enum": ["Always", "IfNotPresent", "Never"]},
     "loadtest.image.digest": {"type": "string", "pattern": "^(sha256:[0-9a-f]{64})?$"},
     "loadtest.image.pullPolicy": {"enum": ["Always", "IfNotPresent", "Never"]},
     "loadtest.target": {"type": "string", "pattern": "^(https?://.+)?$"},

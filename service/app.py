@@ -26,8 +26,9 @@ from service.errors import StartError
 from service.experiment.arms import Arms, read_bundles
 from service.experiment.assigner import Assigner
 from service.experiment.golden import GoldenReplays
+from service.experiment.log.endings import Endings
+from service.experiment.log.writer import DecisionLog, NullLog
 from service.experiment.plan import Plan
-from service.experiment.record import DecisionSink, NoSink
 from service.experiment.shadow import Scavenger
 from service.experiment.watch.monitor import Monitor
 from service.judge import Judge
@@ -76,7 +77,7 @@ class Service:
         self.arms = Arms(bundles, self._lanes, settings.lanes, self.metrics)
         plan = Plan(settings.arms, settings.experiment, settings.experiments)
         self.monitor = Monitor(plan, settings.experiment, bundles, self.metrics)
-        self.log: DecisionSink = NoSink()
+        self.log = DecisionLog(settings.log, self.metrics) if settings.log.directory is not None else NullLog()
         assigner = Assigner(plan, self.arms, self.monitor, self.log)
         self.readiness = Readiness(self._faults, self.metrics)
         self.uploads = Uploads(settings.uploads, settings.body.stall_seconds, self.readiness.refusal, self.metrics)
@@ -95,17 +96,21 @@ class Service:
             self.arms,
             self.monitor,
             self.scavenger,
+            self.log,
+            Endings(self.log, bundles),
         )
         self.metrics.build_info.labels(version(), onnxruntime.__version__).set(1)
 
     def _faults(self) -> list[str]:
         if self.failure is not None:
             return ["the start failed; the log says why"]
-        return self.arms.faults(stuck_after_s=self.settings.deadline.max_ms / 1000) + self.decode.faults()
+        stuck_after_s = self.settings.deadline.max_ms / 1000
+        return self.arms.faults(stuck_after_s) + self.decode.faults() + self.log.faults()
 
     async def start(self) -> None:
         """Prepares everything; afterwards the service is ready, or ``failure`` says why it never will be."""
         self.decode.start()
+        await asyncio.to_thread(self.log.start)
         self.monitor.start()
         try:
             self._metrics_port.open(self.metrics.registry, self.readiness.reasons)
@@ -138,6 +143,7 @@ class Service:
         await self.monitor.close()
         await self.arms.close()
         await self.decode.close()
+        await self.log.close()
         await self._metrics_port.close()
         self._lanes.close()
 

@@ -33,10 +33,12 @@ class Progress:
     Attributes:
         stage: where it is now, for problems and logs.
         timings_ms: stage -> how long it took; stages that were left only.
+        costs: what it used of something, under the names of the decision log: ``decode_cpu_s``, ``model_cpu_s``.
     """
 
     stage: str = "admission"
     timings_ms: dict[str, float] = field(default_factory=dict)
+    costs: dict[str, float] = field(default_factory=dict)
     _entered: float | None = field(default=None, repr=False)
 
     def enter(self, stage: str) -> None:
@@ -62,6 +64,10 @@ class Progress:
     def record(self, stage: str, seconds: float) -> None:
         """Adds to a stage's time: one that is gone through again took both times."""
         self.timings_ms[stage] = round(self.timings_ms.get(stage, 0.0) + seconds * 1000, 3)
+
+    def spend(self, name: str, amount: float) -> None:
+        """Adds to a cost."""
+        self.costs[name] = self.costs.get(name, 0.0) + amount
 
     def so_far(self) -> Mapping[str, float]:
         """Stage -> milliseconds until now, the stage it is in included."""

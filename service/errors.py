@@ -5,7 +5,7 @@
     ServiceError
     ├── CallerError                 the caller changes the request
     │   ├── EmptyBody               no body at all                               empty_body
-    │   ├── MalformedBody           not the multipart it says it is              malformed_body
+    │   ├── MalformedBody           not the multipart or JSON it says it is      malformed_body
     │   ├── UnknownField            a form field or query parameter we lack      unknown_field
     │   ├── RepeatedField           the same field twice                         repeated_field
     │   ├── InvalidField            a value out of its range                     invalid_field
@@ -30,6 +30,7 @@
     │   ├── NotReady                still starting, or a part is being restarted not_ready
     │   ├── Draining                shutting down                                draining
     │   ├── DecoderLost             its decode workers were ended from outside   decoder_lost
+    │   ├── LogUnavailable          the decision log cannot be written           log_unavailable
     │   └── DeadlineExceeded        the request's time is over                   deadline_exceeded
     ├── ClientGone                  nobody waits for the answer                  client_gone
     └── OperatorError               the operator acts
@@ -168,6 +169,10 @@ class Draining(RetryError):
 
 class DecoderLost(RetryError):
     code = "decoder_lost"
+
+
+class LogUnavailable(RetryError):
+    code = "log_unavailable"
 
 
 class DeadlineExceeded(RetryError):

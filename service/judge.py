@@ -7,9 +7,9 @@ Everything in parentheses' reach happens once for all equal requests in flight; 
 
 from __future__ import annotations
 
-import hashlib
 import time
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,7 @@ from contract.video import Frames, VideoProbe
 from service.context import RequestContext
 from service.experiment.arms import Arm
 from service.experiment.assigner import Assigner
+from service.experiment.content import content_digest
 from service.metrics import Metrics
 from service.scheduling.backlog import Backlog
 from service.scheduling.coalescing import Flight, Flights
@@ -126,19 +127,21 @@ class Judge:
             video = None
             if clip is not None:
                 with progress.in_stage("decode_wait"):
-                    video = await self._decode.decode(clip, spec, work, lambda: progress.enter("decode"))
+                    video = await self._decode.decode(
+                        clip, spec, work, lambda: progress.enter("decode"), partial(progress.spend, "decode_cpu_s")
+                    )
             inputs = assemble(_frames(video), text, spec)
             with progress.in_stage("queue"):
                 answer = await arm.batcher.submit(
                     inputs, flight.latest, flight.priority, lambda: progress.enter("inference")
                 )
+            progress.spend("model_cpu_s", answer.cpu_s)
             return Judgement(inputs, answer.logits, video, text, unread)
 
 
 def _content(upload: Upload) -> str:
-    """What makes two uploads equal: the video's bytes and the texts. (Not the caller's name for it.)"""
-    joined = b"\0".join(f"{name}={text}".encode() for name, text in sorted(upload.texts.items()))
-    return hashlib.sha256(f"{upload.has_video}:{upload.digest}\0".encode() + joined).hexdigest()
+    """What makes two uploads equal."""
+    return content_digest(upload.digest if upload.has_video else None, upload.texts)
 
 
 def _frames(video: DecodedVideo | None) -> Frames | None:

@@ -13,7 +13,9 @@ from contract.reference import SCORE_BOUNDS
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0, 20.0, 30.0, 60.0)
 RATIOS = (0.25, 0.5, 0.75, 0.9, 1.0, 1.1, 1.25, 1.5, 2.0, 4.0)
 SIZES = (1, 2, 4, 8, 16, 32, 64)
-ROUTES = frozenset({"/classify", "/livez", "/readyz", "/metrics", "/docs", "/openapi.json", "/experiments/{name}"})
+ROUTES = frozenset(
+    {"/classify", "/feedback", "/livez", "/readyz", "/metrics", "/docs", "/openapi.json", "/experiments/{name}"}
+)
 OTHER_ROUTE = "other"
 NO_ARM = "none"
 
@@ -157,6 +159,19 @@ class Metrics:
         )
         self.reference_rows = self._gauge("cpfd_reference_rows", "Held-out rows behind that reference.", "arm", "task")
         self.flagged = self._counter("cpfd_flagged", "Verdicts that raised a flag.", "arm", "task")
+        self.log_records = self._counter(
+            "cpfd_log_records", "Records that the decision log holds for good, by table.", "table"
+        )
+        self.log_records_lost = self._counter(
+            "cpfd_log_records_lost",
+            "Records that the decision log does not hold although something happened, by reason.",
+            "reason",
+        )
+        self.log_failing = self._gauge("cpfd_log_failing", "1 while the decision log cannot be written.")
+        self.log_group_size = self._histogram("cpfd_log_group_size", "Appends that one commit served.", SIZES)
+        self.log_commit_duration = self._histogram(
+            "cpfd_log_commit_duration_seconds", "From a group of records to their being on the disk.", SECONDS
+        )
         self.ready = self._gauge("cpfd_ready", "1 while /readyz answers 200.")
         self.build_info = self._gauge("cpfd_build_info", "Always 1; the versions at work.", "version", "onnxruntime")
         self.model_info = self._gauge(

@@ -18,6 +18,8 @@ from service.api.schemas import BundleName, FrameUsed, Moment, TaskVerdict, Verd
 from service.context import DEADLINE_HEADER, PRIORITY_HEADER, RequestContext, allowed_ms, priority_of
 from service.experiment.arms import Arm, Arms
 from service.experiment.assigner import FORCE_HEADER, forced_arm
+from service.experiment.log.endings import Endings
+from service.experiment.log.writer import NullLog
 from service.experiment.shadow import Given, Scavenger, features_in
 from service.experiment.watch.monitor import Monitor
 from service.judge import Judge, Judgement
@@ -44,6 +46,8 @@ class Components:
     arms: Arms
     monitor: Monitor
     scavenger: Scavenger
+    log: NullLog
+    endings: Endings
 
 
 async def classify(request: Request, context: RequestContext, parts: Components) -> Verdict:
@@ -66,13 +70,15 @@ async def classify(request: Request, context: RequestContext, parts: Components)
             with context.in_stage("fetch"):
                 upload = await fetch(request, context, spool, settings.body, uploading)
         held.enter_context(parts.admission.admit(upload.size))
-        arm, judgement = await parts.judge.judge(upload, context)
-        with context.in_stage("decision"):
-            modalities = frozenset(judgement.modalities)
-            decisions = decide_and_count(judgement.logits, arm.bundle, modalities, arm.name, parts.metrics)
-            parts.monitor.scored(context, decisions)
-            _ask_for_shadows(context, arm, judgement, upload.texts, decisions, parts.scavenger)
-            return _verdict(context, arm, judgement, decisions)
+        async with parts.endings.of(context, upload.size) as ending:
+            arm, judgement = await parts.judge.judge(upload, context)
+            with context.in_stage("decision"):
+                modalities = frozenset(judgement.modalities)
+                decisions = decide_and_count(judgement.logits, arm.bundle, modalities, arm.name, parts.metrics)
+                parts.monitor.scored(context, decisions)
+                _ask_for_shadows(context, arm, judgement, upload.texts, decisions, parts.scavenger)
+                verdict = ending.verdict = _verdict(context, arm, judgement, decisions)
+        return verdict
 
 
 def _read_wishes(request: Request, context: RequestContext, bounds: DeadlineSettings) -> None:

@@ -34,6 +34,7 @@ from service.experiment.configuration import (
     Section,
     check,
 )
+from service.experiment.log.settings import FeedbackSettings, LogSettings
 from service.sandbox.protections import SandboxSettings
 
 PREFIX = "CPFD_"
@@ -214,6 +215,8 @@ class Settings(BaseSettings):
     admission: AdmissionSettings = AdmissionSettings()
     deadline: DeadlineSettings = DeadlineSettings()
     drain: DrainSettings = DrainSettings()
+    log: LogSettings = LogSettings()
+    feedback: FeedbackSettings = FeedbackSettings()
 
     @model_validator(mode="after")
     def _consistent(self) -> Settings:

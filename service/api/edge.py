@@ -29,6 +29,7 @@ _COUNTED_FROM_ZERO = (
     "decoder_lost",
     "deadline_exceeded",
     "storage_exhausted",
+    "log_unavailable",
     "inference_failed",
     "internal_error",
     "client_gone",

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Set
 from typing import Any
 
 from service.api.problem import MEDIA_TYPE, STATUSES
 from service.api.schemas import VERDICT_EXAMPLE, Problem
 from service.context import DEADLINE_HEADER, PRIORITY_HEADER
 from service.experiment.assigner import FORCE_HEADER
+from service.experiment.log.feedback import FeedbackItem
 from service.scheduling.policy import Priority
 from service.settings import DeadlineSettings
 from service.stages.form import QUERY_FIELDS
@@ -18,6 +20,28 @@ Classifies a video, its texts, or both. Send a form, or the video alone as the b
 The same `video_id` is always answered by the same arm (the same `account_id`, where the operator experiments on
 accounts); without one the content decides.
 """
+FEEDBACK_DESCRIPTION = """\
+Labels that reviewers give later: one object, or a list of them. All are taken or none; once it answers, they are on the
+disk. The same `feedback_id` for the same task counts once, so sending again is safe.
+"""
+_FEEDBACK_CODES = frozenset(
+    {
+        "empty_body",
+        "malformed_body",
+        "invalid_field",
+        "bad_request",
+        "unauthorized",
+        "not_found",
+        "upload_stalled",
+        "body_too_large",
+        "unsupported_content_type",
+        "overloaded",
+        "internal_error",
+        "not_ready",
+        "draining",
+        "log_unavailable",
+    }
+)
 _TEXTS: dict[str, dict[str, Any]] = {
     "title": {"type": "string", "description": "The title. What is over the model's token budget is not read."},
     "overlay_text": {"type": "string", "description": "Text shown in the video, such as OCR or stickers."},
@@ -84,13 +108,28 @@ REQUEST: dict[str, Any] = {
 }
 
 
+def feedback_request() -> dict[str, Any]:
+    """The body of POST /feedback."""
+    item = FeedbackItem.model_json_schema()
+    schema = {"oneOf": [item, {"type": "array", "items": item, "minItems": 1}]}
+    example = {
+        "feedback_id": "review-81723",
+        "decision_id": "b7e23ec29af22b0b4e41da31e868d572",
+        "task": "violence",
+        "labels": ["violent"],
+        "source": "review",
+    }
+    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema, "example": example}}}}
+
+
+def feedback_responses() -> dict[int | str, dict[str, Any]]:
+    """Status -> what it holds, of POST /feedback."""
+    return _problems(_FEEDBACK_CODES)
+
+
 def responses() -> dict[int | str, dict[str, Any]]:
     """Status -> what it holds; every code of the status table once, as an example."""
-    by_status: dict[int, dict[str, Any]] = defaultdict(dict)
-    for code, (status, title) in STATUSES.items():
-        if status != 499:
-            by_status[status][code] = {"summary": title, "value": _example(code, status, title)}
-    found: dict[int | str, dict[str, Any]] = {
+    verdict: dict[int | str, dict[str, Any]] = {
         200: {
             "description": "The verdict.",
             "content": {"application/json": {"example": VERDICT_EXAMPLE}},
@@ -100,6 +139,16 @@ def responses() -> dict[int | str, dict[str, Any]]:
             },
         }
     }
+    return verdict | _problems(STATUSES.keys())
+
+
+def _problems(codes: Set[str]) -> dict[int | str, dict[str, Any]]:
+    """Status -> its problems among the codes, as examples."""
+    by_status: dict[int, dict[str, Any]] = defaultdict(dict)
+    for code, (status, title) in STATUSES.items():
+        if status != 499 and code in codes:
+            by_status[status][code] = {"summary": title, "value": _example(code, status, title)}
+    found: dict[int | str, dict[str, Any]] = {}
     schema = {"$ref": "#/components/schemas/Problem"}
     for status, examples in sorted(by_status.items()):
         titles = "; ".join(example["summary"] for example in examples.values())

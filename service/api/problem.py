@@ -58,6 +58,7 @@ STATUSES: Mapping[str, tuple[int, str]] = {
     "draining": (503, "Shutting down"),
     "too_many_connections": (503, "Too many connections"),
     "storage_exhausted": (503, "No room for the upload"),
+    "log_unavailable": (503, "Decision log unavailable"),
     "deadline_exceeded": (504, "Deadline exceeded"),
 }
 # Not every crash comes again. A second one quarantines the clip.

@@ -12,6 +12,7 @@ from starlette.background import BackgroundTask
 
 from contract.errors import InputError
 from service.api.edge import context_of, log_operator_error
+from service.api.feedback import add_feedback
 from service.api.openapi import DESCRIPTION, REQUEST, responses
 from service.api.problem import problem_response
 from service.api.schemas import Problem, Ready, Verdict
@@ -48,6 +49,8 @@ def build_routes(parts: Components, readiness: Readiness, metrics: Metrics) -> A
             return problem_response(error, context)
         body, after = verdict.model_dump_json(), BackgroundTask(_after_reply, context)
         return Response(body, media_type="application/json", background=after)
+
+    add_feedback(router, parts)
 
     @router.head("/livez", include_in_schema=False)
     @router.get("/livez", summary="Whether the process answers", tags=["operation"])
@@ -116,7 +119,7 @@ async def while_connected(request: Request, work: Coroutine[Any, Any, T]) -> T:
     try:
         await asyncio.wait({task, watcher}, return_when=asyncio.FIRST_COMPLETED)
         if not task.done():
-            task.cancel()
+            task.cancel(ClientGone.code)
             await asyncio.gather(task, return_exceptions=True)
             raise ClientGone("the client closed the connection")
         return task.result()

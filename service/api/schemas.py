@@ -65,7 +65,7 @@ class Verdict(Reply):
 
     request_id: str
     decision_id: str
-    """Made by the service, for this answer alone: what the decision log calls it."""
+    """Made by the service, for this answer alone: what the decision log calls it, and `POST /feedback` takes."""
     arm: str
     """Which arm of the experiment answered: the same for the same unit (``video_id``, unless settings say another)."""
     experiment: str
@@ -82,6 +82,13 @@ class Verdict(Reply):
     tasks: dict[str, TaskVerdict]
     timings_ms: dict[str, float]
     """Stage -> milliseconds. ``decode_wait`` and ``queue`` are waits."""
+
+
+class FeedbackTaken(Reply):
+    """The answer to feedback: all of it is on the disk."""
+
+    taken: int
+    """How many labels the body held. Those that were there already changed nothing."""
 
 
 class Problem(Reply):

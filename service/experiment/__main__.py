@@ -1,7 +1,8 @@
-"""python -m service.experiment assign --config serve.yaml UNIT...: which arm each unit has, as the service decides it.
+"""python -m service.experiment: commands about an experiment beside the service that runs it.
 
-For whoever must know it upstream. It loads no model runtime. It reads the file alone: not what the environment changes,
-and of stopped arms only what --stopped names.
+``assign --config serve.yaml UNIT...`` says which arm each unit has, as the service decides it, for whoever must know it
+upstream. It loads no model runtime. It reads the file alone: not what the environment changes, and of stopped arms only
+what --stopped names. ``replay`` makes logged decisions again.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from pathlib import Path
 
 from service.experiment.configuration import read_experiments
 from service.experiment.plan import Plan, Units
+from service.experiment.replay.options import REPLAY_EXAMPLE, add_replay_arguments
 from service.experiment.stop_file import read_stops
 
 EXAMPLE = """\
@@ -26,21 +28,36 @@ example:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Writes a line of JSON for each unit; returns the exit code."""
-    parser = argparse.ArgumentParser(
-        prog="python -m service.experiment", epilog=EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    command = parser.add_subparsers(required=True).add_parser(
-        "assign", help="units -> arms", epilog=EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    command.add_argument("units", nargs="*", metavar="UNIT", help="none: one a line from standard input")
-    command.add_argument("--config", type=Path, required=True, help="the service's YAML file")
-    command.add_argument("--unit", choices=("video_id", "account_id", "content"), default="video_id")
-    command.add_argument("--video-id", help="of all of them, where --unit is another")
-    command.add_argument("--account-id", help="of all of them, where --unit is another")
-    command.add_argument("--at", type=_time, default=None, help="ISO time with its offset; default: now")
-    command.add_argument("--stopped", type=Path, help="the service's experiment.stop_file")
+    """Runs one command; returns the exit code."""
+    plain = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(prog="python -m service.experiment", epilog=EXAMPLE, formatter_class=plain)
+    commands = parser.add_subparsers(required=True)
+    assign = commands.add_parser("assign", help="units -> arms", epilog=EXAMPLE, formatter_class=plain)
+    assign.add_argument("units", nargs="*", metavar="UNIT", help="none: one a line from standard input")
+    assign.add_argument("--config", type=Path, required=True, help="the service's YAML file")
+    assign.add_argument("--unit", choices=("video_id", "account_id", "content"), default="video_id")
+    assign.add_argument("--video-id", help="of all of them, where --unit is another")
+    assign.add_argument("--account-id", help="of all of them, where --unit is another")
+    assign.add_argument("--at", type=_time, default=None, help="ISO time with its offset; default: now")
+    assign.add_argument("--stopped", type=Path, help="the service's experiment.stop_file")
+    assign.set_defaults(run=_assign)
+    text = "logged decisions and the media -> whether the scores come out again"
+    again = commands.add_parser("replay", help=text, description=text, epilog=REPLAY_EXAMPLE, formatter_class=plain)
+    add_replay_arguments(again)
+    again.set_defaults(run=_replay)
     args = parser.parse_args(arguments)
+    code: int = args.run(args)
+    return code
+
+
+def _replay(args: argparse.Namespace) -> int:
+    from service.experiment.replay.command import run  # the model runtime, which who assigns does not need
+
+    return run(args)
+
+
+def _assign(args: argparse.Namespace) -> int:
+    """Writes a line of JSON for each unit."""
     try:
         plan = Plan.of(read_experiments(args.config))
         stopped = {(stop.experiment, stop.arm) for stop in read_stops(args.stopped)} if args.stopped else set()

@@ -77,7 +77,8 @@ class Assigner:
             context.arm, context.bundle = arm.name, arm.bundle.digest[:12]
             self._monitor.exposed(context, found)
             exposure = _exposure(found, units, context.decision_id, content_digest, media_digest)
-        await self._sink.append(exposure)
+        with context.in_stage("log"):
+            await self._sink.append(exposure)
         return arm
 
     def _found(self, units: Units, context: RequestContext) -> Assignment:

@@ -15,13 +15,3 @@ class DecisionSink(Protocol):
 
     def offer(self, *records: Record) -> None:
         """Takes them without a wait; what is lost is counted."""
-
-
-class NoSink:
-    """Where nothing is logged."""
-
-    async def append(self, *records: Record) -> None:
-        return
-
-    def offer(self, *records: Record) -> None:
-        return

@@ -100,7 +100,8 @@ class Flights(Generic[T]):
             key: equal for equal work.
             descriptor: the file that the work reads; its flight keeps a copy.
             waiter: the caller's deadline, in monotonic seconds, and priority.
-            progress: the caller's; takes the work's timings where it is begun for him, else the time that he waited.
+            progress: the caller's; takes the work's timings and costs where it is begun for him, else the time that he
+                waited.
             work: begins it.
 
         Raises:
@@ -156,6 +157,7 @@ class Flights(Generic[T]):
             else:
                 for stage, milliseconds in flight.progress.so_far().items():
                     progress.record(stage, milliseconds / 1000)
+                progress.costs |= flight.progress.costs
             if flight.alight(outcome) and not task.done():
                 self._drop(key, flight)
                 task.cancel()

@@ -86,11 +86,19 @@ class _Decode(Job[DecodedVideo]):
     task = "decode"
 
     def __init__(
-        self, clip: Clip, spec: InputSpec, pool: DecodePool, work: Work, price: Price, on_start: Callable[[], None]
+        self,
+        clip: Clip,
+        spec: InputSpec,
+        pool: DecodePool,
+        work: Work,
+        price: Price,
+        on_start: Callable[[], None],
+        on_cpu: Callable[[float], None],
     ) -> None:
         super().__init__(clip.descriptor, clip.digest, spec, pool.settings.limits, pool.settings.wall_seconds)
         self.work = work
         self.on_start = on_start
+        self._on_cpu = on_cpu
         self._price = price
         self._pool = pool
 
@@ -101,6 +109,8 @@ class _Decode(Job[DecodedVideo]):
         self._pool.backlog.enqueue(self.work)
 
     def ended(self, seconds: float, *, whole: bool) -> None:
+        self._on_cpu(self.cpu_s)
+        self.cpu_s = 0.0
         self._pool.learn(self._price, seconds, whole=whole)
         self._pool.backlog.decoded(self.work)
 
@@ -185,7 +195,14 @@ class DecodePool:
                 self._looks.remove(look)
         return self.prices.price(cost, clip.size)
 
-    async def decode(self, clip: Clip, spec: InputSpec, work: Work, on_start: Callable[[], None]) -> DecodedVideo:
+    async def decode(
+        self,
+        clip: Clip,
+        spec: InputSpec,
+        work: Work,
+        on_start: Callable[[], None],
+        on_cpu: Callable[[float], None] = lambda _: None,
+    ) -> DecodedVideo:
         """The clip's frames. To leave is to be cancelled: the work then ends between two packets.
 
         Args:
@@ -193,6 +210,7 @@ class DecodePool:
             spec: which frames.
             work: as the backlog accepted it.
             on_start: called when a worker has it, again if that worker is lost.
+            on_cpu: called with the CPU seconds of it, when a worker is done with it, refusals included.
 
         Raises:
             MediaError: the clip cannot be used.
@@ -202,7 +220,7 @@ class DecodePool:
         """
         self._refuse(clip)
         assert work.price is not None
-        job = _Decode(clip, spec, self, work, work.price, on_start)
+        job = _Decode(clip, spec, self, work, work.price, on_start, on_cpu)
         self._decodes[work] = job
         self.backlog.enqueue(work)
         self._processes.wake()

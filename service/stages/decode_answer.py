@@ -15,6 +15,8 @@ from contract.video import DecodeCost
 _MAX_DETAIL = 400
 _MOST = 1 << 40
 """No honest count of bytes or pixels is over this."""
+_MOST_CPU_S = 86_400.0
+"""No honest job takes longer."""
 
 
 @dataclass(frozen=True)
@@ -75,6 +77,12 @@ def cost_in(answer: dict[str, Any]) -> DecodeCost | None:
     if not all(type(count) is int and 0 <= count <= _MOST for count in cost.values()):
         return None
     return DecodeCost(**{key: name[:64] for key, name in names.items()}, **cost)
+
+
+def cpu_in(answer: dict[str, Any]) -> float:
+    """The CPU seconds that the answer names; 0 where it names none that can be."""
+    cpu_s = answer.get("cpu_s")
+    return float(cpu_s) if isinstance(cpu_s, int | float) and 0 <= cpu_s <= _MOST_CPU_S else 0.0
 
 
 def _input_errors() -> dict[str, type[InputError]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 import time
 from collections.abc import AsyncIterator, Mapping
@@ -24,9 +23,10 @@ from service.errors import (
     UnknownField,
     UnsupportedContentType,
 )
+from service.experiment.content import TEXT_FIELDS, texts_digest
 from service.experiment.plan import Units
 from service.settings import BodySettings
-from service.stages.form import ACCOUNT_FIELD, ID_FIELD, QUERY_FIELDS, TEXT_FIELDS, VIDEO_FIELD, FormReader, known_field
+from service.stages.form import ACCOUNT_FIELD, ID_FIELD, QUERY_FIELDS, VIDEO_FIELD, FormReader, known_field
 from service.stages.spool import Spool
 from service.wire.uploads import Uploading
 
@@ -176,7 +176,7 @@ def _upload(fields: Mapping[str, bytes], has_video: bool, size: int, spool: Spoo
     if not has_video and not any(text.strip() for text in texts.values()):
         raise NoInput("send a video, a text, or both: this request has neither")
     video_id, account_id = (_name(field, fields) for field in (ID_FIELD, ACCOUNT_FIELD))
-    digest = spool.digest() if has_video else _texts_digest(texts)
+    digest = spool.digest() if has_video else texts_digest(texts)
     return Upload(has_video, spool, texts, video_id, account_id, digest, size)
 
 
@@ -188,11 +188,6 @@ def _name(field: str, fields: Mapping[str, bytes]) -> str | None:
     if not _NAME.fullmatch(name):
         raise InvalidField(f"{field} must be 1 to 256 characters without control characters")
     return name
-
-
-def _texts_digest(texts: Mapping[str, str]) -> str:
-    joined = b"\0".join(f"{name}={texts.get(name, '')}".encode() for name in TEXT_FIELDS)
-    return hashlib.sha256(joined).hexdigest()
 
 
 def _unicode(name: str, value: bytes) -> str:

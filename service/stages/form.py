@@ -9,9 +9,9 @@ from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
 from service.errors import MalformedBody, RepeatedField, TextTooLarge, UnknownField, UnsupportedContentType
+from service.experiment.content import TEXT_FIELDS
 
 VIDEO_FIELD = "video"
-TEXT_FIELDS = ("title", "overlay_text")
 ID_FIELD = "video_id"
 ACCOUNT_FIELD = "account_id"
 QUERY_FIELDS = (*TEXT_FIELDS, ID_FIELD, ACCOUNT_FIELD)

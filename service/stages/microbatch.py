@@ -14,6 +14,7 @@ import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from time import thread_time
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,12 +42,14 @@ class Answer:
         queue_s: how long it waited for a lane.
         run_s: how long its batch ran.
         batch_size: clips in that batch.
+        cpu_s: its share of the CPU seconds of the lane's thread.
     """
 
     logits: dict[str, NDArray[np.float32]]
     queue_s: float
     run_s: float
     batch_size: int
+    cpu_s: float = 0.0
 
 
 @dataclass(order=True)
@@ -215,7 +218,7 @@ class MicroBatcher:
         for item in batch:
             item.on_start()
         try:
-            logits = await self._lanes.run(lambda: self._infer([item.inputs for item in batch]))
+            logits, cpu_s = await self._lanes.run(lambda: _measured(self._infer, [item.inputs for item in batch]))
             rows = [{task: values[row] for task, values in logits.items()} for row in range(len(batch))]
         except Exception:
             if len(batch) > 1:
@@ -233,7 +236,7 @@ class MicroBatcher:
         self._run_estimate.learn(run_s / len(batch) / self._first_run_s)
         self._metrics.batch_size.labels(self._arm).observe(len(batch))
         for item, own in zip(batch, rows, strict=True):
-            succeed(item.done, Answer(own, began - item.queued, run_s, len(batch)))
+            succeed(item.done, Answer(own, began - item.queued, run_s, len(batch), cpu_s / len(batch)))
 
     def _fail_waiting(self, error: Draining | InferenceFailed) -> None:
         waiting, self._waiting = self._waiting, []
@@ -243,6 +246,12 @@ class MicroBatcher:
 
     def _show_depth(self) -> None:
         self._metrics.queue_depth.labels(self._arm).set(len(self._waiting))
+
+
+def _measured(infer: Infer, inputs: Sequence[ModelInputs]) -> tuple[Mapping[str, NDArray[np.float32]], float]:
+    """What ``infer`` gives, and the CPU seconds that this thread spent on it."""
+    before = thread_time()
+    return infer(inputs), thread_time() - before
 
 
 def _fail_all(items: Sequence[_Item], error: Draining | InferenceFailed) -> None:

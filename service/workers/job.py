@@ -23,6 +23,9 @@ class Job(Generic[T]):
         spec: which frames.
         limits: what the clip may cost.
         limit_s: a worker that takes longer is ended.
+
+    Attributes:
+        cpu_s: CPU seconds that workers say they spent on it.
     """
 
     task: ClassVar[Literal["cost", "decode"]]
@@ -35,6 +38,7 @@ class Job(Generic[T]):
         self.limit_s = limit_s
         self.number = next(_numbers)
         self.lost_workers = 0
+        self.cpu_s = 0.0
         self.done: asyncio.Future[T] = asyncio.get_running_loop().create_future()
 
     def message(self) -> dict[str, Any]:

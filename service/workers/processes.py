@@ -21,7 +21,7 @@ from service.logs import FIELDS
 from service.metrics import Metrics
 from service.sandbox.report import SandboxReport
 from service.settings import DecodeSettings
-from service.stages.decode_answer import refusal_in
+from service.stages.decode_answer import cpu_in, refusal_in
 from service.stages.decode_process import DecodeProcess, WorkerDied
 from service.stages.outcome import fail, succeed
 from service.stages.quarantine import Quarantine
@@ -222,6 +222,7 @@ class Workers:
                 patience.watch(limit)
                 answer = await process.ask(job.message(), job.descriptor)
                 patience.end()
+            job.cpu_s += cpu_in(answer)
             whole = not {"failed", "refused", "stopped"} & answer.keys()
             return self._resolve(index, process, job, answer)
         except TimeoutError:

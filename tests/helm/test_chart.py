@@ -14,7 +14,7 @@ import yaml
 from tests.helm.conftest import CASES, CHART, ROOT, Render, of_kind, pod_of, run
 
 OLDEST, NEWEST = "1.27", "1.37"
-NEEDS_NEWER = {"image-volume": "1.33"}
+NEEDS_NEWER = {"image-volume": "1.33", "log": "1.29"}
 TEMPLATES = {path.name for path in (CHART / "templates").rglob("*.yaml")}
 OWN_GROUPS = {"v1", "apps", "batch", "policy", "autoscaling", "networking.k8s.io"}
 

@@ -24,6 +24,7 @@ MESSAGES = {
     "arm stopped": {"experiment": "e", "arm": "student", "guardrail": "p99", "cause": "late", "pod": "p"},
     "the stop file cannot be used": {"cause": "not a stop file"},
     "a shadow failed": {"arm": "student", "decision_id": "0" * 32},
+    "the decision log cannot be written": {"stage": "log", "cause": "database or disk is full"},
 }
 """Errors that only a broken service writes; test_runbook.py checks that it does write them."""
 

@@ -7,6 +7,7 @@
 {{- include "cpfd.checkExperiment" . -}}
 {{- include "cpfd.checkLabels" . -}}
 {{- include "cpfd.checkLoadtest" . -}}
+{{- include "cpfd.checkLog" . -}}
 {{- if gt (int .Values.autoscaling.minReplicas) (int .Values.autoscaling.maxReplicas) -}}{{ fail "autoscaling: minReplicas is above maxReplicas" }}{{- end -}}
 {{- if eq (int .Values.containerPort) (int .Values.metricsPort) -}}{{ fail "metricsPort: it is containerPort: metrics have a port of their own" }}{{- end -}}
 {{- end }}
@@ -89,7 +90,7 @@
 {{- define "cpfd.checkEnvironment" -}}
 {{- range .Values.extraEnv -}}
 {{- $name := default "" .name | toString | upper -}}
-{{- if regexMatch "^(PORT|HOST|CPFD_(CONFIG|HOST|PORT|METRICS_PORT|ARMS|EXPERIMENTS|EXPERIMENT__(STOP_FILE|FORCE_TOKEN|RAMP|SHADOW_RATE)|BODY|DECODE|LANES|ADMISSION|DEADLINE|DRAIN)(__.*)?)$" $name -}}
+{{- if regexMatch "^(PORT|HOST|CPFD_(CONFIG|HOST|PORT|METRICS_PORT|ARMS|EXPERIMENTS|EXPERIMENT__(STOP_FILE|FORCE_TOKEN|RAMP|SHADOW_RATE)|BODY|DECODE|LANES|ADMISSION|DEADLINE|DRAIN|LOG)(__.*)?)$" $name -}}
 {{- fail (printf "extraEnv: %s belongs in config: probes, grace period, volumes and scaling follow from it there" .name) -}}
 {{- end -}}
 {{- end -}}
@@ -104,6 +105,14 @@
 {{- if regexMatch "^(app[.]kubernetes[.]io|helm[.]sh|cpfd)/" $name -}}{{ fail (printf "%s: %s is a label of the chart's own" $value $name) }}{{- end -}}
 {{- if and (ne $value "commonLabels") (hasKey $values.commonLabels $name) -}}{{ fail (printf "%s: %s is in commonLabels already" $value $name) }}{{- end -}}
 {{- end -}}
+{{- end -}}
+{{- end }}
+
+{{- define "cpfd.checkLog" -}}
+{{- with .Values.log -}}
+{{- if and .enabled (not .claim) (not .shipTo) -}}{{ fail "log: a pod's own volume goes with the pod: name log.shipTo, or a log.claim" }}{{- end -}}
+{{- if and .enabled (not .claim) (semverCompare "<1.29-0" $.Capabilities.KubeVersion.Version) -}}{{ fail "log: the side-car needs Kubernetes 1.29: name a log.claim" }}{{- end -}}
+{{- if and .enabled (dig "log" "rotate_bytes" 67108864 $.Values.config | int64 | mul 4 | lt (include "cpfd.bytes" .sizeLimit | int64)) (not .claim) -}}{{ fail "log.sizeLimit: less than four files of config.log.rotate_bytes" }}{{- end -}}
 {{- end -}}
 {{- end }}
 

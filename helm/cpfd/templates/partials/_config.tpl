@@ -17,6 +17,13 @@
   "arms" $arms
   "body" (dict "spool_directory" "/spool")
   "drain" (dict "max_seconds" (add1 (include "cpfd.longestDeadlineSeconds" .root | int))) -}}
+{{- if $values.log.enabled -}}
+{{- $log := dict "directory" "/log" -}}
+{{- if not (or $values.log.claim (dig "log" "max_bytes" 0 $values.config)) -}}
+{{- $_ := set $log "max_bytes" (include "cpfd.logBytes" .root | int64) -}}
+{{- end -}}
+{{- $_ := set $own "log" $log -}}
+{{- end -}}
 {{- if $values.experiment.stops.claim -}}
 {{- $_ := set $own "experiment" (dict "stop_file" "/stops/stops.json") -}}
 {{- end -}}

@@ -125,6 +125,9 @@ spec:
         - {name: config, mountPath: /etc/cpfd, readOnly: true}
         - {name: spool, mountPath: /spool}
         - {name: tmp, mountPath: /tmp}
+        {{- if $values.log.enabled }}
+        - {name: log, mountPath: /log}
+        {{- end }}
         {{- if $values.experiment.stops.claim }}
         - {name: stops, mountPath: /stops}
         {{- end }}
@@ -151,6 +154,7 @@ spec:
     - name: tmp
       emptyDir:
         sizeLimit: {{ $values.volumes.tmp.sizeLimit }}
+    {{- include "cpfd.logVolume" $root | nindent 4 }}
     {{- with $values.experiment.stops.claim }}
     - name: stops
       persistentVolumeClaim:
@@ -177,7 +181,8 @@ spec:
 {{- range .workload.arms -}}
 {{- if .bundle.digest -}}{{- $made = append $made . -}}{{- end -}}
 {{- end -}}
-{{- if or $made $values.extraInitContainers -}}
+{{- $tended := and $values.log.enabled (not $values.log.claim) -}}
+{{- if or $made $values.extraInitContainers $tended -}}
 initContainers:
   {{- with $values.extraInitContainers }}
   {{- toYaml . | nindent 2 }}
@@ -212,6 +217,11 @@ initContainers:
       {{- with $values.extraVolumeMounts }}
       {{- toYaml . | nindent 6 }}
       {{- end }}
+  {{- end }}
+  {{- if $tended }}
+  # It starts before the service and ends after it, so that what the service wrote last is shipped too.
+  - {{ include "cpfd.logContainer" (dict "root" $root "once" false) | nindent 4 | trim }}
+    restartPolicy: Always
   {{- end }}
 {{- end -}}
 {{- end }}

@@ -94,7 +94,13 @@ that a full pod is worth the same seconds whatever its size. */}}
 {{- $disk := include "cpfd.bytes" $volumes.tmp.sizeLimit | int64 -}}
 {{- if ne $volumes.spool.medium "Memory" -}}{{- $disk = add $disk (include "cpfd.spoolBytes" . | int64) -}}{{- end -}}
 {{- if include "cpfd.bundlesAreFetched" . -}}{{- $disk = add $disk (include "cpfd.bytes" $volumes.bundles.sizeLimit | int64) -}}{{- end -}}
+{{- if and .Values.log.enabled (not .Values.log.claim) -}}{{- $disk = add $disk (include "cpfd.bytes" .Values.log.sizeLimit | int64) -}}{{- end -}}
 {{- $disk -}}
+{{- end }}
+
+{{- /* Bytes at which the log on a pod's own volume counts as full: before the kubelet evicts the pod. */}}
+{{- define "cpfd.logBytes" -}}
+{{- mulf 0.8 (include "cpfd.bytes" .Values.log.sizeLimit | float64) | int64 -}}
 {{- end }}
 
 {{- /* The least memory that the service runs in: the models, a decode in every worker, an arena for every lane, and

@@ -20,5 +20,12 @@
 {{- $ports = append $ports (include "cpfd.portOf" $endpoint | int) -}}
 {{- end -}}
 {{- end -}}
+{{- if and .Values.log.enabled (not .Values.log.claim) (contains "://" .Values.log.shipTo) (not (hasPrefix "file://" .Values.log.shipTo)) -}}
+{{- $endpoint = "https://store" -}}
+{{- range .Values.log.extraEnv -}}
+{{- if and (hasPrefix "AWS_ENDPOINT_URL" .name) .value -}}{{- $endpoint = .value -}}{{- end -}}
+{{- end -}}
+{{- $ports = append $ports (include "cpfd.portOf" $endpoint | int) -}}
+{{- end -}}
 {{- $ports | uniq | sortAlpha | toJson -}}
 {{- end }}

@@ -1,0 +1,153 @@
+"""POST /feedback: labels that come later -> the decision log."""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import json
+import time
+from typing import Any
+
+from fastapi import APIRouter, Request, Response
+
+from contract.decision_log import Feedback
+from service.api.edge import context_of, log_operator_error
+from service.api.openapi import FEEDBACK_DESCRIPTION, feedback_request, feedback_responses
+from service.api.problem import problem_response
+from service.api.schemas import FeedbackTaken
+from service.context import RequestContext
+from service.errors import (
+    BadRequest,
+    BodyTooLarge,
+    ClientGone,
+    EmptyBody,
+    InvalidField,
+    LogUnavailable,
+    MalformedBody,
+    NotFound,
+    ServiceError,
+    Unauthorized,
+    UnsupportedContentType,
+)
+from service.experiment.log.feedback import LabelSets, read_item
+from service.experiment.log.settings import FeedbackSettings
+from service.pipeline import Components
+from service.wire.capacity import peer_of
+from service.wire.uploads import Uploading
+
+_LENGTH_DIGITS = 18
+_RETRY_AFTER_S = 5
+
+
+def add_feedback(router: APIRouter, parts: Components) -> None:
+    """Adds the route."""
+    labels = LabelSets(task for bundle in parts.arms.bundles.values() for task in bundle.manifest.tasks)
+
+    @router.post(
+        "/feedback",
+        response_model=FeedbackTaken,
+        summary="Tell what a video truly shows",
+        description=FEEDBACK_DESCRIPTION,
+        responses=feedback_responses(),
+        openapi_extra=feedback_request(),
+        tags=["experiment"],
+    )
+    async def post_feedback(request: Request) -> Response:
+        context = context_of(request.scope)
+        try:
+            taken = await take_feedback(request, context, parts, labels)
+        except ServiceError as error:
+            log_operator_error(error, context)
+            return problem_response(error, context)
+        return Response(taken.model_dump_json(), media_type="application/json")
+
+
+async def take_feedback(
+    request: Request, context: RequestContext, parts: Components, labels: LabelSets
+) -> FeedbackTaken:
+    """Every label of the body, on the disk; or none.
+
+    Raises:
+        CallerError: see ``service.errors``: nothing of it was taken.
+        LogUnavailable: it is not on the disk.
+    """
+    settings = parts.settings.feedback
+    if not parts.log.kept:
+        raise NotFound("this service keeps no decision log, and so no feedback: its operator sets log.directory")
+    _authorise(request, settings)
+    peer = peer_of(request.client.host) if request.client is not None else "unknown"
+    with parts.uploads.admit(peer, _declared(request, settings)) as permit, context.in_stage("fetch"):
+        context.deadline = context.started + parts.settings.deadline.default_ms / 1000
+        body = await _body(request, context, settings, permit)
+    records = await asyncio.to_thread(_records, body, settings, labels)  # a thousand of them take a while
+    with context.in_stage("log"):
+        # Never counted as lost, whatever settings say of decisions: its sender can send it again.
+        if not await parts.log.stored(*records):
+            raise LogUnavailable("the decision log cannot be written now: send it again", retry_after_s=_RETRY_AFTER_S)
+    return FeedbackTaken(taken=len(records))
+
+
+def _authorise(request: Request, settings: FeedbackSettings) -> None:
+    if settings.token is None:
+        return
+    scheme, _, given = request.headers.get("authorization", "").partition(" ")
+    wanted = settings.token.get_secret_value().encode()
+    if scheme.lower() != "bearer" or not hmac.compare_digest(given.strip().encode("utf-8", "replace"), wanted):
+        raise Unauthorized("send Authorization: Bearer with the token that the operator gave you")
+
+
+def _declared(request: Request, settings: FeedbackSettings) -> int:
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind != "application/json" or request.headers.get("content-encoding", "identity").strip().lower() != "identity":
+        raise UnsupportedContentType("send application/json, uncompressed")
+    header = request.headers.get("content-length")
+    if header is None:
+        if "transfer-encoding" not in request.headers:
+            raise EmptyBody("the body is empty: send one feedback object, or a list of them")
+        return settings.max_bytes
+    if not (header.isascii() and header.isdecimal() and len(header) <= _LENGTH_DIGITS):
+        raise BadRequest(f"Content-Length is a whole number of at most {_LENGTH_DIGITS} digits")
+    if int(header) > settings.max_bytes:
+        raise _too_large(settings)
+    return int(header)
+
+
+async def _body(request: Request, context: RequestContext, settings: FeedbackSettings, permit: Uploading) -> bytes:
+    body, more = bytearray(), True
+    async with permit.paced(context.deadline - time.monotonic()):
+        while more:
+            with permit.awaited():
+                message = await request.receive()
+            if message["type"] == "http.disconnect":
+                raise ClientGone("the client closed the connection")
+            chunk, more = message.get("body", b""), message.get("more_body", False)
+            permit.received(len(chunk))
+            body += chunk
+            if len(body) > settings.max_bytes:
+                raise _too_large(settings)
+    context.body_read.set()
+    if not body:
+        raise EmptyBody("the body is empty: send one feedback object, or a list of them")
+    return bytes(body)
+
+
+def _records(body: bytes, settings: FeedbackSettings, labels: LabelSets) -> list[Feedback]:
+    try:
+        given: Any = json.loads(body)
+    except (ValueError, RecursionError):
+        raise MalformedBody("the body is not JSON in UTF-8") from None
+    items = given if isinstance(given, list) else [given]
+    if not 1 <= len(items) <= settings.max_items:
+        raise InvalidField(f"send 1 to {settings.max_items} labels at once")
+    now, found = time.time_ns() // 1_000_000, []
+    for number, one in enumerate(items):
+        item = read_item(one)
+        fault = item if isinstance(item, str) else labels.fault(item)
+        if fault is not None or isinstance(item, str):
+            raise InvalidField(f"item {number}: {fault}; nothing of the body was taken")
+        found.append(item.record(now))
+    return found
+
+
+def _too_large(settings: FeedbackSettings) -> BodyTooLarge:
+    return BodyTooLarge(f"the body is over the limit of {settings.max_bytes} bytes: send it in parts")
