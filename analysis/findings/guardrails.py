@@ -7,12 +7,12 @@ from typing import Any, Literal
 
 import numpy as np
 
-from analysis.findings.numbers import bounds, number
+from analysis.findings.numbers import bounds, number, read_sequence
 from analysis.log.rows import ExperimentRows
 from analysis.question import Question
 from analysis.statistics.quantiles import Quantile, quantile, ratio_interval
 from analysis.statistics.ratio import Estimate, difference, estimates, ratio_of, sum_by_unit
-from analysis.statistics.sequences import boundary, sequential
+from analysis.statistics.sequences import boundary
 
 Status = Literal["held", "breached", "open"]
 
@@ -72,7 +72,7 @@ def _quantile_document(found: Quantile) -> dict[str, Any]:
 
 def _errors(rows: ExperimentRows, question: Question, arms: list[Estimate]) -> dict[str, Any]:
     gap = difference(arms[1], arms[0])
-    found = sequential(gap, planned=question.planned_units, alpha=question.alpha, min_units=question.min_units)
+    found = read_sequence(gap, min(one.units for one in arms), question)
     requests = rows.requests
     codes = [Counter(requests.code[(requests.arm == arm) & ~requests.ok].tolist()) for arm in (0, 1)]
     names = sorted({*codes[0], *codes[1]})
@@ -91,7 +91,7 @@ def _cost(question: Question, arms: list[Estimate]) -> dict[str, Any]:
     """Of all requests, refused ones too, over the verdicts that came of them."""
     price = 1.0 if question.cpu_hour_price is None else question.cpu_hour_price / 3600
     gap = ratio_of(arms[1], arms[0])
-    found = sequential(gap, planned=question.planned_units, alpha=question.alpha, min_units=question.min_units)
+    found = read_sequence(gap, min(one.units for one in arms), question)
     low, high = np.exp(found.low), np.exp(found.high)
     return {
         "unit": "CPU seconds" if question.cpu_hour_price is None else "money",

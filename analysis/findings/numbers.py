@@ -8,7 +8,7 @@ import numpy as np
 
 from analysis.question import Question
 from analysis.statistics.ratio import Estimate
-from analysis.statistics.sequences import sequential
+from analysis.statistics.sequences import Sequential, sequential
 
 
 def number(value: float, digits: int = 6) -> float | None:
@@ -29,6 +29,12 @@ def estimate_document(estimate: Estimate, question: Question) -> dict[str, Any]:
         "interval": bounds(float(np.maximum(low, 0.0)), float(np.minimum(high, 1.0))),
         "units": estimate.units,
     }
+
+
+def read_sequence(estimate: Estimate, fewest: int, question: Question) -> Sequential:
+    """The confidence sequence of a comparison; nothing is said of fewer units than ``min_units`` in the smaller arm."""
+    found = sequential(estimate, planned=question.planned_units, alpha=question.alpha)
+    return found if fewest >= question.min_units else Sequential(-np.inf, np.inf, 1.0)
 
 
 def difference_document(estimate: Estimate, question: Question, *, enough: bool) -> dict[str, Any]:

@@ -8,13 +8,12 @@ import numpy as np
 from scipy.stats import norm
 
 from analysis.findings.metrics import better
-from analysis.findings.numbers import bounds, number
+from analysis.findings.numbers import bounds, number, read_sequence
 from analysis.findings.quality import primary_estimate
 from analysis.log.read import DAY_MS
 from analysis.log.rows import TaskRows
 from analysis.question import Question
 from analysis.statistics.ratio import Estimate
-from analysis.statistics.sequences import sequential
 
 _FEWEST_DAYS: Final = 4
 _QUANTILES: Final = {"p50": 0.5, "p90": 0.9}
@@ -32,11 +31,9 @@ def novelty_document(rows: TaskRows, question: Question) -> dict[str, Any]:
     daily: list[Estimate] = []
     names = np.unique(days)
     for day in names:
-        one = primary_estimate(labelled.take(days == day), question.primary)
-        so_far = primary_estimate(labelled.take(days <= day), question.primary)
-        found = sequential(
-            so_far, planned=question.planned_units, alpha=question.alpha, min_units=2 * question.min_units
-        )
+        one, _ = primary_estimate(labelled.take(days == day), question.primary)
+        so_far, fewest = primary_estimate(labelled.take(days <= day), question.primary)
+        found = read_sequence(so_far, fewest, question)
         daily.append(one)
         by_day.append(
             {

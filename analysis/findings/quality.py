@@ -134,12 +134,13 @@ def labelled_units(rows: TaskRows) -> list[int]:
     return [len(np.unique(rows.unit[rows.labelled & (rows.arm == arm)])) for arm in (0, 1)]
 
 
-def primary_estimate(rows: TaskRows, metric: str) -> Estimate:
-    """Treatment less control of one metric on some labelled rows."""
+def primary_estimate(rows: TaskRows, metric: str) -> tuple[Estimate, int]:
+    """Treatment less control of one metric on some labelled rows, and the units that count in the smaller arm."""
     m = RATIOS.index(metric)
     names, dense = np.unique(rows.unit, return_inverse=True)
     sums = sum_rows(rows, dense, len(names))
-    return difference(*(estimates(sums[arm])[m] for arm in (1, 0)))
+    control, treatment = (estimates(sums[arm])[m] for arm in (0, 1))
+    return difference(treatment, control), min(control.units, treatment.units)
 
 
 def sum_rows(rows: TaskRows, dense: Ints, units: int) -> list[UnitSums]:

@@ -16,16 +16,16 @@ _MOST: Final = 30
 
 
 def slices_document(rows: TaskRows, question: Question) -> list[dict[str, Any]]:
-    """Slices with enough labelled units in both arms, largest first, with Holm's adjustment over them."""
+    """Slices with enough units that count in both arms, largest first, with Holm's adjustment over them."""
     labelled = rows.take(rows.labelled)
     found = []
     for attribute, values in sorted(labelled.slices.items()):
         for value in np.unique(values[values != ""].astype(str)):
             part = labelled.take(values == value)
-            units = labelled_units(part)
-            if min(units) >= question.min_units:
-                estimate = primary_estimate(part, question.primary)
+            estimate, fewest = primary_estimate(part, question.primary)
+            if fewest >= question.min_units:
                 entry = difference_document(estimate, question, enough=True)
+                units = labelled_units(part)
                 found.append({"slice": f"{attribute} = {value}", "labelled_units": units, **entry})
     found.sort(key=lambda entry: -sum(entry["labelled_units"]))
     adjusted = holm({entry["slice"]: entry["always_valid_p"] for entry in found})

@@ -40,8 +40,8 @@ class Sequential:
     """What may be said of an estimate whenever it is looked at.
 
     Attributes:
-        low, high: of the confidence sequence; infinite where too few units count.
-        p_value: always valid, of "the truth is 0"; 1 where too few units count.
+        low, high: of the confidence sequence; infinite where the estimate is undefined.
+        p_value: always valid, of "the truth is 0"; 1 where the estimate is undefined.
     """
 
     low: float
@@ -49,7 +49,7 @@ class Sequential:
     p_value: float
 
 
-def sequential(estimate: Estimate, *, planned: int, alpha: float, min_units: int = 0) -> Sequential:
+def sequential(estimate: Estimate, *, planned: int, alpha: float) -> Sequential:
     """The confidence sequence and the always-valid p-value of an estimate.
 
     The p-value is the smallest level whose sequence leaves out 0, with the mixture that ``alpha`` fixes:
@@ -59,9 +59,8 @@ def sequential(estimate: Estimate, *, planned: int, alpha: float, min_units: int
         estimate: by ``analysis.statistics.ratio``.
         planned: units at which it is narrowest.
         alpha: of all looks together.
-        min_units: below which nothing is said: the sequence is asymptotic.
     """
-    if estimate.units < min_units or not np.isfinite(estimate.value) or not np.isfinite(estimate.error):
+    if not np.isfinite(estimate.value) or not np.isfinite(estimate.error):
         return Sequential(-np.inf, np.inf, 1.0)
     reach = float(boundary(np.asarray(float(estimate.units)), planned, alpha)) * estimate.error
     p = always_valid_p(estimate, planned=planned, alpha=alpha)

@@ -298,3 +298,16 @@ def test_the_light_of_the_units_and_guardrails() -> None:
         assert result_lights(found, HELD, Question())[0]["state"] == state
     for status_, state in (("held", "green"), ("open", "amber"), ("breached", "red")):
         assert result_lights({"a": enough}, {"p99_ms": {"status": status_}}, Question())[2]["state"] == state
+
+
+def test_nothing_always_valid_is_said_of_a_small_arm_beside_a_large_one() -> None:
+    rows = experiment((100, 70), (0.01, 0.1), (1.0, 1.2))
+    few = Question(min_units=2001)
+    found = guardrails_document(rows, few)
+    assert {entry["status"] for entry in found.values()} == {"open"}
+    assert guardrails_document(rows, Question(min_units=2000))["error_rate"]["status"] == "breached"
+    arm = (np.arange(2000) % 20 == 0).astype(np.int64)
+    lopsided = task_rows(np.arange(2000) % 3 == 0, np.ones(2000), arm=arm, time_ms=np.zeros(2000, np.int64))
+    day = novelty_document(lopsided, Question(primary="recall", min_units=101))["by_day"][0]
+    assert day["always_valid_interval"] == [None, None]
+    assert None not in novelty_document(lopsided, Question(primary="recall"))["by_day"][0]["always_valid_interval"]

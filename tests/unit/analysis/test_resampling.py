@@ -14,10 +14,10 @@ from analysis.statistics.ratio import UnitSums, estimates
 
 
 def test_weights_are_poisson_and_as_many_as_asked() -> None:
-    weights = np.concatenate(list(unit_weights(3_000_000, 3, np.random.default_rng(0))))
-    assert weights.shape == (3, 3_000_000)
-    assert weights.mean() == pytest.approx(1.0, abs=0.002)
-    assert weights.var() == pytest.approx(1.0, abs=0.004)
+    weights = np.concatenate(list(unit_weights(700_000, 3, np.random.default_rng(0))))
+    assert weights.shape == (3, 700_000)
+    assert weights.mean() == pytest.approx(1.0, abs=0.004)
+    assert weights.var() == pytest.approx(1.0, abs=0.01)
     assert (weights == 0).mean() == pytest.approx(np.exp(-1), abs=0.001)
 
 

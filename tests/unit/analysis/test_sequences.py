@@ -11,6 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import comb
 
+from analysis.findings.numbers import read_sequence
+from analysis.question import Question
 from analysis.statistics.ratio import Estimate
 from analysis.statistics.sequences import (
     always_valid_p,
@@ -66,9 +68,10 @@ def test_it_is_narrowest_where_it_was_planned() -> None:
     assert min(wide) == wide[1]
 
 
-def test_nothing_is_said_of_too_few_units() -> None:
-    found = sequential(Estimate(5.0, 0.1, 99), planned=1000, alpha=0.05, min_units=100)
-    assert (found.low, found.high, found.p_value) == (-np.inf, np.inf, 1.0)
+def test_nothing_is_said_of_too_few_units_or_of_what_is_undefined() -> None:
+    few = read_sequence(Estimate(5.0, 0.1, 500), 99, Question(min_units=100))
+    assert (few.low, few.high, few.p_value) == (-np.inf, np.inf, 1.0)
+    assert read_sequence(Estimate(5.0, 0.1, 500), 100, Question(min_units=100)).p_value < 0.05
     undefined = sequential(Estimate(float("nan"), 0.1, 500), planned=1000, alpha=0.05)
     assert undefined.p_value == 1.0
 
