@@ -231,8 +231,8 @@ def _outside(rows: Sequence[Mapping[str, Any]]) -> list[str]:
         return []
     return [
         f"Outside: {'; '.join(missed)}. View-weighted shares rest on the few units with the most views and on "
-        "misses that one label in several stands for: with some hundred positive units the bootstrap's percentiles are too narrow "
-        "there, and the delta method, with the degrees of freedom that such units leave, is nearer to its promise.",
+        "misses that one label in several stands for: with some hundred positive units the bootstrap's percentiles "
+        "are too narrow there, and the delta method, with the degrees of freedom that such units leave, is nearer to its promise.",
         "",
     ]
 
