@@ -43,7 +43,7 @@ class Question(FrozenDocument):
     min_units: int = Field(default=200, ge=2)
     """Units of each arm with a label that counts, below which a task is not judged: sequences are asymptotic.
 
-    At 100, recall with one unit in ten treated was found to differ in 5.2 % of equal arms, at 200 in 2 % (the dated
+    At 100, recall with one unit in ten treated was found to differ in 5.2 % of equal arms, at 200 in 2.0 % (the dated
     document of ``analysis simulate``).
     """
     max_p50_ratio: float = Field(default=1.1, gt=0)

@@ -232,7 +232,7 @@ def _outside(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     return [
         f"Outside: {'; '.join(missed)}. View-weighted shares rest on the few units with the most views and on "
         "misses that one label in several stands for: with some hundred positive units the bootstrap's percentiles "
-        "are too narrow there, and the delta method, with the degrees of freedom that such units leave, is nearer to its promise.",
+        "are too narrow there. The delta method, with the degrees of freedom that such units leave, is nearer.",
         "",
     ]
 
