@@ -76,7 +76,9 @@ def promises(document: Mapping[str, Any]) -> list[tuple[str, str, str, bool]]:
         found += _of_no_effect(name, aa)
     none, gross, slight = document["lost_units"]
     found.append(("a mismatch of 1 point of share is caught", "all", _percent(gross["caught"]), gross["caught"] == 1))
-    found.append(("no mismatch is called one", "at most 1.1 %", _percent(none["caught"]), none["caught"] <= 0.035))
+    found.append(
+        ("no mismatch is called one", "1.1 %, by chance up to 3.5 %", _percent(none["caught"]), none["caught"] <= 0.035)
+    )
     del slight
     planted = document["planted_effect"]
     for test, title in (("one_look", "one look"), ("always_valid", "always valid")):
@@ -147,8 +149,8 @@ def markdown(document: Mapping[str, Any], title_date: str, command: str) -> str:
             for name, aa in document["no_effect"].items()
         ),
         "",
-        "The sequence is asymptotic: it is read from 200 units that count in each arm on, as in the report. What other "
-        "minima would give:",
+        "The sequence is asymptotic: it is read from 200 units that count in each arm on, as in the report. The minimum was "
+        "raised from 100 after a first run of these very draws (5.2 % with one in ten treated). What others would give:",
         "",
         "| equal arms | 20 | 50 | 100 | 200 |",
         "|---|---|---|---|---|",
