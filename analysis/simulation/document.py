@@ -150,8 +150,8 @@ def markdown(document: Mapping[str, Any], title_date: str, command: str) -> str:
         ),
         "",
         "The sequence is asymptotic: it is read from 200 units that count in each arm on, as in the report. The "
-        "minimum was raised from 100 after a first run of these very draws (5.2 % with one in ten treated). What others would "
-        "give:",
+        "minimum was raised from 100 after a first run of these very draws (5.2 % with one in ten treated). What "
+        "others would give:",
         "",
         "| equal arms | 20 | 50 | 100 | 200 |",
         "|---|---|---|---|---|",
