@@ -19,9 +19,9 @@ from analysis.statistics.sequences import boundary, multinomial_log_e
 
 ALPHA: Final = 0.05
 PLANNED: Final = 1000
-MIN_UNITS: Final = 100
+MIN_UNITS: Final = 200
 """Units that count, in each arm, before a sequence is read: as in the report."""
-_FEWER: Final = (20, 50, 200)
+_FEWER: Final = (20, 50, 100)
 """What other minima would have given."""
 Progress = Callable[[Iterable[int]], Iterable[int]]
 

@@ -16,7 +16,7 @@ from analysis.page.page import render_page
 from analysis.question import Question
 from analysis.simulation.made_log import EXPERIMENT, TASKS
 
-ASK = Question(experiment=EXPERIMENT, replicates=100)
+ASK = Question(experiment=EXPERIMENT, replicates=100, min_units=100)
 DAY = date(2026, 11, 25)
 
 
