@@ -13,8 +13,9 @@ from contract.bundle import REFERENCE_FILE, Bundle, read_bundle
 from contract.errors import BundleError
 from contract.reference import SCORE_BOUNDS, ScoreReference
 from model_export.__main__ import main
+from model_export.decide_rows import BATCH
 from model_export.errors import ExportError
-from model_export.reference import BATCH, HeldOut, measure_reference
+from model_export.reference import HeldOut, measure_reference
 from model_export.write_bundle import add_reference
 from tests.synthetic_bundle import TASKS, write_clip, write_synthetic_bundle
 from training.data.manifest import Manifest, Row
