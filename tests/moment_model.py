@@ -57,6 +57,18 @@ def moment_model(
     return model
 
 
+def with_lively_trunk(model: MomentXVLM) -> MomentXVLM:
+    """The model with a trunk whose random weights keep the size of what they read, as trained ones do.
+
+    Else what it gives is so small that any tolerance would swallow it.
+    """
+    torch.manual_seed(11)
+    for module in model.vision_encoder.trunk.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight)
+    return model
+
+
 def batch_of(size: int, *, seed: int = 0, length: int = 8) -> dict[str, Tensor]:
     """Noise: frames and text in every row, texts of different lengths."""
     drawn = torch.Generator().manual_seed(seed)

@@ -56,6 +56,8 @@ class ManifestError(TrainingError):
 
 
 _Found = Iterator[tuple[int | None, str, str, Severity]]
+_LABEL_SHOWN = 40
+"""Characters of a wrong label: a column that was taken for another may hold whole texts, which are not to be shown."""
 _Numbered = list[tuple[int, Row]]
 
 
@@ -217,7 +219,7 @@ def _label_fault(task: TaskSpec, label: str | list[str]) -> str | None:
         return "a label stands there twice"
     outside = [label for label in given if label not in task.labels]
     if outside:
-        return f"{outside[0]!r} is a label outside the set {', '.join(task.labels)}"
+        return f"{outside[0][:_LABEL_SHOWN]!r} is a label outside the set {', '.join(task.labels)}"
     return None
 
 

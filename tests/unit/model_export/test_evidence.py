@@ -10,6 +10,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from contract.input_spec import TextField
 from contract.model_graphs import EVIDENCE_PREFIX, ModelGraphs, moment_scores
 from model_export.sessions import open_written
 from model_export.to_onnx import export_graphs
@@ -19,13 +20,12 @@ from training.models.moment_xvlm import MomentXVLM
 CLOSE = {"atol": 1e-4, "rtol": 1e-3}
 
 
-@pytest.fixture(scope="module", params=["mean", "strongest"])
-def exported(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> tuple[MomentXVLM, ModelGraphs]:
-    """A student of either pooling, its weights rounded as they are stored, and its graphs."""
-    model = moment_model(moment_config(vision={"task_pooling": {"clip": request.param}}))
-    card: Any = SimpleNamespace(role="student", config=SimpleNamespace(input_spec=SPEC), tasks=TASKS)
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> tuple[MomentXVLM, ModelGraphs]:
+    """A student whose clip task is pooled by its strongest moments, as it is once stored, and its graphs."""
+    model = moment_model(moment_config(vision={"task_pooling": {"clip": "strongest"}}))
+    longer = SPEC.model_copy(update={"text_fields": (TextField(name="title", max_tokens=14),)})
+    card: Any = SimpleNamespace(role="student", config=SimpleNamespace(input_spec=longer), tasks=TASKS)
     home = tmp_path_factory.mktemp("evidence")
     return model, open_written(card, export_graphs(model, card, home), home)
 

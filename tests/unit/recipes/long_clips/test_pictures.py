@@ -8,7 +8,7 @@ import torch
 from contract.input_spec import BurstSpec, InputSpec
 from recipes.long_clips.composition import LongClip, Scene
 from recipes.long_clips.pictures import ShortClip, moment_features, moment_times_s, picked
-from tests.moment_model import SPEC, moment_model
+from tests.moment_model import SPEC, moment_model, with_lively_trunk
 
 BURSTS = InputSpec(
     frames=6,
@@ -49,7 +49,7 @@ def test_moments_are_named_by_their_middle_picture() -> None:
 
 
 def test_features_are_the_trunk_s_own_of_those_pictures() -> None:
-    trunk = moment_model().vision_encoder.trunk
+    trunk = with_lively_trunk(moment_model()).vision_encoder.trunk
     rng = np.random.default_rng(0)
     short = {
         name: ShortClip(tuple(times), rng.integers(0, 256, (len(times), 32, 32, 3), np.uint8))
@@ -60,5 +60,6 @@ def test_features_are_the_trunk_s_own_of_those_pictures() -> None:
     pixels = np.stack([short[name].pixels[i] for name, i in picked(clip, SPEC, TIMES)])
     with torch.no_grad():
         own = trunk(torch.from_numpy(pixels)[None])[0].numpy()
+    assert own.std() > 0.1
     np.testing.assert_allclose(found[0], own, atol=1e-2, rtol=1e-2)
     np.testing.assert_array_equal(found[0], found[1])

@@ -138,9 +138,9 @@ def test_a_clip_in_other_windows_and_a_title_under_another_clip_are_the_same_con
 
 def test_no_message_holds_the_text_of_a_row() -> None:
     secret = "zebra"
+    label = 50 * "-" + secret  # a text in the place of a label: its beginning alone is shown
     rows = [
-        r.model_copy(update={"texts": {"title": secret, "x": secret}, "labels": {"risky": secret}})
-        for r in sound_rows()
+        r.model_copy(update={"texts": {"title": secret, "x": secret}, "labels": {"risky": label}}) for r in sound_rows()
     ]
     faults = validate(manifest(rows), check_media=False)
     assert faults
@@ -169,6 +169,8 @@ def test_clips_are_opened_on_demand(tmp_path: Path) -> None:
         (None, "video", "warning"),
     ]
     assert "unsupported_media 1" in validate(spoilt, check_media=True)[-1].message
+    (missing,) = [f.message for f in validate(spoilt, check_media=True) if (f.row, f.column) == (1, "video")]
+    assert missing == f"{made.rows[0].video!r}: no such file under the media root"
 
 
 def test_check_raises_on_errors_and_returns_warnings() -> None:

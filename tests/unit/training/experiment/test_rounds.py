@@ -23,7 +23,7 @@ def refitted(toy: Toy, tiny_config: RunConfig, tmp_path_factory: pytest.TempPath
     changes = {"refit": True, "keep": "best", "ema_decay": 0.9}
     config = tiny_config.model_copy(update={"optimiser": tiny_config.optimiser.model_copy(update=changes)})
     trials = (Trial(seed=0, test_fold=0),)
-    plan = ExperimentPlan(trials=trials, methods=("ce", "cpfd"), config=config, manifest_digest=toy.manifest.digest())
+    plan = ExperimentPlan(trials=trials, methods=("cpfd",), config=config, manifest_digest=toy.manifest.digest())
     run(toy.manifest, plan, Workplace(home, home / "cache", None))
     return home / "seed0-fold0"
 
@@ -32,7 +32,7 @@ def cards(home: Path, name: str) -> tuple[CheckpointCard, CheckpointCard]:
     return read_card(home / SELECTION_FOLDER / name), read_card(home / name)
 
 
-@pytest.mark.parametrize("name", ["teacher", "ce", "cpfd"])
+@pytest.mark.parametrize("name", ["teacher", "cpfd"])
 def test_all_that_is_trained_is_trained_on_the_validation_fold_too(name: str, refitted: Path, toy: Toy) -> None:
     chosen, final = cards(refitted, name)
     parts = toy.manifest.split_rows(0)
@@ -43,7 +43,7 @@ def test_all_that_is_trained_is_trained_on_the_validation_fold_too(name: str, re
     assert chosen.weights_digest != final.weights_digest
 
 
-@pytest.mark.parametrize("name", ["teacher", "ce", "cpfd"])
+@pytest.mark.parametrize("name", ["teacher", "cpfd"])
 def test_thresholds_and_validation_scores_are_those_of_the_selection(name: str, refitted: Path) -> None:
     chosen, final = cards(refitted, name)
     assert final.policy == chosen.policy

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.moment_model import SPEC, batch_of, moment_config, moment_model
+from tests.moment_model import SPEC, batch_of, moment_config, moment_model, with_lively_trunk
 from training.models.vision_trunk import VisionTrunk, statistic
 
 SIDE = 10
@@ -59,13 +59,14 @@ def test_what_moves_is_weighted_by_its_motion() -> None:
 
 @torch.no_grad()
 def test_moments_are_read_each_by_itself() -> None:
-    trunk = moment_model().vision_encoder.trunk
+    trunk = with_lively_trunk(moment_model()).vision_encoder.trunk
     frames = batch_of(2)["frames"]
     together = trunk(frames)
+    assert float(together.std()) > 0.1
     alone = torch.stack([trunk(clip[None])[0] for clip in frames])
-    torch.testing.assert_close(together, alone, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(together, alone, atol=1e-4, rtol=1e-4)
     first = trunk.moments(frames[0, :3][None])[0]
-    torch.testing.assert_close(together[0, 0], first, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(together[0, 0], first, atol=1e-4, rtol=1e-4)
 
 
 @torch.no_grad()
