@@ -6,6 +6,8 @@ HOST ?= 127.0.0.1
 PORT ?= 8000
 DATA ?= ../shared/data
 METHODS ?= ce,cpfd
+# Of the default bundles: the next one, when they are trained again.
+VERSION ?= 2.1.0
 STUDENT ?= cpfd
 SERVE := .venv-serve
 DEV := .venv-dev
@@ -48,10 +50,10 @@ benchmark: $(DEV)/.done ## Train and judge every method on the five tasks of DAT
 	$(DEV)/bin/python -m training benchmark --data $(DATA) --out runs/benchmark --jobs 2
 
 bundles: $(DEV)/.done ## Export seed 0 of runs/default to bundles/ (STUDENT=cpfd, or another method that was trained)
-	$(DEV)/bin/python -m model_export --checkpoint runs/default/seed0-fold0/ce --name xvlm-baseline \
+	$(DEV)/bin/python -m model_export --checkpoint runs/default/seed0-fold0/ce --name xvlm-baseline --version $(VERSION) \
 	  --tokenizer runs/default/tokenizer.json --notes configs/default_card.yaml \
 	  --report runs/default/report.json --manifest data/default --out bundles/xvlm-baseline
-	$(DEV)/bin/python -m model_export --checkpoint runs/default/seed0-fold0/$(STUDENT) --name cpfd-student \
+	$(DEV)/bin/python -m model_export --checkpoint runs/default/seed0-fold0/$(STUDENT) --name cpfd-student --version $(VERSION) \
 	  --tokenizer runs/default/tokenizer.json --notes configs/default_card.yaml \
 	  --report runs/default/report.json --manifest data/default --out bundles/cpfd-student
 

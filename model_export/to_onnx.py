@@ -114,7 +114,7 @@ def export_graphs(model: nn.Module, card: CheckpointCard, directory: Path) -> Ex
             "are not there at upload time"
         )
     spec = card.config.input_spec
-    inputs = example_inputs(spec, batch=2, length=12)
+    inputs = example_inputs(spec, batch=2, length=min(12, spec.max_text_tokens))
     batch, length = Dim("batch", min=1, max=1024), Dim("text_length", min=3, max=spec.max_text_tokens)
     shapes: dict[str, Any] = {name: {0: batch} for name in INPUT_NAMES}
     shapes |= {name: {0: batch, 1: length} for name in ("input_ids", "attention_mask")}
