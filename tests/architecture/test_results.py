@@ -67,15 +67,15 @@ OF_THE_BUNDLES: dict[str, Callable[[Document], bool]] = {
         not any("better" in verdicts(report, task, "cpfd - ce") for task in report["tasks"])
     ),
     "though on clickbait its teacher is": lambda report: "better" in verdicts(report, "clickbait", "teacher - ce"),
-    "On neither clip task is a student distinguishably better than every control": lambda report: (
-        not any(
-            beats_every_control(report["tasks"][task], method)
-            for task in ("violence", "restricted_object")
-            for method in ("ce", "cpfd")
-        )
+    "both students are better than every control on it": lambda report: all(
+        beats_every_control(report["tasks"]["violence"], method) for method in ("ce", "cpfd")
     ),
-    "from chance to PR-AUC 0.85": lambda report: (
-        round(report["tasks"]["violence"]["methods"]["cpfd"]["pr_auc"]["mean"], 2) == 0.85
+    "0.94 is not distinguishably more": lambda report: (
+        not beats_every_control(report["tasks"]["restricted_object"], "cpfd")
+        and round(report["tasks"]["restricted_object"]["methods"]["cpfd"]["pr_auc"]["mean"], 2) == 0.94
+    ),
+    "from chance to\nPR-AUC 0.86": lambda report: (
+        round(report["tasks"]["violence"]["methods"]["cpfd"]["pr_auc"]["mean"], 2) == 0.86
     ),
 }
 OF_FIVE_TASKS: dict[str, Callable[[Document], bool]] = {
