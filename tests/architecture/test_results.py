@@ -34,10 +34,9 @@ def better_than_the_baseline(document: Document) -> set[str]:
 
 def beats_every_control(task: Document, method: str) -> bool:
     return all(
-        verdict_on(entry) == "better"
+        verdict_on(entries["pr_auc"]) == "better"
         for pair, entries in task["comparisons"].items()
         if pair.startswith(f"{method} - ") and pair.partition(" - ")[2] in ("container_only", "background_only")
-        for entry in entries.values()
     )
 
 
@@ -67,14 +66,14 @@ OF_THE_BUNDLES: dict[str, Callable[[Document], bool]] = {
         not any("better" in verdicts(report, task, "cpfd - ce") for task in report["tasks"])
     ),
     "though on clickbait its teacher is": lambda report: "better" in verdicts(report, "clickbait", "teacher - ce"),
-    "both students are better than every control on it": lambda report: all(
+    "in PR-AUC both students are better than every control on it": lambda report: all(
         beats_every_control(report["tasks"]["violence"], method) for method in ("ce", "cpfd")
     ),
     "0.94 is not distinguishably more": lambda report: (
         not beats_every_control(report["tasks"]["restricted_object"], "cpfd")
         and round(report["tasks"]["restricted_object"]["methods"]["cpfd"]["pr_auc"]["mean"], 2) == 0.94
     ),
-    "from chance to\nPR-AUC 0.86": lambda report: (
+    "from chance to PR-AUC 0.86": lambda report: (
         round(report["tasks"]["violence"]["methods"]["cpfd"]["pr_auc"]["mean"], 2) == 0.86
     ),
 }
