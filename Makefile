@@ -13,7 +13,7 @@ SERVE := .venv-serve
 DEV := .venv-dev
 PIP_FLAGS := --disable-pip-version-check --quiet
 
-.PHONY: help serve test lint retrain bundles report benchmark bench-serve bench-service bench-input bench-cost bench-log chaos media-fuzz endurance docs clean loadtest
+.PHONY: help serve test lint retrain bundles report benchmark bench-serve bench-service bench-input bench-cost bench-log ab-example chaos media-fuzz endurance docs clean loadtest
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | expand -t 16
@@ -64,7 +64,10 @@ bench-service: $(DEV)/.done ## Three times the capacity for a minute: goodput, r
 	$(DEV)/bin/python -m benchmarks.service --out docs/benchmarks $(ARGS)
 
 bench-log: $(DEV)/.done ## p99 with the decision log on against off, at 70 % load, in one run (ARGS='--rounds 4 --seconds 20')
-	$(DEV)/bin/python -m benchmarks.decision_log --out docs/benchmarks $(ARGS)
+	$(DEV)/bin/python -m benchmarks.experiment.log_cost --out docs/benchmarks $(ARGS)
+
+ab-example: $(DEV)/.done ## The default arms on held-out rows of data/default, as an experiment: log, shadows, labels, report
+	$(DEV)/bin/python -m benchmarks.experiment.held_out --out docs/benchmarks $(ARGS)
 
 chaos: $(DEV)/.done ## Hostile callers beside honest ones: what is lost, crossed, refused, and p99 beside p99 alone
 	$(DEV)/bin/python -m benchmarks.chaos --out docs/benchmarks

@@ -5,7 +5,7 @@ a share of it goes to one after the other, round after round, each round in anot
 down midway slows all alike. The same arrivals and clips go to each. p99 over p99 comes with an interval by bootstrap
 over rounds.
 
-    python -m benchmarks.decision_log --also shadow CPFD_SHADOW__RATE=1      another variant, by its settings
+    python -m benchmarks.experiment.log_cost --also shadow CPFD_EXPERIMENT__SHADOW_RATE=1    another variant
 """
 
 from __future__ import annotations
