@@ -91,6 +91,7 @@ def test_ids_and_timings_are_in_the_headers(client: httpx.Client, clip: bytes) -
     assert stages == [
         "fetch",
         "assignment",
+        "log",
         "tokenisation",
         "price",
         "decode_wait",

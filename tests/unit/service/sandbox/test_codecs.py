@@ -114,6 +114,7 @@ def check(clips: list[Path], limits: DecodeLimits) -> set[str]:
     answers = decoded(clips, {"limits": limits.model_dump(mode="json"), "wall_seconds": 60})
     for clip, (answer, pixels) in zip(clips, answers, strict=True):
         expected = here(clip, limits)
+        assert answer.pop("cpu_s") >= 0
         if isinstance(expected, InputError):
             assert (clip.name, answer) == (clip.name, {"refused": expected.code, "detail": expected.detail})
             continue
