@@ -20,7 +20,7 @@ import tempfile
 import time
 import urllib.request
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -71,8 +71,15 @@ async def send(port: int, rows: Sequence[Row], manifest: Manifest, callers: int)
     return found
 
 
-def labels_of(answered: Iterable[tuple[Row, dict[str, Any]]]) -> list[dict[str, Any]]:
-    """The feedback on every verdict: what the manifest says of the row."""
+def labels_of(answered: Sequence[tuple[Row, dict[str, Any]]]) -> list[dict[str, Any]]:
+    """The feedback on every verdict: what the manifest says of the row.
+
+    A row is labelled for some tasks only, whatever the verdicts: its chance of being labelled for a task is the share
+    of the task's verdicts that are.
+    """
+    verdicts = [(row, reply) for row, reply in answered if "tasks" in reply]
+    judged = Counter(task for _, reply in verdicts for task, one in reply["tasks"].items() if one["supported"])
+    labelled = Counter(t for row, reply in verdicts for t in row.labels if reply["tasks"][t]["supported"])
     return [
         {
             "feedback_id": row.id,
@@ -80,12 +87,13 @@ def labels_of(answered: Iterable[tuple[Row, dict[str, Any]]]) -> list[dict[str, 
             "task": task,
             "labels": [label] if isinstance(label, str) else list(label),
             "source": "manifest",
+            "sampled_with": labelled[task] / judged[task] if judged[task] else 1.0,
             "attributes": dict(row.slices),
             **({} if row.view_count is None else {"views": int(row.view_count)}),
         }
-        for row, reply in answered
-        if "tasks" in reply
+        for row, reply in verdicts
         for task, label in row.labels.items()
+        if reply["tasks"][task]["supported"]
     ]
 
 
@@ -132,7 +140,7 @@ def main() -> None:
     parser.add_argument("--manifest", type=Path, default=Path("data/default"))
     parser.add_argument("--fold", type=int, default=0, help="of the clips: one that the bundles did not see")
     parser.add_argument("--titles", type=int, default=3755)
-    parser.add_argument("--callers", type=int, default=2)
+    parser.add_argument("--callers", type=int, default=1, help="more leave fewer idle moments to the shadows")
     parser.add_argument("--out", type=Path, required=True, help="folder for DATE-ab-example/")
     options = parser.parse_args()
     home = options.out / f"{datetime.datetime.now(datetime.UTC).date().isoformat()}-ab-example"
@@ -143,7 +151,7 @@ def main() -> None:
         (home / "run.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
         sys.stderr.write(f"{found}\n")
         report = [sys.executable, "-m", "analysis", "report", "--log", str(log), "--out", str(home)]
-        subprocess.run([*report, "--control", "baseline", "--treatment", "student", "--evidence", "paired"], check=True)
+        subprocess.run([*report, "--control", "baseline", "--treatment", "student"], check=True)
 
 
 if __name__ == "__main__":

@@ -34,12 +34,14 @@ def test_a_form_holds_the_rows_name_its_texts_and_its_clip(tmp_path: Path) -> No
     assert b"\r\n\r\nmedia\r\n" in body
 
 
-def test_labels_are_told_of_verdicts_alone() -> None:
-    answered = [(row("a", view_count=7.0), {"decision_id": "d", "tasks": {}}), (row("b"), {"code": "overloaded"})]
+def test_labels_are_told_of_verdicts_alone_with_their_chance() -> None:
+    verdict = {"decision_id": "d", "tasks": {"news": {"supported": True}, "clips": {"supported": False}}}
+    labelled = row("a", view_count=7.0, labels={"news": "yes", "clips": "x"})
+    answered = [(labelled, verdict), (row("b", labels={}), verdict), (row("c"), {"code": "overloaded"})]
     (label,) = labels_of(answered)
     assert label["feedback_id"] == "a"
     assert label["decision_id"] == "d"
-    assert (label["task"], label["labels"], label["views"]) == ("news", ["yes"], 7)
+    assert (label["task"], label["labels"], label["views"], label["sampled_with"]) == ("news", ["yes"], 7, 0.5)
 
 
 def test_what_is_logged_is_counted_over_files(tmp_path: Path) -> None:
