@@ -24,7 +24,7 @@ ROOT = Path(__file__).resolve().parents[1]
 BENCHMARKS = ROOT / "docs" / "benchmarks"
 DEFAULT_BUNDLES = "2026-11-25-default-bundles"
 FIVE_TASKS = "2026-11-21-five-tasks"
-SPEED = "2026-11-21-serve"
+SPEED = "2026-11-25-serve"
 
 HEADLINE = (
     *("teacher", "ce", "self_distillation", "self_distillation_crossfit"),
