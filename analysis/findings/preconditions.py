@@ -67,6 +67,9 @@ def _labels(tasks: Mapping[str, Any]) -> dict[str, str]:
     for name, task in tasks.items():
         labels = task["labels"]
         shares = [arm["coverage"] for arm in labels["arms"]]
+        if shares == [None, None]:  # no fault of the labels
+            said.append(f"{name}: neither arm serves it")
+            continue
         if None in shares:
             state = "red"
             said.append(f"{name}: an arm has no verdict")
