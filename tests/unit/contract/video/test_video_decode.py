@@ -302,7 +302,7 @@ def test_hostile_files_end_in_frames_or_a_typed_refusal(shared_data: Path) -> No
         input="\n".join(map(str, files)),
         capture_output=True,
         text=True,
-        cwd=Path(__file__).parents[3],
+        cwd=Path(__file__).parents[4],
         timeout=200,
         check=False,
     )
