@@ -77,7 +77,7 @@ media-fuzz: $(DEV)/.done ## 20,000 damaged files from DATA's corpus: every answe
 	  --out docs/benchmarks $(ARGS)
 
 endurance: $(DEV)/.done ## 10,000 requests at saturation: memory and descriptors after every thousand (ARGS='--count 2000')
-	$(DEV)/bin/python -m benchmarks.endurance --out docs/benchmarks $(ARGS)
+	$(DEV)/bin/python -m benchmarks.chaos.endurance --out docs/benchmarks $(ARGS)
 
 bench-cost: $(DEV)/.done ## CPU time of one verdict, decode and model, of BUNDLES: ratios to the first
 	$(DEV)/bin/python -m benchmarks.verdict_cost $(or $(BUNDLES),bundles/xvlm-baseline bundles/cpfd-student) \

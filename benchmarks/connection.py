@@ -9,10 +9,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import datetime
 import json
-import os
-import platform
 import socket
 import statistics
 import subprocess
@@ -24,6 +21,7 @@ from typing import Any
 import uvicorn
 from uvicorn.server import ServerState
 
+from benchmarks.document import when_and_where
 from service.metrics import Metrics
 from service.settings import ConnectionSettings
 from service.wire.capacity import Capacity
@@ -167,8 +165,7 @@ def main() -> None:
         serve(options.serve[0], int(options.serve[1]))
         return
     result = {
-        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
-        "machine": f"{len(os.sched_getaffinity(0))} cores, {platform.machine()}, Python {platform.python_version()}",
+        **when_and_where(),
         "ms": measure(options.rounds),
     }
     sys.stderr.write(table(result))

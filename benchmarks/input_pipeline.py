@@ -8,11 +8,8 @@ machine that slows down midway does not make the pipeline look bad or good. JSON
 from __future__ import annotations
 
 import argparse
-import datetime
 import itertools
 import json
-import os
-import platform
 import shutil
 import sys
 import tempfile
@@ -25,6 +22,7 @@ from typing import Any
 import torch
 
 from benchmarks.clip import write_clip
+from benchmarks.document import when_and_where
 from contract.decision import Modality, TaskKind, TaskSpec
 from contract.text import TextTokenizer
 from contract.video import DecodeLimits
@@ -151,8 +149,7 @@ def run(manifest: Manifest | None, config: RunConfig, *, clips: int, steps: int,
     best = sum(y["samples_per_s"] for y in yardstick) / len(yardstick)
     raw = sum(s.clips for s in index.shards) * torch.Size(config.input_spec.frames_shape).numel()
     return {
-        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
-        "machine": f"{len(os.sched_getaffinity(0))} cores, {platform.machine()}, Python {platform.python_version()}",
+        **when_and_where(),
         "device": device if device == "cpu" else torch.cuda.get_device_name(),
         "threads": torch.get_num_threads(),
         "data": f"{len(rows)} clips of {'a generated' if manifest is None else 'the'} manifest {found.name}",

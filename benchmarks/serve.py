@@ -7,11 +7,9 @@ that slows down midway does not make the service look bad or good. JSON on stdou
 from __future__ import annotations
 
 import argparse
-import datetime
 import http.client
 import json
 import os
-import platform
 import socket
 import subprocess
 import sys
@@ -25,6 +23,7 @@ from typing import Any
 import psutil
 
 from benchmarks.clip import write_clip
+from benchmarks.document import when_and_where
 from benchmarks.in_process import TITLE
 
 CONCURRENCY = (1, 8, 32)
@@ -151,8 +150,7 @@ def _summary(
         threads = 1 if found["callers"] == 1 else cores
         found["ratio_to_in_process"] = found["clips_per_s"] / plain[threads]
     return {
-        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
-        "machine": f"{cores} cores, {platform.machine()}, Python {platform.python_version()}",
+        **when_and_where(),
         "clip": f"15 s, 1280x720, H.264, {size} bytes",
         "in_process": {str(threads): results for threads, results in loops.items()},
         "service": service,

@@ -9,10 +9,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import datetime
-import json
 import os
-import platform
 import re
 import subprocess
 import sys
@@ -26,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.clip import write_clip
+from benchmarks.document import hand_over, when_and_where
 from benchmarks.offered import Answer, Clip, Load, closed_loop, open_loop, post
 from benchmarks.serve import free_port, wait_ready
 
@@ -136,10 +134,8 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
                 timed = asyncio.run(_alone(port, clips, options.alone))
                 found[name] = asyncio.run(_measure(port, timed, options))
                 found[name]["alone_ms"] = {clip.name: 1000 * clip.alone_s for clip in timed}
-    cores = len(os.sched_getaffinity(0))
     return {
-        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
-        "machine": f"{cores} cores, {platform.machine()}, Python {platform.python_version()}",
+        **when_and_where(),
         "load": options.load,
         "seconds": options.seconds,
         "obey": options.obey,
@@ -193,14 +189,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="folder for DATE-service.json and .md; none: stdout only")
     options = parser.parse_args()
     result = run(options)
-    sys.stderr.write(table(result))
-    text = json.dumps(result, indent=1) + "\n"
-    if options.out is None:
-        sys.stdout.write(text)
-        return
-    stem = options.out / f"{result['date']}-service"
-    stem.with_suffix(".json").write_text(text, encoding="utf-8")
-    stem.with_suffix(".md").write_text(f"# `make bench-service`\n\n{table(result)}", encoding="utf-8")
+    hand_over(result, "service", f"# `make bench-service`\n\n{table(result)}", options.out)
 
 
 if __name__ == "__main__":

@@ -9,11 +9,6 @@ counted is the process's CPU time with one thread; ratios are to the first bundl
 from __future__ import annotations
 
 import argparse
-import datetime
-import json
-import os
-import platform
-import sys
 import tempfile
 import time
 from collections import defaultdict
@@ -22,6 +17,7 @@ from statistics import median
 from typing import Any
 
 from benchmarks.clip import write_clip
+from benchmarks.document import hand_over, when_and_where
 from benchmarks.in_process import TITLE, one_thread_graphs
 from contract.bundle import Bundle, read_bundle
 from contract.example import RawExample, collate, read_example
@@ -67,8 +63,7 @@ def run(paths: list[Path], rounds: int) -> dict[str, Any]:
         decode, model = 1000 * median(one[0] for one in found), 1000 * median(one[1] for one in found)
         cases[name].append({"decode_ms": decode, "model_ms": model, "sum_ms": decode + model})
     return {
-        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
-        "machine": f"{len(os.sched_getaffinity(0))} cores, {platform.machine()}, Python {platform.python_version()}",
+        **when_and_where(),
         "rounds": rounds,
         "bundles": [f"{b.manifest.name} {b.manifest.version} {b.digest[:12]}" for b in bundles],
         "cases": cases,
@@ -99,14 +94,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="folder for DATE-verdict-cost.json and .md; none: stdout only")
     options = parser.parse_args()
     result = run(options.bundles, options.rounds)
-    sys.stderr.write(table(result))
-    text = json.dumps(result, indent=1) + "\n"
-    if options.out is None:
-        sys.stdout.write(text)
-        return
-    stem = options.out / f"{result['date']}-verdict-cost"
-    stem.with_suffix(".json").write_text(text, encoding="utf-8")
-    stem.with_suffix(".md").write_text(f"# `make bench-cost`\n\n{table(result)}", encoding="utf-8")
+    hand_over(result, "verdict-cost", f"# `make bench-cost`\n\n{table(result)}", options.out)
 
 
 if __name__ == "__main__":

@@ -7,10 +7,7 @@ bound was broken.
 from __future__ import annotations
 
 import argparse
-import datetime
 import json
-import os
-import platform
 import sys
 import tempfile
 from pathlib import Path
@@ -20,6 +17,7 @@ from benchmarks.chaos.registry import scenarios
 from benchmarks.chaos.report import BOUNDS, faults, markdown
 from benchmarks.chaos.run import Plan, run
 from benchmarks.clip import write_clip
+from benchmarks.document import when_and_where
 
 _TITLES = ("what the drone saw", "you won't believe this fight", "a bird in the park", "news of the day")
 
@@ -54,8 +52,7 @@ def main() -> int:
             results.append(result)
             sys.stderr.write(f"{scenario.name}: {'; '.join(result['faults']) or 'held'}\n")
     document = {
-        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
-        "machine": f"{len(os.sched_getaffinity(0))} cores, {platform.machine()}, Python {platform.python_version()}",
+        **when_and_where(),
         "honest": f"{options.callers} honest callers, clips of 1 to 4 s at 320x240, {options.seconds:g} s an attack",
         "bounds": BOUNDS.format(ratio=options.max_ratio),
         "scenarios": results,

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import datetime
 import json
 import sqlite3
 import subprocess
@@ -24,6 +23,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks.document import today
 from benchmarks.service import served
 from training.data.manifest import Manifest, Row
 from training.data.manifest_io import read_manifest
@@ -143,7 +143,7 @@ def main() -> None:
     parser.add_argument("--callers", type=int, default=1, help="more leave fewer idle moments to the shadows")
     parser.add_argument("--out", type=Path, required=True, help="folder for DATE-ab-example/")
     options = parser.parse_args()
-    home = options.out / f"{datetime.datetime.now(datetime.UTC).date().isoformat()}-ab-example"
+    home = options.out / f"{today()}-ab-example"
     home.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder) / "log"

@@ -12,12 +12,8 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import datetime
-import json
 import os
-import platform
 import random
-import sys
 import tempfile
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -26,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.clip import write_clip
+from benchmarks.document import hand_over, when_and_where
 from benchmarks.offered import Answer, Clip, Load, closed_loop, open_loop
 from benchmarks.service import served
 
@@ -108,10 +105,8 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
             variants[name] = {"CPFD_LOG__DIRECTORY": f"{disk}/{name}"} | given
         ports = {name: services.enter_context(served(Path.cwd(), settings)) for name, settings in variants.items()}
         found = asyncio.run(_measure(ports, _clips(Path(disk)), options))
-    cores = len(os.sched_getaffinity(0))
     return {
-        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
-        "machine": f"{cores} cores, {platform.machine()}, Python {platform.python_version()}",
+        **when_and_where(),
         "load": options.load,
         "rounds": options.rounds,
         "seconds": options.seconds,
@@ -153,14 +148,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="folder for DATE-decision-log.json and .md; none: stdout only")
     options = parser.parse_args()
     result = run(options)
-    sys.stderr.write(table(result))
-    text = json.dumps(result, indent=1) + "\n"
-    if options.out is None:
-        sys.stdout.write(text)
-        return
-    stem = options.out / f"{result['date']}-decision-log"
-    stem.with_suffix(".json").write_text(text, encoding="utf-8")
-    stem.with_suffix(".md").write_text(f"# `make bench-log`\n\n{table(result)}", encoding="utf-8")
+    hand_over(result, "decision-log", f"# `make bench-log`\n\n{table(result)}", options.out)
 
 
 if __name__ == "__main__":

@@ -11,10 +11,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import datetime
 import json
-import os
-import platform
 import sys
 import time
 from collections import Counter
@@ -27,6 +24,7 @@ import psutil
 
 from benchmarks.chaos.registry import Scenario
 from benchmarks.chaos.service import HOST, Service, started
+from benchmarks.document import hand_over, when_and_where
 from benchmarks.media_fuzz.damage import bases, damaged
 
 _HANG_S = 60.0
@@ -168,8 +166,7 @@ def resumed(state: Path, seed: int) -> Tally:
 def document(options: argparse.Namespace, files: int, tally: Tally) -> dict[str, Any]:
     """The figures."""
     return {
-        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
-        "machine": f"{len(os.sched_getaffinity(0))} cores, {platform.machine()}, Python {platform.python_version()}",
+        **when_and_where(),
         "seed": options.seed,
         "bases": files,
         **vars(tally),
@@ -218,11 +215,7 @@ def main() -> None:
     tally = resumed(options.state, options.seed)
     run(options, found, tally)
     result = document(options, len(found), tally)
-    sys.stderr.write(page(result))
-    if options.out:
-        stem = options.out / f"{result['date']}-media-fuzz"
-        stem.with_suffix(".json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-        stem.with_suffix(".md").write_text(page(result), encoding="utf-8")
+    hand_over(result, "media-fuzz", page(result), options.out)
     raise SystemExit(0 if tally.clean else 1)
 
 

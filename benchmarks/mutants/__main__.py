@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import datetime
 import json
 import random
 import subprocess
@@ -14,6 +13,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from benchmarks.document import today
 from benchmarks.mutants.listing import Mutant
 from benchmarks.mutants.packages import PACKAGES_FILE, read_packages
 from benchmarks.mutants.results import overall, package_result, page, read_equivalent
@@ -72,12 +72,12 @@ def main(given: Sequence[str] | None = None) -> None:
 
 
 def _write(options: argparse.Namespace, found: dict[str, Any]) -> None:
-    today = datetime.datetime.now(datetime.UTC).date().isoformat()
+    date = today()
     revision = subprocess.run(
         ["git", "-C", str(options.root), "rev-parse", "HEAD"], check=True, capture_output=True, text=True
     ).stdout.strip()
     document = {
-        "date": today,
+        "date": date,
         "command": f"python -m benchmarks.mutants --sample {options.sample} --seed {options.seed}",
         "revision": revision,
         "mutmut": metadata.version("mutmut"),
@@ -93,7 +93,7 @@ def _write(options: argparse.Namespace, found: dict[str, Any]) -> None:
             f"revision `{before['revision'][:12]}`, the same seed and size of sample, its own code and tests."
         )
     options.out.mkdir(parents=True, exist_ok=True)
-    path = options.out / f"{today}-{options.name}.json"
+    path = options.out / f"{date}-{options.name}.json"
     path.write_text(json.dumps(document, indent=1) + "\n")
     path.with_suffix(".md").write_text(page(document, before))
     json.dump({"score": document["score"], "document": str(path)}, sys.stdout)

@@ -6,11 +6,10 @@ import re
 from pathlib import Path
 from typing import Any
 
-import yaml
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, field_validator
 
 from contract.frozen import FrozenDocument
-from training.config import ConfigError, RunConfig, changed, faults_in, read_config
+from training.config import ConfigError, RunConfig, changed, read_config, read_document
 from training.distillation.registry import require_known
 
 
@@ -52,19 +51,8 @@ class AblationTable(FrozenDocument):
 
 
 def read_table(path: Path) -> AblationTable:
-    """The table of a YAML file.
-
-    Raises:
-        ConfigError: the file is missing, not YAML, or has a wrong or unknown field.
-    """
-    try:
-        return AblationTable.model_validate(yaml.safe_load(path.read_text()))
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path}: {error}") from error
-    except ValidationError as error:
-        raise ConfigError(f"{path}: {faults_in(error)}") from error
+    """The table of a YAML file. Raises ConfigError as ``read_document``."""
+    return read_document(path, AblationTable)
 
 
 def row_config(row: AblationRow, home: Path) -> RunConfig:

@@ -17,10 +17,6 @@ from service.api.problem import problem_response
 from service.api.schemas import FeedbackTaken
 from service.context import RequestContext
 from service.errors import (
-    BadRequest,
-    BodyTooLarge,
-    ClientGone,
-    EmptyBody,
     InvalidField,
     LogUnavailable,
     MalformedBody,
@@ -32,10 +28,10 @@ from service.errors import (
 from service.experiment.log.feedback import LabelSets, read_item
 from service.experiment.log.settings import FeedbackSettings
 from service.pipeline import Components
+from service.wire.body import BodyBounds, body_chunks, declared_length
 from service.wire.capacity import peer_of
 from service.wire.uploads import Uploading
 
-_LENGTH_DIGITS = 18
 _RETRY_AFTER_S = 5
 
 
@@ -100,35 +96,17 @@ def _declared(request: Request, settings: FeedbackSettings) -> int:
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "application/json" or request.headers.get("content-encoding", "identity").strip().lower() != "identity":
         raise UnsupportedContentType("send application/json, uncompressed")
-    header = request.headers.get("content-length")
-    if header is None:
-        if "transfer-encoding" not in request.headers:
-            raise EmptyBody("the body is empty: send one feedback object, or a list of them")
-        return settings.max_bytes
-    if not (header.isascii() and header.isdecimal() and len(header) <= _LENGTH_DIGITS):
-        raise BadRequest(f"Content-Length is a whole number of at most {_LENGTH_DIGITS} digits")
-    if int(header) > settings.max_bytes:
-        raise _too_large(settings)
-    return int(header)
+    return declared_length(request, _bounds(settings))
 
 
 async def _body(request: Request, context: RequestContext, settings: FeedbackSettings, permit: Uploading) -> bytes:
-    body, more = bytearray(), True
+    bounds = _bounds(settings)
     async with permit.paced(context.deadline - time.monotonic()):
-        while more:
-            with permit.awaited():
-                message = await request.receive()
-            if message["type"] == "http.disconnect":
-                raise ClientGone("the client closed the connection")
-            chunk, more = message.get("body", b""), message.get("more_body", False)
-            permit.received(len(chunk))
-            body += chunk
-            if len(body) > settings.max_bytes:
-                raise _too_large(settings)
+        body = b"".join([chunk async for chunk in body_chunks(request, bounds, permit)])
     context.body_read.set()
     if not body:
-        raise EmptyBody("the body is empty: send one feedback object, or a list of them")
-    return bytes(body)
+        raise bounds.empty()
+    return body
 
 
 def _records(body: bytes, settings: FeedbackSettings, labels: LabelSets) -> list[Feedback]:
@@ -149,5 +127,7 @@ def _records(body: bytes, settings: FeedbackSettings, labels: LabelSets) -> list
     return found
 
 
-def _too_large(settings: FeedbackSettings) -> BodyTooLarge:
-    return BodyTooLarge(f"the body is over the limit of {settings.max_bytes} bytes: send it in parts")
+def _bounds(settings: FeedbackSettings) -> BodyBounds:
+    return BodyBounds(
+        settings.max_bytes, if_empty="send one feedback object, or a list of them", if_larger="send it in parts"
+    )

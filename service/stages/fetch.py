@@ -13,9 +13,6 @@ from starlette.requests import Request
 from contract.errors import EmptyMedia, InvalidText, NoInput
 from service.context import RequestContext
 from service.errors import (
-    BadRequest,
-    BodyTooLarge,
-    ClientGone,
     EmptyBody,
     InvalidField,
     RepeatedField,
@@ -28,9 +25,9 @@ from service.experiment.plan import Units
 from service.settings import BodySettings
 from service.stages.form import ACCOUNT_FIELD, ID_FIELD, QUERY_FIELDS, VIDEO_FIELD, FormReader, known_field
 from service.stages.spool import Spool
+from service.wire.body import BodyBounds, body_chunks, declared_length
 from service.wire.uploads import Uploading
 
-_LENGTH_DIGITS = 18
 _NAME = re.compile(r"[^\x00-\x1f\x7f]{1,256}")
 
 
@@ -63,24 +60,8 @@ class Upload:
 
 
 def declared_bytes(request: Request, settings: BodySettings) -> int:
-    """What the body may hold: its Content-Length, or the limit if that is not declared.
-
-    Raises:
-        EmptyBody: it declares that there is none.
-        BadRequest: what it declares is no length.
-        BodyTooLarge: it declares more than the limit.
-    """
-    header = request.headers.get("content-length")
-    length = settings.max_body_bytes
-    if header is not None:
-        if not (header.isascii() and header.isdecimal() and len(header) <= _LENGTH_DIGITS):
-            raise BadRequest(f"Content-Length is a whole number of at most {_LENGTH_DIGITS} digits")
-        length = int(header)
-    if length == 0 or (header is None and "transfer-encoding" not in request.headers):
-        raise EmptyBody("the body is empty: send a form with video, title or overlay_text, or the video's bytes")
-    if length > settings.max_body_bytes:
-        raise _too_large(settings)
-    return length
+    """What the body may hold; see ``declared_length``."""
+    return declared_length(request, _bounds(settings))
 
 
 async def fetch(
@@ -98,7 +79,7 @@ async def fetch(
     if request.headers.get("content-encoding", "identity").strip().lower() != "identity":
         raise UnsupportedContentType("send the body uncompressed: this service reads no Content-Encoding")
     async with permit.paced(context.deadline - time.monotonic()):
-        chunks = _body(request, settings, permit)
+        chunks = body_chunks(request, _bounds(settings), permit)
         if kind == "multipart/form-data":
             if request.scope["query_string"]:
                 raise UnknownField("a form carries every field in its body: send no query parameters with it")
@@ -113,23 +94,6 @@ async def fetch(
     context.body_read.set()
     await spool.flush(final=True)
     return _upload(fields, has_video, size, spool)
-
-
-async def _body(request: Request, settings: BodySettings, permit: Uploading) -> AsyncIterator[bytes]:
-    """The body's chunks, counted. What is slow about them is the permit's to end."""
-    total, more = 0, True
-    while more:
-        with permit.awaited():
-            message = await request.receive()
-        if message["type"] == "http.disconnect":
-            raise ClientGone("the client closed the connection")
-        chunk, more = message.get("body", b""), message.get("more_body", False)
-        total += len(chunk)
-        permit.received(len(chunk))
-        if total > settings.max_body_bytes:
-            raise _too_large(settings)
-        if chunk:
-            yield chunk
 
 
 async def _read_form(
@@ -197,5 +161,9 @@ def _unicode(name: str, value: bytes) -> str:
         raise InvalidText(f"{name} is not valid UTF-8 text") from None
 
 
-def _too_large(settings: BodySettings) -> BodyTooLarge:
-    return BodyTooLarge(f"the body is over the limit of {settings.max_body_bytes} bytes: send a smaller rendition")
+def _bounds(settings: BodySettings) -> BodyBounds:
+    return BodyBounds(
+        settings.max_body_bytes,
+        if_empty="send a form with video, title or overlay_text, or the video's bytes",
+        if_larger="send a smaller rendition",
+    )

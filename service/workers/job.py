@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+from abc import ABC, abstractmethod
 from typing import Any, ClassVar, Generic, Literal, TypeVar
 
 from contract.input_spec import InputSpec
@@ -14,7 +15,7 @@ T = TypeVar("T")
 _numbers = itertools.count(1)
 
 
-class Job(Generic[T]):
+class Job(ABC, Generic[T]):
     """One question about one clip. Its future is resolved once, whatever happens to the worker.
 
     Args:
@@ -45,14 +46,15 @@ class Job(Generic[T]):
         """What the worker is sent; see ``decode_worker``."""
         return message(self.task, self.number, self.spec, self.limits)
 
+    @abstractmethod
     def read(self, answer: dict[str, Any], process: DecodeProcess) -> T | None:
         """The answer's value; None where a worker says no such thing."""
-        raise NotImplementedError
 
+    @abstractmethod
     def put_back(self) -> None:
         """No worker has it any more, through no fault of its own: it waits again, where it waited before."""
-        raise NotImplementedError
 
+    @abstractmethod
     def ended(self, seconds: float, *, whole: bool) -> None:
         """A worker is done with it.
 

@@ -14,7 +14,15 @@ from training.config.distillation import ConfidenceName, DistillationConfig, Wei
 from training.config.model import FusionName, ModelConfig, TeacherConfig, TextConfig
 from training.config.optimiser import AugmentationConfig, OptimiserConfig
 from training.config.pretrained import PretrainedConfig, SourceName, WeightSource
-from training.config.run_config import ConfigError, RunConfig, changed, faults_in, field_faults, read_config
+from training.config.run_config import (
+    ConfigError,
+    RunConfig,
+    changed,
+    faults_in,
+    field_faults,
+    read_config,
+    read_document,
+)
 from training.config.vision_model import FeatureMap, MomentVisionConfig, Statistic, VisionConfig
 
 __all__ = [
@@ -40,4 +48,5 @@ __all__ = [
     "faults_in",
     "field_faults",
     "read_config",
+    "read_document",
 ]

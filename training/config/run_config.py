@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import yaml
-from pydantic import Field, ValidationError, model_validator
+from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from contract.decision import OperatingPoint
 from contract.frozen import GrowingDocument
@@ -17,6 +17,8 @@ from training.config.model import ModelConfig, TeacherConfig
 from training.config.optimiser import OptimiserConfig
 from training.config.pretrained import PretrainedConfig
 from training.errors import TrainingError
+
+DocumentT = TypeVar("DocumentT", bound=BaseModel)
 
 
 class ConfigError(TrainingError):
@@ -59,14 +61,19 @@ class RunConfig(GrowingDocument):
 
 
 def read_config(path: Path) -> RunConfig:
-    """The run configuration in a YAML file.
+    """The run configuration in a YAML file. Raises ConfigError as ``read_document``."""
+    return read_document(path, RunConfig)
+
+
+def read_document(path: Path, kind: type[DocumentT]) -> DocumentT:
+    """A document of some kind in a YAML file; an empty file has every default.
 
     Raises:
         ConfigError: the file is missing, not YAML, or has a wrong or unknown field.
     """
     try:
         document = yaml.safe_load(path.read_text())
-        return RunConfig.model_validate({} if document is None else document)
+        return kind.model_validate({} if document is None else document)
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
     except yaml.YAMLError as error:

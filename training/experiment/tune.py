@@ -20,12 +20,12 @@ from typing import Any
 
 import numpy as np
 import yaml
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 from tqdm import tqdm
 
 from contract.frozen import FrozenDocument
 from training.atomic_write import replace_text, write_json
-from training.config import ConfigError, RunConfig, changed, faults_in
+from training.config import RunConfig, changed, read_document
 from training.data.loading.row_set import with_soft_targets
 from training.data.manifest import Manifest
 from training.distillation.registry import METHODS
@@ -85,19 +85,8 @@ class TuningSpace(FrozenDocument):
 
 
 def read_space(path: Path) -> TuningSpace:
-    """The space in a YAML file.
-
-    Raises:
-        ConfigError: the file is missing, not YAML, or has a wrong or unknown field.
-    """
-    try:
-        return TuningSpace.model_validate(yaml.safe_load(path.read_text()))
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path}: {error}") from error
-    except ValidationError as error:
-        raise ConfigError(f"{path}: {faults_in(error)}") from error
+    """The space in a YAML file. Raises ConfigError as ``read_document``."""
+    return read_document(path, TuningSpace)
 
 
 def tune(

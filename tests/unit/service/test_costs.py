@@ -20,7 +20,7 @@ from service.stages.decode_answer import cpu_in
 from service.stages.inference import Lanes
 from service.stages.microbatch import MicroBatcher
 from tests.synthetic_bundle import SPEC, write_clip
-from tests.unit.service.stages.test_decode import opened, pool_of
+from tests.unit.service.stages.decode.pools import opened, pool_of
 from tests.unit.service.stages.test_microbatch import Model, example, soon
 
 

@@ -8,10 +8,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import datetime
-import json
-import os
-import platform
 import sys
 import tempfile
 import time
@@ -25,6 +21,7 @@ import psutil
 from benchmarks.chaos.registry import Scenario
 from benchmarks.chaos.service import Service, started
 from benchmarks.clip import write_clip
+from benchmarks.document import hand_over, when_and_where
 from benchmarks.offered import Answer, Clip, post
 
 _READINGS = 5
@@ -76,8 +73,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
                 readings.append({"requests": float(sum(codes.values())), **usage(service)})
                 sys.stderr.write(f"{readings[-1]}\n")
     return {
-        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
-        "machine": f"{len(os.sched_getaffinity(0))} cores, {platform.machine()}, Python {platform.python_version()}",
+        **when_and_where(),
         "callers": options.callers,
         "answers": dict(codes),
         "readings": readings,
@@ -113,14 +109,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="folder for DATE-endurance.json and .md; none: stdout only")
     options = parser.parse_args()
     result = run(options)
-    sys.stderr.write(table(result))
-    text = json.dumps(result, indent=1) + "\n"
-    if options.out is None:
-        sys.stdout.write(text)
-        return
-    stem = options.out / f"{result['date']}-endurance"
-    stem.with_suffix(".json").write_text(text, encoding="utf-8")
-    stem.with_suffix(".md").write_text(f"# `make endurance`\n\n{table(result)}", encoding="utf-8")
+    hand_over(result, "endurance", f"# `make endurance`\n\n{table(result)}", options.out)
 
 
 if __name__ == "__main__":
