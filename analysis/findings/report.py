@@ -43,7 +43,7 @@ def build_report(log: Path, feedback: Sequence[Path], question: Question) -> dic
     with database:
         arms = choose_arms(database, question)
         labels = {
-            task: flag_labels(database, task, question.positive.get(task, ()))
+            task: flag_labels(database, task, arms.experiment, question.positive.get(task, ()))
             for task in task_names(database, arms.experiment)
         }
         rows = read_rows(database, arms, labels, question)

@@ -44,6 +44,8 @@ def choose_arms(database: Database, question: Question) -> Arms:
     query = "SELECT DISTINCT arm FROM exposures WHERE experiment = ? AND NOT forced AND NOT holdout ORDER BY 1"
     met = _names(database, query, [experiment])
     arms = sorted({*met, *question.shares})
+    if question.shares and not any(question.shares.values()):
+        raise UnknownArm("--shares: every weight is 0")
     if len(arms) < 2:
         raise UnknownArm(f"experiment {experiment}: one arm or none met units; a comparison needs two")
     if unplanned := [arm for arm in met if question.shares and arm not in question.shares]:

@@ -40,13 +40,13 @@ class FlagLabels:
     inferred: bool
 
 
-def flag_labels(database: Database, task: str, given: Sequence[str] = ()) -> FlagLabels:
+def flag_labels(database: Database, task: str, experiment: str, given: Sequence[str] = ()) -> FlagLabels:
     """The flag labels of a task of the table ``decisions``.
 
     Raises:
         UnclearLabels: the scores do not tell them and nothing is given, or a given label is none of the task's.
     """
-    names, scores_NK, flag_score_N = _scores(database, task)
+    names, scores_NK, flag_score_N = _scores(database, task, experiment)
     if unknown := [label for label in given if label not in names]:
         raise UnclearLabels(f"task {task}: no label {unknown[0]}; it has {', '.join(names)}")
     summed = _summed(scores_NK, flag_score_N)
@@ -62,10 +62,13 @@ def flag_labels(database: Database, task: str, given: Sequence[str] = ()) -> Fla
     return FlagLabels(tuple(names[k] for k in nearest), probability=False, inferred=True)
 
 
-def _scores(database: Database, task: str) -> tuple[list[str], NDArray[np.float64], NDArray[np.float64]]:
+def _scores(
+    database: Database, task: str, experiment: str
+) -> tuple[list[str], NDArray[np.float64], NDArray[np.float64]]:
     rows = database.execute(
-        "SELECT j.value FROM decisions d, json_each(d.tasks) j WHERE j.key = ? ORDER BY d.decision_id LIMIT ?",
-        [task, _SAMPLE],
+        "SELECT j.value FROM decisions d, json_each(d.tasks) j WHERE j.key = ? AND d.experiment = ? "
+        "ORDER BY d.decision_id LIMIT ?",
+        [task, experiment, _SAMPLE],
     ).fetchall()
     records = [json.loads(row[0]) for row in rows]
     names = list(dict.fromkeys(label for record in records for label in record["scores"]))

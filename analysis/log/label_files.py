@@ -57,6 +57,9 @@ def _csv(path: Path) -> Iterator[tuple[int, Any]]:
     with path.open(encoding="utf-8-sig", newline="") as stream:
         reader = csv.DictReader(stream)
         for row in reader:
+            if None in row:
+                where = f"{path}, line {reader.line_num}"
+                raise FeedbackUnreadable(f"{where}: more cells than the header has: labels are separated by ;")
             yield reader.line_num, {name: value for name, value in row.items() if value not in ("", None)}
 
 

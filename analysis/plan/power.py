@@ -21,10 +21,15 @@ def fixed_power(design: Design, units: float, effect: float) -> float:
     return float(norm.sf(z - shift) + norm.cdf(-z - shift))
 
 
+def planned_units(design: Design, units: float) -> float:
+    """Counting units at which the sequence is narrowest: what the report must be told as ``--planned-units``."""
+    return design.planned_units or max(1.0, units * design.counting_units_share / 5)
+
+
 def sequential_power(design: Design, units: float, effect: float) -> tuple[float, float]:
     """Chance that the always-valid test finds the effect by the end, and the mean share of units it takes."""
     counting = max(1.0, units * design.counting_units_share)
-    planned = design.planned_units or max(1.0, counting / 5)
+    planned = planned_units(design, units)
     return crossing_probability(effect / design.error(units), design.looks, counting, planned, design.alpha)
 
 
@@ -49,6 +54,7 @@ def plan_document(design: Design, units: float, effect: float | None) -> dict[st
         "units": units,
         "standard_error": number(design.error(units), 4),
         "design_effect": number(design.design_effect, 4),
+        "planned_units": round(planned_units(design, units)),
         "units_that_count": round(units * design.counting_units_share),
         "smallest_effect": {
             "one_look": number(fixed, 3),

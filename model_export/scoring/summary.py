@@ -30,8 +30,10 @@ class _Trial:
 def summarise(found: ScoredSet, bundle: Bundle, manifest: Manifest) -> dict[str, Any]:
     """The document without its rows: what was scored, and each task's rates."""
     notes = []
-    if bundle.manifest.provenance.manifest_digest == manifest.digest() and found.part in ("train", "all"):
-        notes.append("rows of train are among them: the model was trained on those, and knows them too well")
+    if bundle.manifest.provenance.manifest_digest == manifest.digest() and found.part != "test":
+        notes.append(
+            "rows of train or val are among them: model or thresholds were fitted on those, and know them too well"
+        )
     return {
         "bundle": {"name": bundle.manifest.name, "version": bundle.manifest.version, "digest": bundle.digest},
         "manifest": {"name": manifest.name, "digest": manifest.digest(), "part": found.part},

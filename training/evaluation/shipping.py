@@ -77,6 +77,9 @@ def judge(task: Task, method: str, max_overkill: float = MAX_OVERKILL) -> ShipVe
         return ShipVerdict("do_not_ship", reason, needed, near_chance=True, cautions=cautions)
     for control in FREE_CONTROLS:
         pair = task["comparisons"].get(f"{method} - {control}", {}).get("pr_auc")
+        if pair is None and control in task["methods"]:
+            reason = f"the report does not compare it with the control {control}"
+            return ShipVerdict("do_not_ship", reason, cautions=cautions)
         if pair is not None and not _low(pair) > 0:
             reason = f"no better than the control {control}: PR-AUC {_difference_in_words(pair)}"
             needed = _groups_to_tell(task, pair["difference"], pair["interval"], 0.0)

@@ -84,6 +84,11 @@ class TuningSpace(FrozenDocument):
         return {path: space.drawn(rng) for path, space in self.fields.items()}
 
 
+_FREE = ("optimiser.", "distillation.")
+_SHARED = ("optimiser.augmentation", "optimiser.refit")
+"""Fields that decide what the tries share."""
+
+
 def read_space(path: Path) -> TuningSpace:
     """The space in a YAML file. Raises ConfigError as ``read_document``."""
     return read_document(path, TuningSpace)
@@ -104,11 +109,13 @@ def tune(
 
     Raises:
         ConfigError: a field of the space is none of the preset's, or a value does not fit.
-        ValueError: the method is none that learns from labels or soft targets alone, or the folder holds another
+        ValueError: a field decides what tries share, the method is none that learns from labels or soft targets alone, or the folder holds another
             experiment, or another search.
     """
     (method,) = plan.methods
     needs = METHODS[method]
+    if shared := [path for path in space.fields if not path.startswith(_FREE) or path.startswith(_SHARED)]:
+        raise ValueError(f"{shared[0]} cannot be tuned: all tries share the preset's data, teacher and size of model")
     if needs.needs_features or needs.predicts_privileged or needs.teacher == "joint":
         raise ValueError(f"method {method} trains more than a student: tune ce, or one that learns from soft targets")
     configs = [changed(plan.config, {**space.draw(seed, n), "optimiser.refit": False}) for n in range(budget)]

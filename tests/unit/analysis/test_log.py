@@ -30,7 +30,7 @@ def read(folder: Path, question: Question | None = None, feedback: list[Feedback
     question = question or Question()
     database, _ = open_database(find_files(folder), feedback or [])
     arms = choose_arms(database, question)
-    labels = {task: flag_labels(database, task) for task in task_names(database, arms.experiment)}
+    labels = {task: flag_labels(database, task, arms.experiment) for task in task_names(database, arms.experiment)}
     return read_rows(database, arms, labels, question)
 
 
@@ -215,7 +215,7 @@ def multi(scores: dict[str, float], flag_score: float) -> TaskRecord:
 def labels_of(tmp_path: Path, records: list[TaskRecord], *given: str) -> Any:
     decisions = [verdict(n, "student", 0.5, tasks={"t": one}) for n, one in enumerate(records, start=1)]
     database, _ = open_database(find_files(write(tmp_path / "pod.sqlite", [exposure(1, "student", "a"), *decisions])))
-    return flag_labels(database, "t", given)
+    return flag_labels(database, "t", "e", given)
 
 
 def test_flag_labels_of_a_multiclass_task_are_those_whose_scores_add_up(tmp_path: Path) -> None:
@@ -228,6 +228,15 @@ def test_flag_labels_of_a_multilabel_task_are_those_that_came_nearest(tmp_path: 
     rows = [((0.9, 0.3, 0.2), 0.9), ((0.1, 0.8, 0.7), 0.8)]
     found = labels_of(tmp_path, [multi(dict(zip("abc", s, strict=True)), f) for s, f in rows])
     assert (found.labels, found.probability) == (("a", "b"), False)
+
+
+def test_flag_labels_are_read_off_the_experiments_own_decisions(tmp_path: Path) -> None:
+    own, before = multi({"a": 0.5, "b": 0.3, "c": 0.2}, 0.5), multi({"a": 0.1, "b": 0.2, "c": 0.7}, 0.7)
+    records = [exposure(1, "student", "a"), verdict(1, "student", 0.5, tasks={"t": own})]
+    records.append(verdict(2, "student", 0.5, tasks={"t": before}, experiment="last month"))
+    database, _ = open_database(find_files(write(tmp_path / "pod.sqlite", records)))
+    assert "c" in flag_labels(database, "t", "last month").labels
+    assert flag_labels(database, "t", "e").labels != flag_labels(database, "t", "last month").labels
 
 
 def test_flag_labels_that_are_not_clear_must_be_given(tmp_path: Path) -> None:
@@ -260,6 +269,7 @@ def test_label_files_of_three_kinds_say_the_same(tmp_path: Path) -> None:
         ("a.jsonl", "[1]", "line 1: not an object"),
         ("a.csv", f"{HEAD},decision_id,sampled_with\n1,t,bad,s,{'0' * 32},0\n", "line 2: sampled_with"),
         ("a.csv", f"{HEAD}\n1,t,bad,s\n", "must name the video"),
+        ("a.csv", f"{HEAD}\n1,t,bad,s,worse\n", "line 2: more cells than the header has: labels are separated by ;"),
         ("a.jsonl", '{"time_ms": 1, "task": "t", "labels": "[x", "source": "s"}', "labels is no JSON"),
     ],
 )

@@ -91,6 +91,8 @@ def _fault(task: str, counts: Counter[str], flags: tuple[str, ...], *, multilabe
     unknown = [flag for flag in flags if flag not in counts]
     if unknown:
         return f"--flag names {unknown[0]!r}, which no row has; there are {listed}"
+    if not multilabel and flags and set(flags) >= set(counts):
+        return f"--flag names every value there is ({listed}): none is left that does not raise the flag"
     if multilabel or flags or _boolean(counts):
         return ""
     return f"which value raises the flag? There are {listed}: give --flag {task}=VALUE"

@@ -133,7 +133,8 @@ def test_rows_that_the_model_was_trained_on_are_told(found: ScoredSet, bundle: B
     provenance = bundle.manifest.provenance.model_copy(update={"manifest_digest": made[1].digest()})
     own = replace(bundle, manifest=bundle.manifest.model_copy(update={"provenance": provenance}))
     assert summarise(found, own, made[1])["notes"] == []
-    assert "trained on those" in summarise(replace(found, part="all"), own, made[1])["notes"][0]
+    for part in ("train", "val", "all"):
+        assert "fitted on those" in summarise(replace(found, part=part), own, made[1])["notes"][0]
     assert summarise(replace(found, part="all"), bundle, made[1])["notes"] == []
 
 

@@ -63,6 +63,26 @@ def test_an_interval_that_does_not_exist_is_chance() -> None:
     assert found.reason == "no better than chance on held-out rows: ROC-AUC undefined"
 
 
+@pytest.mark.parametrize(
+    ("interval", "decision", "reason"),
+    [
+        ([0.01, 0.2], "ship", ""),
+        ([-0.01, 0.2], "do_not_ship", "no better than the control background_only"),
+        (None, "do_not_ship", "the report does not compare it with the control background_only"),
+    ],
+)
+def test_a_student_that_is_not_shown_to_beat_a_free_control_is_not_shipped(
+    interval: list[float] | None, decision: str, reason: str
+) -> None:
+    task = good()
+    task["methods"]["background_only"] = {}
+    if interval is not None:
+        task["comparisons"] = {"cpfd - background_only": {"pr_auc": {"difference": 0.1, "interval": interval}}}
+    found = judge(task, "cpfd")
+    assert found.decision == decision
+    assert reason in found.reason
+
+
 def test_a_threshold_that_tells_nothing_is_not_shipped() -> None:
     nothing = judge(good(overkill={"mean": 0.0}, miss_rate={"mean": 1.0}), "cpfd")
     assert nothing.reason == "its threshold flags 0% of held-out positives and 0% of negatives"

@@ -108,6 +108,13 @@ def test_a_field_that_the_preset_lacks_stops_before_anything_is_read(
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("path", ["model.text.dropout", "teacher.dropout", "optimiser.augmentation.views"])
+def test_a_field_that_all_tries_share_is_refused(toy: Toy, tiny_config: RunConfig, tmp_path: Path, path: str) -> None:
+    space = TuningSpace(fields={path: FieldSpace(low=0.0, high=1.0)})
+    with pytest.raises(ValueError, match="cannot be tuned: all tries share"):
+        tune(toy.manifest, planned(toy, tiny_config), Workplace(tmp_path / "out", tmp_path, None), space, budget=1)
+
+
 def test_a_method_that_trains_more_than_a_student_is_refused(toy: Toy, tiny_config: RunConfig, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="method pckd trains more than a student"):
         tune(toy.manifest, planned(toy, tiny_config, "pckd"), Workplace(tmp_path, tmp_path, None), SPACE, budget=1)

@@ -236,6 +236,12 @@ def test_a_csv_that_cannot_be_read_says_why(tmp_path: Path, text: str, said: str
     assert any(said in fault for fault in faults_of(tmp_path / "mine.csv"))
 
 
+def test_a_flag_that_every_value_raises_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "mine.csv").write_text("title,risky,author\na,mild,b\nb,graphic,c\n")
+    faults = faults_of(tmp_path / "mine.csv", flags={"risky": ("mild", "graphic")})
+    assert any("none is left that does not raise the flag" in fault for fault in faults)
+
+
 def test_what_is_not_utf8_or_not_there_says_so(tmp_path: Path) -> None:
     (tmp_path / "mine.csv").write_bytes(b"title,risky,author\ncaf\xe9,yes,b\n")
     assert "not UTF-8 at byte" in faults_of(tmp_path / "mine.csv")[0]
