@@ -139,7 +139,9 @@ def kept_features(
         identity: of the trunk: its weights, statistics, and the input spec.
         directory: of the cache.
     """
-    parts = {i: [list(one.times_s), hashlib.sha256(one.pixels).hexdigest()] for i, one in sorted(short.items())}
+    parts = {
+        i: [list(one.times_s), hashlib.sha256(one.pixels.tobytes()).hexdigest()] for i, one in sorted(short.items())
+    }
     document = {"trunk": identity, "clips": [clip.model_dump(mode="json") for clip in clips], "parts": parts}
     digest = hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
     path = directory / "features" / f"composed-{digest[:16]}.npz"

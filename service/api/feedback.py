@@ -88,7 +88,7 @@ def _authorise(request: Request, settings: FeedbackSettings) -> None:
         return
     scheme, _, given = request.headers.get("authorization", "").partition(" ")
     wanted = settings.token.get_secret_value().encode()
-    if scheme.lower() != "bearer" or not hmac.compare_digest(given.strip().encode("utf-8", "replace"), wanted):
+    if scheme.lower() != "bearer" or not hmac.compare_digest(given.strip().encode("latin-1", "replace"), wanted):
         raise Unauthorized("send Authorization: Bearer with the token that the operator gave you")
 
 

@@ -81,8 +81,8 @@ class ListedExperiment(Shape):
     salt: str = Field(default="cpfd-1", min_length=1, max_length=128)
     """Changing it reshuffles which units see which arm."""
     layer: str = Field(default="default", pattern=_NAME)
-    """Experiments of one layer share its hash space, have one unit, and no unit is in two of them. The first layer, in
-    the order of the list, that has an experiment for a request decides."""
+    """Experiments of one layer share its hash space, have one unit, and no unit is in two of them. Of several
+    layers, the first experiment in the list that takes the request decides."""
     part: tuple[Annotated[float, Field(ge=0, le=1)], Annotated[float, Field(ge=0, le=1)]] = (0.0, 1.0)
     """From where to where in the layer's hash space, the end excluded."""
     arms: dict[str, Weight] = Field(default_factory=dict)

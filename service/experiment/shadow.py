@@ -163,17 +163,14 @@ class Scavenger:
         try:
             arm = self._arms.of(name)
             inputs = _inputs(given, arm)
-        except NotReady:
-            return "shed"
-        if inputs is None:
-            return "skipped"
-        try:
+            if inputs is None:
+                return "skipped"
             await self._lanes.free.acquire()  # it is free: this does not wait
             try:
                 await self._run(given, arm, inputs)
             finally:
                 self._lanes.free.release()
-        except GaveWay:
+        except (GaveWay, NotReady):
             return "shed"
         except Exception:
             log.exception("a shadow failed", extra={FIELDS: {"arm": name, "decision_id": given.decision_id}})
@@ -210,11 +207,11 @@ def features_in(logits: Mapping[str, NDArray[np.float32]]) -> NDArray[np.float32
 
 
 def _inputs(given: Given, arm: Arm) -> ModelInputs | None:
-    """What the arm reads; None where it reads other frames of the clip than were decoded."""
+    """What the arm reads; None where it reads other frames than were decoded, or none of the texts that were sent."""
     spec = arm.bundle.manifest.input_spec
     text, _ = tokenise(given.texts, arm.bundle)
     if not given.inputs.video_present:
-        return assemble(None, text, spec)
+        return assemble(None, text, spec) if text.present else None
     if _clip(spec) != _clip(given.arm.bundle.manifest.input_spec):
         return None
     return ModelInputs(given.inputs.frames, given.inputs.frame_times_ms, text, video_present=True)

@@ -27,6 +27,7 @@ class Mending:
     def __init__(self, enough: Callable[[], bool]) -> None:
         self._enough = enough
         self._due = 0.0
+        self._waiting = 0
         self._owed: dict[int, tuple[Job[Any], Exception]] = {}
 
     def owe(self, index: int, job: Job[Any], error: Exception) -> None:
@@ -54,6 +55,12 @@ class Mending:
     async def turn(self) -> None:
         """Returns when the next process may be started: one a second, as long as enough others are alive."""
         loop = asyncio.get_running_loop()
-        due = self._due = max(loop.time(), self._due + _PACE_S)
-        while loop.time() < due and self._enough():  # noqa: ASYNC110  no event tells of every death
-            await asyncio.sleep(_LOOK_S)
+        # Turns that nobody waited for, as too few were alive, are no debt of those that come now.
+        self._due = max(loop.time(), min(self._due, loop.time() + self._waiting * _PACE_S) + _PACE_S)
+        due = self._due
+        self._waiting += 1
+        try:
+            while loop.time() < due and self._enough():  # noqa: ASYNC110  no event tells of every death
+                await asyncio.sleep(_LOOK_S)
+        finally:
+            self._waiting -= 1

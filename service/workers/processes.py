@@ -183,7 +183,8 @@ class Workers:
             served += 1
             if process.exit_code is not None:
                 job.ended(0.0, whole=False)
-                job.put_back()
+                if not job.done.done():
+                    job.put_back()
                 return "died_idle"
             reason = await self._run(index, process, job, ending)
             if reason == "killed" and not job.done.done():

@@ -109,8 +109,8 @@ def tune(
 
     Raises:
         ConfigError: a field of the space is none of the preset's, or a value does not fit.
-        ValueError: a field decides what tries share, the method is none that learns from labels or soft targets alone, or the folder holds another
-            experiment, or another search.
+        ValueError: a field decides what tries share, the method is none that learns from labels or soft targets alone,
+            or the folder holds another experiment, or another search.
     """
     (method,) = plan.methods
     needs = METHODS[method]

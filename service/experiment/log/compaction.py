@@ -68,7 +68,7 @@ def compact(
         for file in closed_files(directory):
             try:
                 _compact_file(directory, file, done)
-            except sqlite3.Error as error:
+            except (sqlite3.Error, ValueError, OverflowError) as error:  # one bad file keeps none of the others back
                 done.unreadable[file.path.name] = str(error)
         if keep_days is not None:
             first = (today or datetime.datetime.now(datetime.UTC).date()) - datetime.timedelta(days=keep_days)

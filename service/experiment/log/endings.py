@@ -70,8 +70,10 @@ class Endings:
         self, context: RequestContext, body_bytes: int, code: str, verdict: Verdict | None = None
     ) -> None:
         if self._kept(context):
+            stage = context.stage
             with context.in_stage("log"):
                 await self._log.append(self._decision(context, body_bytes, code, verdict))
+            context.stage = stage  # a refusal names where the request was, not that it was logged
 
     def _kept(self, context: RequestContext) -> bool:
         return self._log.kept and context.assignment is not None

@@ -26,6 +26,7 @@ from service.experiment.log.files import LogFile, WriterLock, new_writer
 from service.experiment.log.store import Store
 
 _AT_ONCE = 1000
+_DAY_MS = 86_400_000
 _NUMBERS = {"sampled_with": float, "views": int, "time_ms": int}
 MOST_FAULTS = 20
 
@@ -74,12 +75,14 @@ def import_feedback(file: Path, directory: Path) -> Imported:
 
 
 def _record(row: dict[str, Any], now_ms: int) -> Feedback | str:
+    if None in row:
+        return "it has more cells than the header"
     given = {name: value for name, value in row.items() if value is not None}
     if "feedback_id" not in given:
-        given["feedback_id"] = hashlib.sha256(json.dumps(given, sort_keys=True).encode()).hexdigest()
+        given["feedback_id"] = hashlib.sha256(json.dumps(given, sort_keys=True, default=str).encode()).hexdigest()
     time_ms = given.pop("time_ms", now_ms)
-    if type(time_ms) is not int or time_ms < 0:
-        return "time_ms: milliseconds since 1970, UTC, as a whole number"
+    if type(time_ms) is not int or not 0 <= time_ms <= now_ms + _DAY_MS:
+        return "time_ms: milliseconds since 1970, UTC, as a whole number, and not to come"
     item = read_item(given)
     return item if isinstance(item, str) else item.record(time_ms)
 
@@ -91,6 +94,8 @@ def _rows(file: Path) -> Iterator[dict[str, Any]]:
     elif file.suffix == ".jsonl":
         with file.open(encoding="utf-8") as text:
             for line in text:
+                if not line.strip():
+                    continue
                 row = json.loads(line)
                 if not isinstance(row, dict):
                     raise ValueError("each line must be a JSON object")

@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import errno
 import logging
+import os
 import queue
 import sqlite3
 import threading
@@ -75,6 +76,10 @@ class GroupCommit:
         self._attempt([])
         self._thread.start()
 
+    def alive(self) -> bool:
+        """Whether the thread is there."""
+        return self._thread.is_alive()
+
     def close(self) -> None:
         """Writes what waits and closes the file. Blocks."""
         self.waiting.put(None)
@@ -88,7 +93,10 @@ class GroupCommit:
             group = [entry for entry in entries if entry is not None]
             if group or self.failure is not None:
                 self._commit(group)
-            self._rotate_if_due()
+            try:
+                self._rotate_if_due()
+            except OSError as error:  # the file cannot be looked at: the thread must live to say so
+                self._failed(error)
         self._leave()
         if self._lock is not None:
             self._lock.release()
@@ -203,9 +211,10 @@ class GroupCommit:
 
 def _bytes_in(directory: Path) -> int:
     total = 0
-    for path in directory.rglob("*"):
-        with contextlib.suppress(FileNotFoundError):  # a compaction took it away
-            total += path.stat().st_size
+    for folder, _, names in os.walk(directory):  # passes over folders that a compaction takes away meanwhile
+        for name in names:
+            with contextlib.suppress(FileNotFoundError):
+                total += (Path(folder) / name).stat().st_size
     return total
 
 

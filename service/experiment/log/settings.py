@@ -34,7 +34,7 @@ class LogSettings(BaseModel):
 class FeedbackSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
-    token: SecretStr | None = None
+    token: SecretStr | None = Field(default=None, min_length=16)
     """What `POST /feedback` asks for as `Authorization: Bearer ...`. None: it asks for nothing. Set it
     in the environment."""
     max_bytes: int = Field(default=MIB, ge=1024)

@@ -83,6 +83,8 @@ class DecisionLog(NullLog):
             return []
         if self._group.failure is not None:
             return [f"the decision log cannot be written: {self._group.failure}"]
+        if self._started and not self._group.alive():
+            return ["the decision log's thread has ended"]
         if self._stuck():
             return [f"the decision log has not been written for over {self._settings.max_wait_seconds:g} s"]
         return []

@@ -16,7 +16,7 @@ from tests.integration.service.conftest import Running, bundles, environment, la
 from tests.integration.service.test_classify import post_form, verdict
 
 __all__ = ["bundles"]
-TOKEN = "reviewers-only"
+TOKEN = "for-reviewers-only"
 BY_TOKEN = {"Authorization": f"Bearer {TOKEN}"}
 
 

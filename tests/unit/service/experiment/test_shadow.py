@@ -18,7 +18,7 @@ from contract.bundle import Bundle, read_bundle
 from contract.decision import Modality, decide
 from contract.decision_log import Decision, Record
 from contract.example import ModelInputs
-from contract.input_spec import InputSpec
+from contract.input_spec import InputSpec, TextField
 from service.experiment.arms import Arm
 from service.experiment.configuration import Experiments
 from service.experiment.plan import Plan, Units
@@ -264,6 +264,22 @@ def test_an_arm_that_reads_other_frames_is_skipped_but_for_texts(
 
     run(bench, body)
     assert [record.modalities for record in bench.sink.records] == [("text",)]  # type: ignore[attr-defined]
+
+
+def test_an_arm_that_reads_none_of_the_texts_is_skipped_and_the_next_is_not(
+    bundles: dict[str, Bundle], models: dict[str, ArmModel], tmp_path: Path
+) -> None:
+    title = InputSpec(frames=4, frame_size=32, text_fields=(TextField(name="title", max_tokens=48),))
+    other = read_bundle(write_synthetic_bundle(tmp_path / "b", input_spec=title))
+    bench = Bench(bundles, models)
+    bench.arms["new"] = Arm("new", other, ArmModel(other, LaneSettings()), None)  # type: ignore[arg-type]
+
+    async def body() -> None:
+        bench.scavenger.offer(bench.given(video=False, texts={"overlay_text": "a cat"}))
+        bench.scavenger.offer(bench.given(video=False))
+        await until(lambda: bench.outcomes("new") == {"attempted": 2, "skipped": 1, "done": 1})
+
+    run(bench, body)
 
 
 def test_stopped_arms_and_what_is_not_compared_get_none(

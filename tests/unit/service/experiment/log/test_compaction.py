@@ -175,6 +175,14 @@ def test_a_file_that_is_none_is_said_and_stays(tmp_path: Path, capsys: pytest.Ca
     assert (tmp_path / "pod-000001.sqlite").exists()
 
 
+def test_a_record_of_an_impossible_time_keeps_no_other_file_back(tmp_path: Path) -> None:
+    written(tmp_path, [feedback(time_ms=10**18)])
+    written(tmp_path, some(1), sequence=2)
+    done = compact(tmp_path)
+    assert done.files == ["pod-000002.sqlite"]
+    assert list(done.unreadable) == ["pod-000001.sqlite"]
+
+
 def test_a_file_of_an_older_version_lacks_a_column_and_is_taken(tmp_path: Path) -> None:
     file = written(tmp_path, some(2))
     with closing(connect(file.path, must_exist=True)) as connection:

@@ -101,6 +101,21 @@ def test_a_refusal_and_a_defect(folder: Path, error: Exception, code: str) -> No
     assert not log.offered
 
 
+def test_a_logged_refusal_still_says_where_the_request_was(folder: Path) -> None:
+    context = RequestContext("caller-1", arm="student", assignment=ASSIGNED)
+    endings = Endings(Memory(), {"student": read_bundle(folder)})
+
+    async def run() -> None:
+        async with endings.of(context, 1):
+            with context.in_stage("decode"):
+                raise TruncatedMedia("whole")
+
+    with pytest.raises(TruncatedMedia):
+        asyncio.run(run())
+    assert context.stage == "decode"
+    assert "log" in context.timings_ms
+
+
 def test_what_was_never_assigned_is_not_in_the_log(folder: Path) -> None:
     log = Memory()
 

@@ -78,6 +78,28 @@ def test_one_bad_row_and_nothing_is_taken(tmp_path: Path, capsys: pytest.Capture
 
 
 @pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("video_id,task,labels,source\nv1,violence,calm,audit,more\n", "it has more cells than the header"),
+        ("video_id,task,labels,source,time_ms\nv1,violence,calm,audit,1795564800000000\n", "time_ms: milliseconds"),
+    ],
+)
+def test_a_row_that_would_break_what_comes_later_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str, said: str
+) -> None:
+    (tmp_path / "labels.csv").write_text(text)
+    assert main(["import-feedback", str(tmp_path / "labels.csv"), "--directory", str(tmp_path / "log")]) == 1
+    assert json.loads(capsys.readouterr().out)["faults"]["1"].startswith(said)
+
+
+def test_empty_lines_of_a_file_are_passed_over(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    row = {"video_id": "v1", "task": "violence", "labels": ["calm"], "source": "audit"}
+    (tmp_path / "labels.jsonl").write_text(json.dumps(row) + "\n\n")
+    assert main(["import-feedback", str(tmp_path / "labels.jsonl"), "--directory", str(tmp_path / "log")]) == 0
+    assert json.loads(capsys.readouterr().out)["taken"] == 1
+
+
+@pytest.mark.parametrize(
     ("name", "content"), [("labels.txt", "x"), ("labels.jsonl", "[1]"), ("labels.jsonl", "{"), ("labels.parquet", "x")]
 )
 def test_a_file_that_is_none_is_one_line(
