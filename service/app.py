@@ -22,6 +22,7 @@ from service.api.edge import Edge, context_of, count_from_zero
 from service.api.openapi import with_problem_schema
 from service.api.problem import problem_response
 from service.api.routes import build_routes
+from service.context import RequestContext
 from service.errors import StartError
 from service.experiment.arms import Arms, read_bundles
 from service.experiment.assigner import Assigner
@@ -37,6 +38,7 @@ from service.metrics_port import MetricsPort
 from service.pipeline import Components
 from service.readiness import Readiness
 from service.scheduling.backlog import Backlog
+from service.scheduling.standing import Standing
 from service.settings import Settings, read_settings
 from service.stages.admission import Admission
 from service.stages.decode import DecodePool, decode_workers
@@ -68,8 +70,13 @@ class Service:
         bundles = read_bundles(settings.arms)
         self._slot_bytes = max(math.prod(bundle.manifest.input_spec.frames_shape) for bundle in bundles.values())
         self._lanes = Lanes(settings.lanes.effective_count, shares_cores=settings.lanes.provider == "cpu")
+        workers = decode_workers(settings.decode)
         self.backlog = Backlog(
-            settings.admission.max_seconds_of_work, decode_workers(settings.decode), self._lanes.count, self.metrics
+            settings.admission.max_seconds_of_work,
+            workers,
+            self._lanes.count,
+            self.metrics,
+            shares_cores=self._lanes.shares_cores and self._lanes.count >= workers,
         )
         self.decode = DecodePool(
             settings.decode, self._slot_bytes, self.backlog, self.metrics, settings.body.spool_directory
@@ -79,6 +86,7 @@ class Service:
         self.monitor = Monitor(plan, settings.experiment, bundles, self.metrics)
         self.log = DecisionLog(settings.log, self.metrics) if settings.log.directory is not None else NullLog()
         assigner = Assigner(plan, self.arms, self.monitor, self.log)
+        self.standing = Standing(settings.admission.max_wasted_seconds)
         self.readiness = Readiness(self._faults, self.metrics)
         self.uploads = Uploads(settings.uploads, settings.body.stall_seconds, self.readiness.refusal, self.metrics)
         # What was let in before a drain began is worked on: only uploads are refused for the state of the service.
@@ -90,6 +98,7 @@ class Service:
         self.parts = Components(
             settings,
             self.metrics,
+            self.standing,
             self.uploads,
             self.admission,
             self.judge,
@@ -100,6 +109,12 @@ class Service:
             Endings(self.log, bundles),
         )
         self.metrics.build_info.labels(version(), onnxruntime.__version__).set(1)
+
+    def ended(self, context: RequestContext, outcome: str) -> None:
+        """To be told of each request that is over."""
+        self.monitor.ended(context, outcome)
+        if context.peer:
+            self.standing.ended(context.peer, context.code, context.timings_ms)
 
     def _faults(self) -> list[str]:
         if self.failure is not None:
@@ -188,7 +203,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.service = service
     app.include_router(build_routes(service.parts, service.readiness, service.metrics))
     count_from_zero(service.metrics, (arm.name for arm in service.settings.arms))
-    app.add_middleware(Edge, metrics=service.metrics, ended=service.monitor.ended)
+    app.add_middleware(Edge, metrics=service.metrics, ended=service.ended)
 
     @app.exception_handler(HTTPException)
     async def typed(request: Request, error: HTTPException) -> Response:

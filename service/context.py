@@ -87,7 +87,8 @@ class RequestContext(Progress):
         started: monotonic seconds.
         deadline: monotonic seconds; set when the request is admitted.
         deadline_chosen: whether the caller asked for less time than the service gives by itself.
-        priority: as the caller asked.
+        peer: the caller's address, or network.
+        priority: as the caller asked, or the lowest.
         forced_arm: that the caller chose, and was allowed to.
         arm, bundle: set by assignment.
         assignment, assigned: why that arm, and when, in monotonic seconds.
@@ -103,6 +104,7 @@ class RequestContext(Progress):
     started: float = field(default_factory=time.monotonic)
     deadline: float = float("inf")
     deadline_chosen: bool = False
+    peer: str = ""
     priority: Priority = Priority.INTERACTIVE
     forced_arm: str | None = None
     arm: str = NO_ARM

@@ -121,7 +121,8 @@ class Judge:
             clip = Clip(flight.descriptor, upload.digest, upload.size)
             with progress.in_stage("price"):
                 price = await self._decode.price(clip, spec)
-        work = Work(flight, arrived, price, arm.batcher.expected_run_s, content, arm.batcher.run_margin)
+        model_s, margin = arm.batcher.expected_run_s(upload.has_video), arm.batcher.run_margin(upload.has_video)
+        work = Work(flight, arrived, price, model_s, content, margin)
         with self._backlog.accepted(work):
             flight.on_change = lambda: self._backlog.reorder(work)
             video = None

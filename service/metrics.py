@@ -80,6 +80,9 @@ class Metrics:
         self.unpriced_clips = self._counter(
             "cpfd_unpriced_clips", "Clips priced by their size, since nobody had time to look at them."
         )
+        self.put_last = self._counter(
+            "cpfd_put_last", "Requests put after all others, since most work for their address was for nobody."
+        )
         self.promises = self._counter(
             "cpfd_retry_promises", "Callers told when to come back: kept (came as told) or missed.", "outcome"
         )

@@ -24,6 +24,8 @@ from service.experiment.shadow import Given, Scavenger, features_in
 from service.experiment.watch.monitor import Monitor
 from service.judge import Judge, Judgement
 from service.metrics import Metrics
+from service.scheduling.policy import Priority
+from service.scheduling.standing import Standing
 from service.settings import DeadlineSettings, Settings
 from service.stages.admission import Admission
 from service.stages.decision import decide_and_count
@@ -40,6 +42,7 @@ class Components:
 
     settings: Settings
     metrics: Metrics
+    standing: Standing
     uploads: Uploads
     admission: Admission
     judge: Judge
@@ -58,13 +61,17 @@ async def classify(request: Request, context: RequestContext, parts: Components)
         ServiceError: see ``service.errors``.
     """
     settings = parts.settings
+    context.peer = _peer(request)
     _read_wishes(request, context, settings.deadline)
+    if parts.standing.goes_last(context.peer):
+        parts.metrics.put_last.inc()
+        context.priority = Priority.BULK
     wanted, shown = request.headers.get(FORCE_HEADER), request.headers.get("authorization")
     context.forced_arm = forced_arm(wanted, shown, settings.experiment.force_token, parts.monitor.plan)
     declared = declared_bytes(request, settings.body)
     with ExitStack() as held:
         # The upload's permit ends with the body. Work is asked for before, so that nobody uploads in vain, and after.
-        with parts.uploads.admit(_peer(request), declared) as uploading:
+        with parts.uploads.admit(context.peer, declared) as uploading:
             parts.admission.check(declared)
             spool = held.enter_context(Spool(settings.body.spool_directory, settings.body.max_media_bytes))
             with context.in_stage("fetch"):

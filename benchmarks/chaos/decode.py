@@ -24,6 +24,8 @@ from benchmarks.faulty_worker import faulty
 _MODULE = "benchmarks.faulty_service"
 _NEVER = ("lost", "crossed")
 _PATIENCE_S = 60.0
+_ADDRESS = "127.0.0.2"
+"""Of the attackers here: not that of the honest callers."""
 _numbers = itertools.count()
 
 
@@ -41,7 +43,7 @@ async def _ask(
     headers = {"X-Request-Id": number, "Content-Type": "video/mp4", "Content-Length": str(len(body)), **headers}
     head = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
     try:
-        reader, writer = await asyncio.open_connection(target.host, target.port)
+        reader, writer = await asyncio.open_connection(target.host, target.port, local_addr=(_ADDRESS, 0))
         try:
             writer.write(f"POST /classify HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{head}\r\n".encode() + body)
             async with asyncio.timeout(leave_after_s or _PATIENCE_S):

@@ -86,7 +86,13 @@ class Arms:
             worst = await asyncio.to_thread(model.prove)
             gaps = await replays.prove(name, bundle, model)
             batcher = MicroBatcher(
-                name, model.infer, model.buckets[-1], self._lanes, self._metrics, expected_run_s=model.seconds[1]
+                name,
+                model.infer,
+                model.buckets[-1],
+                self._lanes,
+                self._metrics,
+                expected_run_s=model.seconds[1],
+                expected_text_run_s=model.text_seconds,
             )
             batcher.start()
             self._arms[name] = Arm(name, bundle, model, batcher)

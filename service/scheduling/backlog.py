@@ -3,6 +3,10 @@
 Work is accepted before it is begun, at its price. It is refused where it could not be in time, where it would make
 others late who were told yes, or where the backlog is full; and it is told when to come back. Nobody is refused on a
 price that is a mere guess: until enough was measured only the count is bounded.
+
+Where the model runs on the CPU a clip holds one core from its first packet to its verdict, and the next clip starts
+when that core is free. Decodes and batches side by side, each on as many cores as there are, would slow each other
+down, and nobody could foresee by how much.
 """
 
 from __future__ import annotations
@@ -40,14 +44,23 @@ class Backlog:
         lanes: batches at the same time.
         metrics: where it shows.
         clock: monotonic seconds.
+        shares_cores: whether batches run on the cores of the workers.
     """
 
     def __init__(
-        self, max_s: float, workers: int, lanes: int, metrics: Metrics, clock: Callable[[], float] = time.monotonic
+        self,
+        max_s: float,
+        workers: int,
+        lanes: int,
+        metrics: Metrics,
+        clock: Callable[[], float] = time.monotonic,
+        *,
+        shares_cores: bool = False,
     ) -> None:
         self._max_s = max_s
         self._workers = workers
         self._lanes = lanes
+        self._shares_cores = shares_cores
         self._metrics = metrics
         self._clock = clock
         self._waiting: list[Work] = []
@@ -57,6 +70,7 @@ class Backlog:
         self._all: set[Work] = set()
         self.promises = Promises(lambda kept: metrics.promises.labels("kept" if kept else "missed").inc(), clock=clock)
         self.displace: Callable[[Work, Overloaded], None] = lambda work, error: None
+        self.on_free: Callable[[], None] = lambda: None
         for reason in SHED_REASONS:
             metrics.shed.labels(reason)
         # Asked at each scrape: kept up to date at each step of each request they would cost more than they tell.
@@ -88,23 +102,24 @@ class Backlog:
 
     def _accept(self, work: Work) -> None:
         now = self._clock()
+        work.keeps_core = self._shares_cores and work.price is not None
         promise = self.promises.redeem(work.who)
         reason = self._refusal(work, now, promised=promise is not None)
         if reason == DeadlineTooShort.code:
-            needed_ms = 1000 * work.margin * (work.decode_s + work.model_s)
+            needed_ms = 1000 * work.margin * work.whole_s
             raise DeadlineTooShort(f"this takes about {needed_ms:.0f} ms: allow more in X-Request-Timeout-Ms")
         if reason is not None:
             self._metrics.shed.labels(reason).inc()
             raise self.overloaded(work)
         self._all.add(work)
-        self._all_model_s += work.model_s
+        self._all_model_s += self._lane_s(work)
 
     def _refusal(self, work: Work, now: float, *, promised: bool) -> str | None:
         """Why the work is not taken, None if it is. May push bulk work out."""
         if not work.trusted:
             return "untrained" if len(self._all) >= _UNPRICED_PER_WORKER * self._workers else None
         left_s = work.urgency.latest - now
-        needed_s = work.decode_s + work.model_s
+        needed_s = work.whole_s
         idle = not self._running and not self._waiting
         if needed_s > left_s * (1.0 if idle else _CLEARLY):
             return DeadlineTooShort.code
@@ -139,7 +154,7 @@ class Backlog:
         finish_s = max(decoded_s, lanes_s) + work.model_s
         # With nothing in its way it is worth a try, however little time is to spare; so it is for whoever was promised
         # this turn.
-        sure = work.hurried or finish_s <= work.decode_s + work.model_s
+        sure = work.hurried or finish_s <= work.whole_s
         return (1.0 if sure else work.margin) * finish_s > left_s
 
     def _foresee_decode(self, work: Work, now: float) -> tuple[float, list[Work]]:
@@ -152,16 +167,16 @@ class Backlog:
             wait_s = placed.pop(at)
         else:
             queue = self._waiting[at:]
-            behind_s = [other.decode_s for other in queue]
+            behind_s = [other.held_s for other in queue]
             ahead_s = max(0.0, self._running_s(now) + sum(self._waiting_s.values()) - sum(behind_s))
             before = policy.waits(ahead_s, behind_s, self._workers)
-            placed = policy.waits(ahead_s + work.decode_s, behind_s, self._workers)
+            placed = policy.waits(ahead_s + work.held_s, behind_s, self._workers)
             wait_s = ahead_s / self._workers
         return wait_s, [queue[i] for i in policy.harmed(queue, before, placed, now, work.margin)]
 
     def _full(self, work: Work, now: float) -> bool:
         """Whether a newcomer finds the backlog full, the turns of those who are to come back included."""
-        drain_s = self._drain_s(now, decode=work.price is not None, bulk=work.bulk) + work.decode_s / self._workers
+        drain_s = self._drain_s(now, decode=work.price is not None, bulk=work.bulk) + work.held_s / self._workers
         limit_s = self._max_s / 2 if work.bulk else self._max_s
         return drain_s > _ALWAYS_S and drain_s + self.promises.due_s(self._max_s) > limit_s
 
@@ -175,7 +190,7 @@ class Backlog:
         if work is None:
             wait_s = self.promises.promise(None, 0.0, drain_s)
         else:
-            share_s = max(work.decode_s / self._workers, work.model_s / self._lanes)
+            share_s = max(work.held_s / self._workers, self._lane_s(work) / self._lanes)
             wait_s = self.promises.promise(work.who, share_s, drain_s)
         return Overloaded(
             "too much work in flight: send the request again after the seconds in Retry-After", retry_after_s=wait_s
@@ -185,7 +200,7 @@ class Backlog:
         """The work waits for a decode worker."""
         self._move(work, Stage.WAITING)
         insort(self._waiting, work, key=lambda other: other.key)
-        self._waiting_s[work.bulk] += work.decode_s
+        self._waiting_s[work.bulk] += work.held_s
 
     def reorder(self, work: Work) -> None:
         """Somebody joined or left: the work may be more urgent now."""
@@ -213,27 +228,39 @@ class Backlog:
         if work.stage is Stage.WAITING:
             self._move(work, Stage.ACCEPTED)
 
-    def decoded(self, work: Work) -> None:
-        """The worker is done with it; the model is not."""
+    def decoded(self, work: Work, *, whole: bool = True) -> None:
+        """The worker is done with it; the model is not, unless the decode was broken off."""
         if work.stage is Stage.RUNNING:
-            self._move(work, Stage.DECODED)
+            self._move(work, Stage.DECODED if whole else Stage.ACCEPTED)
+            work.began = self._clock()
+        elif work in self._running:
+            self._running.remove(work)
 
     def leave(self, work: Work) -> None:
-        """It is done, or nobody waits for it any more: a worker that has it stops at its next packet."""
+        """It is done, or nobody waits for it any more: a worker that has it stops at its next packet, and has its core
+        until then."""
         if work in self._all:
             self._all.remove(work)
-            self._all_model_s = self._all_model_s - work.model_s if self._all else 0.0
+            self._all_model_s = self._all_model_s - self._lane_s(work) if self._all else 0.0
+        held = work.stage is Stage.DECODED and work.keeps_core
         self._move(work, Stage.GONE)
+        if held:
+            self.on_free()
 
     def _move(self, work: Work, stage: Stage) -> None:
         if work.stage is Stage.WAITING:
             self._waiting.remove(work)
-            self._waiting_s[work.bulk] -= work.decode_s
+            self._waiting_s[work.bulk] -= work.held_s
             if not self._waiting:
                 self._waiting_s = dict.fromkeys(self._waiting_s, 0.0)
-        elif work.stage is Stage.RUNNING:
+        elif work in self._running and not self._keeps(work, stage):
             self._running.remove(work)
         work.stage = stage
+
+    @staticmethod
+    def _keeps(work: Work, stage: Stage) -> bool:
+        """Whether running work still has its core at the stage that it moves on to."""
+        return work.keeps_core if stage is Stage.DECODED else stage is Stage.GONE and work.stage is Stage.RUNNING
 
     def drain_s(self) -> float:
         """Seconds until all accepted work is done: the slowest stage's."""
@@ -259,20 +286,25 @@ class Backlog:
     def _model_s(self) -> float:
         return max(0.0, self._all_model_s) / self._lanes
 
+    @staticmethod
+    def _lane_s(work: Work) -> float:
+        """Seconds of a lane that nothing else stands for: who keeps his core finds a lane free."""
+        return 0.0 if work.keeps_core else work.model_s
+
     def _model_before_s(self, work: Work) -> float:
         """Seconds until a lane is free for it: more urgent work goes first, and what is on a lane stays there."""
         mine = work.bulk, work.latest
-        before_s = sum(other.model_s for other in self._all if (other.bulk, other.latest) <= mine) / self._lanes
-        return before_s + (work.model_s if len(self._all) >= self._lanes else 0.0)
+        before_s = sum(self._lane_s(other) for other in self._all if (other.bulk, other.latest) <= mine) / self._lanes
+        return before_s + (self._lane_s(work) if len(self._all) >= self._lanes else 0.0)
 
     def _delays_on_lanes(self, work: Work, now: float) -> bool:
         """Whether somebody less urgent could not count on being in time any more because of it."""
-        mine, more_s, before_s = (work.bulk, work.latest), work.model_s / self._lanes, 0.0
-        if len(self._all) > _FORESEEN:
+        mine, more_s, before_s = (work.bulk, work.latest), self._lane_s(work) / self._lanes, 0.0
+        if not more_s or len(self._all) > _FORESEEN:
             return False
         for other in sorted(self._all, key=lambda accepted: (accepted.bulk, accepted.latest)):
             needed_s, left_s = before_s + 2 * other.model_s, other.latest - now  # itself, and what is on a lane
-            before_s += other.model_s / self._lanes
+            before_s += self._lane_s(other) / self._lanes
             less_urgent = other.bulk == work.bulk and (other.bulk, other.latest) > mine
             if less_urgent and needed_s <= left_s < other.margin * (needed_s + more_s):
                 return True

@@ -22,7 +22,7 @@ _MARKEDLY = 0.9
 """Clips that are alike do not count as small beside each other."""
 Key = tuple[bool, float]
 Running = tuple[float, bool]
-"""Seconds that are left of a job that runs, and whether it is bulk."""
+"""For how many seconds a job still holds its core, and whether it is bulk."""
 
 
 class Priority(StrEnum):
@@ -35,8 +35,8 @@ class Place(Protocol):
 
     Attributes:
         key: its order; see ``order_key``.
-        decode_s: seconds of its decode.
-        model_s: seconds of what follows.
+        held_s: seconds for which it will hold a core.
+        whole_s: seconds from its start to its verdict.
         latest: its deadline, in monotonic seconds.
         hurried: whether it was promised a turn that it would miss by waiting for one of the ``parallel`` workers.
     """
@@ -45,10 +45,10 @@ class Place(Protocol):
     def key(self) -> Key: ...
 
     @property
-    def decode_s(self) -> float: ...
+    def held_s(self) -> float: ...
 
     @property
-    def model_s(self) -> float: ...
+    def whole_s(self) -> float: ...
 
     @property
     def latest(self) -> float: ...
@@ -99,7 +99,7 @@ def starts(running: Sequence[Running], queue: Sequence[Place], parallel: int) ->
             continue
         waiting.remove(index)
         found[index] = now
-        ends.append((now + queue[index].decode_s, queue[index].key[0]))
+        ends.append((now + queue[index].held_s, queue[index].key[0]))
     return found
 
 
@@ -119,7 +119,7 @@ def harmed(
     """
     found = []
     for index, (place, without_s, with_s) in enumerate(zip(queue, before, after, strict=True)):
-        needed_s, left_s = place.decode_s + place.model_s, place.latest - now
+        needed_s, left_s = place.whole_s, place.latest - now
         if with_s > without_s and without_s + needed_s <= left_s < margin * (with_s + needed_s):
             found.append(index)
     return found
@@ -143,4 +143,4 @@ def may_start(place: Place, running: Sequence[Running], parallel: int) -> bool:
         return True
     if bulk or len(running) > parallel:
         return False
-    return place.hurried or place.decode_s < _MARKEDLY * min(left_s for left_s, _ in running)
+    return place.hurried or place.held_s < _MARKEDLY * min(left_s for left_s, _ in running)

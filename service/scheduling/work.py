@@ -64,7 +64,8 @@ class Work:
         model_margin: what to multiply them with to be rarely too low.
         who: what makes it the same request when it comes back; None: nobody can tell.
         stage: where it is; ``Backlog`` moves it on.
-        began: when its decode began.
+        began: when its decode began, then when the decode ended.
+        keeps_core: whether it keeps its worker's core until the model has run: lanes on the CPU take no other.
         hurried: whether it was promised a turn that it would miss by waiting for its turn among all.
     """
 
@@ -76,6 +77,7 @@ class Work:
     model_margin: float = 1.1
     stage: Stage = Stage.ACCEPTED
     began: float = 0.0
+    keeps_core: bool = False
     hurried: bool = False
     key: Key = field(init=False)
     decode_s: float = field(init=False)
@@ -105,15 +107,29 @@ class Work:
 
     def order(self) -> Key:
         """Its order in the queue as things are now."""
-        latest_start = self.urgency.earliest - self.margin * (self.decode_s + self.model_s)
-        return order_key(self.urgency.priority, self.arrived, latest_start, self.decode_s)
+        latest_start = self.urgency.earliest - self.margin * self.whole_s
+        return order_key(self.urgency.priority, self.arrived, latest_start, self.held_s)
+
+    @property
+    def held_s(self) -> float:
+        """Seconds for which it holds a core of the workers."""
+        return self.decode_s + (self.model_s if self.keeps_core else 0.0)
+
+    @property
+    def whole_s(self) -> float:
+        """Seconds from the start of its decode to its verdict."""
+        return self.decode_s + self.model_s
 
     def left_s(self, now: float) -> float:
-        """Seconds that its running decode still takes; one that is overdue takes a quarter more of what it took."""
+        """Seconds for which it still holds its core; what is overdue takes a quarter more of what it took."""
         took = now - self.began
-        return max(self.decode_s - took, 0.25 * took)
+        if self.stage is Stage.GONE:  # it stops at its next packet
+            return 0.0
+        if self.stage is Stage.DECODED:
+            return max(self.model_s - took, 0.25 * took)
+        return max(self.decode_s - took, 0.25 * took) + (self.model_s if self.keeps_core else 0.0)
 
     def hopeless(self, now: float) -> bool:
         """Whether it cannot be in time any more, started now."""
-        needed = self.decode_s + self.model_s if self.trusted else 0.0
+        needed = self.whole_s if self.trusted else 0.0
         return now + needed > self.urgency.latest

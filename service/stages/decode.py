@@ -112,7 +112,7 @@ class _Decode(Job[DecodedVideo]):
         self._on_cpu(self.cpu_s)
         self.cpu_s = 0.0
         self._pool.learn(self._price, seconds, whole=whole)
-        self._pool.backlog.decoded(self.work)
+        self._pool.backlog.decoded(self.work, whole=whole)
 
 
 class DecodePool:
@@ -151,6 +151,7 @@ class DecodePool:
         self._decodes: dict[Work, _Decode] = {}
         self._closed = False
         backlog.displace = self._displace
+        backlog.on_free = self._processes.wake
 
     def start(self) -> None:
         """Starts the processes, behind the scenes."""

@@ -26,11 +26,11 @@ from service.logs import FIELDS
 from service.metrics import Metrics
 from service.scheduling.estimate import Estimate
 from service.scheduling.policy import Priority
-from service.stages.inference import Lanes
+from service.stages.inference import GaveWay, Lanes
 from service.stages.outcome import fail, succeed, wait_for_outcome
 
 log = logging.getLogger(__name__)
-Infer = Callable[[Sequence[ModelInputs]], Mapping[str, NDArray[np.float32]]]
+Infer = Callable[[Sequence[ModelInputs], Callable[[], bool]], Mapping[str, NDArray[np.float32]]]
 
 
 @dataclass(frozen=True)
@@ -68,15 +68,24 @@ class MicroBatcher:
 
     Args:
         arm: for metrics and logs.
-        infer: runs on a lane's thread; takes at most ``max_batch`` examples.
+        infer: runs on a lane's thread; takes at most ``max_batch`` examples, and what says that nobody waits for any of
+            them; it then may raise ``GaveWay``.
         max_batch: the largest bucket.
         lanes: shared with the other arms.
         metrics: where it shows.
         expected_run_s: how long one clip takes, from warm-up.
+        expected_text_run_s: how long a text alone takes.
     """
 
     def __init__(
-        self, arm: str, infer: Infer, max_batch: int, lanes: Lanes, metrics: Metrics, expected_run_s: float = 0.0
+        self,
+        arm: str,
+        infer: Infer,
+        max_batch: int,
+        lanes: Lanes,
+        metrics: Metrics,
+        expected_run_s: float = 0.0,
+        expected_text_run_s: float = 0.0,
     ) -> None:
         self._arm = arm
         self._infer = infer
@@ -84,8 +93,8 @@ class MicroBatcher:
         self._lanes = lanes
         self._metrics = metrics
         metrics.batcher_restarts.labels(arm)
-        self._first_run_s = expected_run_s
-        self._run_estimate = Estimate()
+        self._first_run_s = {True: expected_run_s, False: expected_text_run_s}
+        self._run_estimates = {with_video: Estimate() for with_video in (True, False)}
         self._waiting: list[_Item] = []
         self._order = itertools.count()
         self._arrived = asyncio.Event()
@@ -99,15 +108,16 @@ class MicroBatcher:
     def alive(self) -> bool:
         return self._owner is not None and not self._owner.done()
 
-    @property
-    def expected_run_s(self) -> float:
-        """Seconds on a lane that one clip is expected to take; 0 before anything was measured."""
-        return self._first_run_s * self._run_estimate.factor
+    def expected_run_s(self, with_video: bool) -> float:
+        """Seconds on a lane that one request is expected to take; 0 before anything was measured.
 
-    @property
-    def run_margin(self) -> float:
+        A text alone never pays for the vision tower, which is most of what a clip costs.
+        """
+        return self._first_run_s[with_video] * self._run_estimates[with_video].factor
+
+    def run_margin(self, with_video: bool) -> float:
         """What to multiply that with to be rarely too low."""
-        return self._run_estimate.margin
+        return self._run_estimates[with_video].margin
 
     def oldest_run_s(self) -> float:
         """For how long the oldest batch has been on its lane; 0 where none is."""
@@ -202,7 +212,8 @@ class MicroBatcher:
             if item.done.done():
                 continue
             # An estimate that nothing has borne out lately refuses nobody: one slow run must not, for ever.
-            needed_s = self.expected_run_s if self._run_estimate.trusted else 0.0
+            video = item.inputs.video_present
+            needed_s = self.expected_run_s(video) if self._run_estimates[video].trusted else 0.0
             if time.monotonic() + needed_s > item.deadline:
                 fail(item.done, deadline_exceeded())
                 continue
@@ -218,8 +229,10 @@ class MicroBatcher:
         for item in batch:
             item.on_start()
         try:
-            logits, cpu_s = await self._lanes.run(lambda: _measured(self._infer, [item.inputs for item in batch]))
+            logits, cpu_s = await self._lanes.run(lambda: _measured(self._infer, batch))
             rows = [{task: values[row] for task, values in logits.items()} for row in range(len(batch))]
+        except GaveWay:
+            return
         except Exception:
             if len(batch) > 1:
                 for item in batch:
@@ -232,11 +245,17 @@ class MicroBatcher:
             _fail_all(batch, _draining())
             raise
         run_s = time.monotonic() - began
-        self._first_run_s = self._first_run_s or run_s / len(batch)
-        self._run_estimate.learn(run_s / len(batch) / self._first_run_s)
+        self._learn({item.inputs.video_present for item in batch}, run_s / len(batch))
         self._metrics.batch_size.labels(self._arm).observe(len(batch))
         for item, own in zip(batch, rows, strict=True):
             succeed(item.done, Answer(own, began - item.queued, run_s, len(batch), cpu_s / len(batch)))
+
+    def _learn(self, with_video: set[bool], each_s: float) -> None:
+        """Of a mixed batch nobody can say which kind took how long."""
+        if len(with_video) == 1:
+            kind = with_video.pop()
+            self._first_run_s[kind] = self._first_run_s[kind] or each_s
+            self._run_estimates[kind].learn(each_s / self._first_run_s[kind])
 
     def _fail_waiting(self, error: Draining | InferenceFailed) -> None:
         waiting, self._waiting = self._waiting, []
@@ -248,10 +267,11 @@ class MicroBatcher:
         self._metrics.queue_depth.labels(self._arm).set(len(self._waiting))
 
 
-def _measured(infer: Infer, inputs: Sequence[ModelInputs]) -> tuple[Mapping[str, NDArray[np.float32]], float]:
+def _measured(infer: Infer, batch: Sequence[_Item]) -> tuple[Mapping[str, NDArray[np.float32]], float]:
     """What ``infer`` gives, and the CPU seconds that this thread spent on it."""
     before = thread_time()
-    return infer(inputs), thread_time() - before
+    logits = infer([item.inputs for item in batch], lambda: all(item.done.done() for item in batch))
+    return logits, thread_time() - before
 
 
 def _fail_all(items: Sequence[_Item], error: Draining | InferenceFailed) -> None:

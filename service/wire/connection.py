@@ -42,8 +42,9 @@ _NO_HTTP = "this is not HTTP as the service reads it: send long texts in a form"
 _NO_CONTENT = "the body is mostly chunk sizes or trailers: send larger chunks, and no trailers"
 _SLICE = 65_536
 """Bytes that are parsed before they are held against the bounds: four times as many may come at once."""
-_PROBE_S = 0.25
-"""How long an answer is awaited in peace after its caller closed its own side, and how often it is then looked at."""
+_PROBE_S = (0.01, 0.25)
+"""How long an answer is awaited in peace after its caller closed its own side; how long at the most between two looks
+at whether he is still there. The first looks come fast: what is done for who has left is taken from the others."""
 
 
 class State(StrEnum):
@@ -179,7 +180,7 @@ class Connection(asyncio.Protocol):
             return False
         self._half_closed = self._last = True
         if self._exchange.is_modern:
-            self._loop.call_later(_PROBE_S, self._probe, self._exchange, False)
+            self._loop.call_later(_PROBE_S[0], self._ask_whether_there, self._exchange)
         return True
 
     def pause_writing(self) -> None:
@@ -363,18 +364,25 @@ class Connection(asyncio.Protocol):
             self._transport.write(refusal(error, self._common.metrics, "head"))
             self._linger()
 
-    def _probe(self, exchange: Exchange, asked: bool) -> None:
+    def _ask_whether_there(self, exchange: Exchange) -> None:
         """Whether a caller that closed its side still waits: if it is gone, its system answers a write with a reset.
 
         ``100 Continue`` is what every HTTP/1.1 client skips. Without it a caller that left looks like one that only
         has nothing more to send, and its work would be done for nobody.
         """
-        if self._exchange is not exchange or exchange.begun or self._transport.is_closing():
-            return
-        if not asked:
+        if self._awaited(exchange):
             self.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-        elif was_reset(self._transport):
+            self._look_for_reset(exchange, _PROBE_S[0])
+
+    def _look_for_reset(self, exchange: Exchange, pause_s: float) -> None:
+        if not self._awaited(exchange):
+            return
+        if was_reset(self._transport):
             exchange.disconnect()
             self._transport.abort()
             return
-        self._loop.call_later(_PROBE_S, self._probe, exchange, True)
+        later_s = min(_PROBE_S[1], 2 * pause_s)
+        self._loop.call_later(pause_s, self._look_for_reset, exchange, later_s)
+
+    def _awaited(self, exchange: Exchange) -> bool:
+        return self._exchange is exchange and not exchange.begun and not self._transport.is_closing()

@@ -6,7 +6,7 @@ import asyncio
 import random
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -55,7 +55,7 @@ def test_each_caller_has_exactly_one_outcome_and_it_is_his(
 ) -> None:
     rng = random.Random(seed)
 
-    def infer(examples: Sequence[ModelInputs]) -> Mapping[str, NDArray[np.float32]]:
+    def infer(examples: Sequence[ModelInputs], given_up: Callable[[], bool]) -> Mapping[str, NDArray[np.float32]]:
         assert 1 <= len(examples) <= max_batch
         numbers = [int(e.text.input_ids[0]) for e in examples]
         time.sleep(rng.random() * 0.003)

@@ -23,11 +23,20 @@ class Job:
     arrived: float
     priority: Priority
 
+    keeps_core: bool = False
     hurried: bool = False
 
     @property
     def key(self) -> Key:
-        return order_key(self.priority, self.arrived, self.latest - self.decode_s - self.model_s, self.decode_s)
+        return order_key(self.priority, self.arrived, self.latest - self.whole_s, self.held_s)
+
+    @property
+    def held_s(self) -> float:
+        return self.decode_s + (self.model_s if self.keeps_core else 0.0)
+
+    @property
+    def whole_s(self) -> float:
+        return self.decode_s + self.model_s
 
 
 JOBS = st.builds(
@@ -37,6 +46,7 @@ JOBS = st.builds(
     latest=st.floats(0, 40),
     arrived=st.floats(-10, 0),
     priority=st.sampled_from(list(Priority)),
+    keeps_core=st.booleans(),
 )
 QUEUES = st.lists(JOBS, max_size=25).map(lambda jobs: sorted(jobs, key=lambda job: job.key))
 RUNNING = st.lists(st.tuples(SECONDS, st.booleans()), max_size=6)
@@ -50,14 +60,14 @@ def by_lists(running: list[float], queue: list[Job], parallel: int) -> list[floa
     for job in queue:
         start = heapq.heappop(free)
         found.append(start)
-        heapq.heappush(free, start + job.decode_s)
+        heapq.heappush(free, start + job.held_s)
     return found
 
 
 @given(QUEUES, st.lists(SECONDS, max_size=6), st.integers(0, 4))
 def test_the_bound_on_a_wait_is_never_too_short(queue: list[Job], running: list[float], more: int) -> None:
     parallel = max(1, len(running) + more)
-    bounds = policy.waits(sum(running), [job.decode_s for job in queue], parallel)
+    bounds = policy.waits(sum(running), [job.held_s for job in queue], parallel)
     for exact, bound in zip(by_lists(running, queue, parallel), bounds, strict=True):
         assert exact <= bound + 1e-9
 
@@ -71,15 +81,15 @@ def test_a_foreseen_start_is_one_that_the_rules_allow(
     for index, start in enumerate(found):
         beside = [(left - start, bulk) for left, bulk in running if left > start]
         beside += [
-            (begun + other.decode_s - start, other.key[0])
+            (begun + other.held_s - start, other.key[0])
             for at, (other, begun) in enumerate(zip(queue, found, strict=True))
-            if at != index and begun + other.decode_s > start and (begun < start or (begun == start and at < index))
+            if at != index and begun + other.held_s > start and (begun < start or (begun == start and at < index))
         ]
         assert len(beside) <= parallel
         assert start == 0 or any(
             abs(start - end) < 1e-9
             for end in [left for left, _ in running]
-            + [begun + other.decode_s for other, begun in zip(queue, found, strict=True)]
+            + [begun + other.held_s for other, begun in zip(queue, found, strict=True)]
         )
 
 
@@ -105,19 +115,19 @@ def test_whoever_is_let_in_makes_nobody_late_who_was_in_time(
     del after[at]
     harmed = policy.harmed(queue, before, after, 0.0, margin)
     for index, (job, without, start) in enumerate(zip(queue, before, after, strict=True)):
-        in_time = without + job.decode_s + job.model_s <= job.latest
+        in_time = without + job.whole_s <= job.latest
         if in_time and index not in harmed:
-            assert start + job.decode_s + job.model_s <= job.latest + 1e-6
+            assert start + job.whole_s <= job.latest + 1e-6
 
 
 @given(JOBS, JOBS)
 def test_bulk_goes_last_and_small_overtakes_large_that_came_shortly_before(one: Job, other: Job) -> None:
-    small, large = sorted((one, other), key=lambda job: job.decode_s)
+    small, large = sorted((one, other), key=lambda job: job.held_s)
     if small.priority is not large.priority:
         assert (small.key < large.key) is (small.priority is Priority.INTERACTIVE)
         return
-    unhurried = large.latest - large.decode_s - large.model_s >= large.arrived + PATIENCE * large.decode_s
-    if unhurried and small.arrived - large.arrived < PATIENCE * (large.decode_s - small.decode_s) - 1e-6:
+    unhurried = large.latest - large.whole_s >= large.arrived + PATIENCE * large.held_s
+    if unhurried and small.arrived - large.arrived < PATIENCE * (large.held_s - small.held_s) - 1e-6:
         assert small.key < large.key
 
 
@@ -131,7 +141,7 @@ def test_a_small_clip_waits_for_a_running_one_no_longer_than_its_price(
     if len(running) < parallel:
         assert allowed
     elif len(running) == parallel and not bulk:
-        assert allowed or 0.9 * min(running) <= job.decode_s
+        assert allowed or 0.9 * min(running) <= job.held_s
     else:
         assert not allowed
 

@@ -222,6 +222,21 @@ def test_a_deadline_is_kept_and_a_client_that_leaves_is_noticed(start: Start, cl
     assert gauge(service, "cpfd_decode_queue_depth") == 0
 
 
+def test_who_mostly_leaves_comes_after_the_others_and_is_answered(start: Start, clip: bytes) -> None:
+    service = start(CPFD_DECODE__WORKERS="1", CPFD_ADMISSION__MAX_WASTED_SECONDS="0.1")
+    rude = httpx.Client(transport=httpx.HTTPTransport(local_address="127.0.0.2"), base_url=service.url, timeout=20)
+    with rude:
+        frozen = freeze(service)
+        with pytest.raises(httpx.ReadTimeout):
+            rude.post("/classify", content=clip, headers={"Content-Type": "video/mp4"}, timeout=0.4)
+        until(lambda: inflight(service) == 0)
+        thaw(frozen)
+        assert post(service, clip).status_code == 200
+        assert gauge(service, "cpfd_put_last_total") == 0
+        assert rude.post("/classify", content=clip, headers={"Content-Type": "video/mp4"}).status_code == 200
+        assert gauge(service, "cpfd_put_last_total") == 1
+
+
 def test_a_body_that_stalls_is_given_up(start: Start, clip: bytes) -> None:
     service = start(CPFD_BODY__STALL_SECONDS="0.3")
     address = urlsplit(service.url)

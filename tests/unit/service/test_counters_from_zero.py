@@ -84,7 +84,7 @@ def test_restarts_of_a_batcher() -> None:
 
     async def make() -> None:
         lanes = Lanes(1)
-        MicroBatcher("student", lambda _: [], 1, lanes, metrics)  # type: ignore[arg-type, return-value]
+        MicroBatcher("student", lambda *_: [], 1, lanes, metrics)  # type: ignore[arg-type, return-value]
         lanes.close()
 
     asyncio.run(make())

@@ -19,10 +19,10 @@ from tests.unit.service.scheduling.test_estimate import Clock
 class Door:
     """A backlog with a clock of its own."""
 
-    def __init__(self, workers: int = 2, lanes: int = 2, max_s: float = 10.0) -> None:
+    def __init__(self, workers: int = 2, lanes: int = 2, max_s: float = 10.0, *, shares_cores: bool = False) -> None:
         self.clock = Clock()
         self.metrics = Metrics()
-        self.backlog = Backlog(max_s, workers, lanes, self.metrics, self.clock)
+        self.backlog = Backlog(max_s, workers, lanes, self.metrics, self.clock, shares_cores=shares_cores)
         self.held = contextlib.ExitStack()
 
     def work(
@@ -132,6 +132,59 @@ def test_each_stage_has_its_own_backlog() -> None:
     refusal(door, door.work(1.0, model_s=20.0, within_s=23.0))
 
 
+def test_on_shared_cores_a_clip_holds_one_until_its_verdict() -> None:
+    """Decodes and batches side by side slow each other down, and nobody can foresee by how much."""
+    door = Door(workers=2, shares_cores=True)
+    freed: list[int] = []
+    door.backlog.on_free = lambda: freed.append(door.backlog.count)
+    with contextlib.ExitStack() as leaving:
+        first = door.work(1.0, model_s=1.0)
+        leaving.enter_context(door.backlog.accepted(first))
+        door.backlog.enqueue(first)
+        door.run()
+        for _ in range(2):
+            door.take(door.work(1.0, model_s=1.0))
+        assert door.run() is not None
+        assert door.run() is None
+        door.clock.now += 0.75
+        door.backlog.decoded(first)
+        assert door.run() is None
+        assert door.backlog.drain_s() == pytest.approx((1.0 + 1.25 + 2.0) / 2)
+        assert freed == []
+    assert freed == [2]
+    assert door.run() is not None
+
+
+def test_on_shared_cores_the_model_counts_as_the_decode_does() -> None:
+    door = Door(workers=2, shares_cores=True)
+    taken = 0
+    for _ in range(16):
+        with contextlib.suppress(Overloaded):
+            door.take(door.work(0.25, within_s=1.5, model_s=0.25))
+            door.run()
+            taken += 1
+    assert taken == 6
+
+
+def test_on_shared_cores_a_decode_that_is_begun_again_gives_its_core_back() -> None:
+    door = Door(workers=1, shares_cores=True)
+    lost = door.take(door.work(1.0, model_s=1.0))
+    door.run()
+    door.backlog.decoded(lost)
+    door.backlog.enqueue(lost)
+    assert door.run() is lost
+
+
+def test_on_shared_cores_a_decode_that_is_broken_off_holds_none() -> None:
+    """Its caller may have to wait until the worker that it ended is replaced."""
+    door = Door(workers=1, shares_cores=True)
+    broken = door.take(door.work(1.0, model_s=1.0))
+    door.run()
+    waiting = door.take(door.work(1.0, model_s=1.0))
+    door.backlog.decoded(broken, whole=False)
+    assert door.run() is waiting
+
+
 def test_lanes_take_the_most_urgent_first_so_only_those_count_who_are_more_urgent() -> None:
     door = Door(workers=2, lanes=1)
     for _ in range(8):
@@ -230,6 +283,7 @@ def test_who_was_promised_this_turn_does_not_miss_it_for_want_of_a_worker() -> N
     assert refusal(door, door.work(1.0, within_s=1.1, who="told")).retry_after_s == 1
     door.clock.now += 0.999
     for running in list(door.backlog._running):
+        door.backlog.decoded(running)
         door.backlog.leave(running)
     door.take(door.work(1.0))
     door.run()
@@ -251,7 +305,8 @@ def test_what_is_left_leaves_queue_gauges_and_workers_at_once() -> None:
         assert door.sample("cpfd_decode_queue_depth") == 0
     assert door.sample("cpfd_queue_seconds_of_work") == 0
     follows = door.take(door.work(1.0))
-    door.backlog.decoded(runs)  # its worker has noticed
+    assert door.run() is None
+    door.backlog.decoded(runs, whole=False)  # its worker has noticed
     assert door.run() is follows
     assert door.backlog.drain_s() == 1.0
 

@@ -19,7 +19,7 @@ from service.metrics import Metrics
 from service.scheduling.estimate import Estimate
 from service.scheduling.policy import Priority
 from service.stages import microbatch
-from service.stages.inference import Lanes
+from service.stages.inference import GaveWay, Lanes
 from service.stages.microbatch import MicroBatcher
 
 
@@ -34,13 +34,17 @@ class Model:
 
     def __init__(self) -> None:
         self.batches: list[list[int]] = []
+        self.given_up: list[bool] = []
         self.gate = threading.Event()
         self.gate.set()
 
-    def infer(self, examples: Sequence[ModelInputs]) -> Mapping[str, NDArray[np.float32]]:
+    def infer(self, examples: Sequence[ModelInputs], given_up: Callable[[], bool]) -> Mapping[str, NDArray[np.float32]]:
         values = [int(e.text.input_ids[0]) for e in examples]
         self.batches.append(values)
         assert self.gate.wait(5)
+        self.given_up.append(given_up())
+        if self.given_up[-1]:
+            raise GaveWay
         if 13 in values:
             raise RuntimeError("thirteen")
         return {"task": np.asarray(values, np.float32)[:, None]}
@@ -150,24 +154,24 @@ def test_what_cannot_be_done_in_time_is_dropped_before_the_lane_but_not_on_a_gue
         for i in range(8):
             await batcher.submit(example(i), time.monotonic() + 0.5)
         assert len(model.batches) == 8
-        batcher._run_estimate = Estimate()
+        batcher._run_estimates[False] = Estimate()
         for _ in range(8):
-            batcher._run_estimate.learn(1.0)
+            batcher._run_estimates[False].learn(1.0)
         for _ in range(30):
             with pytest.raises(DeadlineExceeded):
                 await batcher.submit(example(99), time.monotonic() + 0.5)
         assert len(model.batches) == 8
         assert (await batcher.submit(example(9), time.monotonic() + 60)).logits["task"] == [9]
-        monkeypatch.setattr(batcher._run_estimate, "_clock", lambda: time.monotonic() + 61)
+        monkeypatch.setattr(batcher._run_estimates[False], "_clock", lambda: time.monotonic() + 61)
         assert (await batcher.submit(example(10), time.monotonic() + 0.5)).logits["task"] == [10]
 
-    drive(scenario, expected_run_s=2.0)
+    drive(scenario, expected_text_run_s=2.0)
 
 
 def test_the_run_time_is_that_of_one_clip() -> None:
     async def scenario(batcher: MicroBatcher, model: Model) -> None:
         ratios: list[float] = []
-        batcher._run_estimate.learn = ratios.append  # type: ignore[method-assign]
+        batcher._run_estimates[False].learn = ratios.append  # type: ignore[method-assign]
         model.gate.clear()
         tasks = [asyncio.create_task(batcher.submit(example(0), soon()))]
         await until(lambda: len(model.batches) == 1)
@@ -178,7 +182,34 @@ def test_the_run_time_is_that_of_one_clip() -> None:
         assert [a.batch_size for a in answers] == [1] + [8] * 8
         assert ratios == [pytest.approx(answers[0].run_s), pytest.approx(answers[1].run_s / 8)]
 
-    drive(scenario, max_batch=8, expected_run_s=1.0)
+    drive(scenario, max_batch=8, expected_text_run_s=1.0)
+
+
+def test_a_text_is_not_priced_like_a_clip() -> None:
+    async def scenario(batcher: MicroBatcher, model: Model) -> None:
+        assert (batcher.expected_run_s(True), batcher.expected_run_s(False)) == (1.0, 0.125)
+        for i in range(8):
+            await batcher.submit(example(i), soon())
+        assert batcher.expected_run_s(True) == 1.0
+        assert batcher.expected_run_s(False) < 0.1
+
+    drive(scenario, expected_run_s=1.0, expected_text_run_s=0.125)
+
+
+def test_a_run_that_nobody_waits_for_is_given_up_and_teaches_nothing() -> None:
+    async def scenario(batcher: MicroBatcher, model: Model) -> None:
+        model.gate.clear()
+        left = asyncio.create_task(batcher.submit(example(1), soon()))
+        await until(lambda: len(model.batches) == 1)
+        before = batcher.expected_run_s(False)
+        left.cancel()
+        await asyncio.sleep(0)
+        model.gate.set()
+        assert (await batcher.submit(example(2), soon())).logits["task"] == [2]
+        assert model.given_up == [True, False]
+        assert batcher.expected_run_s(False) != before
+
+    drive(scenario, max_batch=1, expected_text_run_s=1.0)
 
 
 def test_bulk_goes_after_all_others() -> None:
@@ -326,8 +357,8 @@ def test_each_clip_of_a_batch_is_told_its_own_wait_and_the_whole_run(monkeypatch
         clock = Clock(monkeypatch)
         answer_of = model.infer
 
-        def slow(examples: Sequence[ModelInputs]) -> Mapping[str, NDArray[np.float32]]:
-            found = answer_of(examples)
+        def slow(examples: Sequence[ModelInputs], given_up: Callable[[], bool]) -> Mapping[str, NDArray[np.float32]]:
+            found = answer_of(examples, given_up)
             clock.now += 400 * (len(examples) > 1)
             return found
 

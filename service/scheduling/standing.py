@@ -1,0 +1,84 @@
+"""Whose work comes last: that of peers whose callers mostly leave before the answer, or whose clips end decoders.
+
+A caller who leaves, or a clip on which the decoder hangs, takes a core for nothing, and no queue can tell beforehand.
+Who does it most of the time is remembered for a while: its requests then have the priority ``bulk``, as long as others
+want the cores too. Of a peer that is a proxy for many, the honest requests weigh against the others.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+
+from service.errors import ClientGone, DecodeCrashed, DecodeTimeout
+
+_HALF_LIFE_S = 20.0
+_OTHERS_S = 10.0
+"""For so long after a request of somebody in good standing there are others who want the cores."""
+_NEW_WORKER_S = 1.0
+"""What a clip that ended its worker took besides: a process starts in a second of CPU time."""
+_WORK = ("decode", "inference")
+
+
+class _Account:
+    """Seconds of work, each counting for less and less."""
+
+    def __init__(self) -> None:
+        self.wasted_s = self.used_s = 0.0
+        self._at = -math.inf
+
+    def age(self, now: float) -> None:
+        left = 0.5 ** ((now - self._at) / _HALF_LIFE_S)
+        self.wasted_s, self.used_s, self._at = self.wasted_s * left, self.used_s * left, now
+
+
+class Standing:
+    """The peers' standing.
+
+    Args:
+        limit_s: so many wasted seconds are forgiven; 0: all are.
+        entries: peers that are remembered; who was heard of least recently is forgotten.
+        clock: monotonic seconds.
+    """
+
+    def __init__(self, limit_s: float, entries: int = 4096, clock: Callable[[], float] = time.monotonic) -> None:
+        self._limit_s = limit_s
+        self._entries = entries
+        self._clock = clock
+        self._accounts: OrderedDict[str, _Account] = OrderedDict()
+        self._good_at = -math.inf
+
+    def goes_last(self, peer: str) -> bool:
+        """Whether a request of this peer is to come after those of others. To be asked once for each request."""
+        account, now = self._account(peer), self._clock()
+        if not self._limit_s or account.wasted_s <= max(self._limit_s, account.used_s):
+            self._good_at = now
+            return False
+        return now - self._good_at <= _OTHERS_S
+
+    def ended(self, peer: str, code: str, timings_ms: Mapping[str, float]) -> None:
+        """Takes what a request came to.
+
+        Args:
+            peer: who sent it.
+            code: ``ok`` or the problem's.
+            timings_ms: stage -> what was spent there.
+        """
+        seconds = sum(timings_ms.get(stage, 0.0) for stage in _WORK) / 1000
+        account = self._account(peer)
+        if code == "ok":
+            account.used_s += seconds
+        elif code == ClientGone.code:
+            account.wasted_s += seconds
+        elif code in (DecodeCrashed.code, DecodeTimeout.code):
+            account.wasted_s += seconds + _NEW_WORKER_S
+
+    def _account(self, peer: str) -> _Account:
+        account = self._accounts.setdefault(peer, _Account())
+        self._accounts.move_to_end(peer)
+        if len(self._accounts) > self._entries:
+            self._accounts.popitem(last=False)
+        account.age(self._clock())
+        return account
