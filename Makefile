@@ -7,7 +7,7 @@ PORT ?= 8000
 DATA ?= ../shared/data
 METHODS ?= ce,cpfd
 # Of the default bundles: the next one, when they are trained again.
-VERSION ?= 2.1.0
+VERSION ?= 2.2.0
 STUDENT ?= cpfd
 SERVE := .venv-serve
 DEV := .venv-dev
