@@ -16,7 +16,7 @@ from training.data.manifest import Manifest, Row
 from training.distillation.registry import METHODS, require_known
 from training.experiment.plan import Trial, plan_trials
 
-SizeName = Literal["quick", "standard", "confirm", "full"]
+SizeName = Literal["quick", "standard", "every", "confirm", "full"]
 
 
 class BenchmarkSize(FrozenDocument):
