@@ -24,6 +24,9 @@ from service.settings import DecodeSettings
 from service.stages.decode_worker import MAX_LINE, STOP_BYTES
 
 _MODULE = "service.stages.decode_worker"
+_MALLOC = {"MALLOC_MMAP_THRESHOLD_": str(32 << 20), "MALLOC_TRIM_THRESHOLD_": str(32 << 20)}
+"""glibc's: so much of what is freed is kept. A picture of 720p would else be given back to the kernel each time and come
+back as 340 fresh pages, which made a decode take a seventh longer."""
 NEVER_STOPPED = (1 << 8 * STOP_BYTES) - 1
 """The number of a job that is never stopped."""
 
@@ -174,4 +177,4 @@ class DecodeProcess:
 def _environment() -> dict[str, str]:
     """All that a worker gets: nothing of the service's own, which may hold secrets. decord insists on a PATH."""
     path = os.pathsep.join(p or "." for p in sys.path)
-    return {"PYTHONPATH": path, "PATH": os.defpath, "OPENBLAS_NUM_THREADS": "1"}
+    return {"PYTHONPATH": path, "PATH": os.defpath, "OPENBLAS_NUM_THREADS": "1", **_MALLOC}
