@@ -13,7 +13,7 @@ SERVE := .venv-serve
 DEV := .venv-dev
 PIP_FLAGS := --disable-pip-version-check --quiet
 
-.PHONY: help serve test lint retrain bundles report benchmark bench-serve bench-service bench-input bench-cost bench-log ab-example chaos media-fuzz endurance docs clean loadtest
+.PHONY: help serve test lint retrain bundles report benchmark bench-serve bench-service bench-input bench-cost bench-log ab-example log-drill chaos media-fuzz endurance docs clean loadtest
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | expand -t 16
@@ -68,6 +68,9 @@ bench-log: $(DEV)/.done ## p99 with the decision log on against off, at 70 % loa
 
 ab-example: $(DEV)/.done ## The default arms on held-out rows of data/default, as an experiment: log, shadows, labels, report
 	$(DEV)/bin/python -m benchmarks.experiment.held_out --out docs/benchmarks $(ARGS)
+
+log-drill: $(DEV)/.done ## 5,000 requests over both arms with shadows, kill -9 and a full disk: each verdict logged once; 200 replayed
+	$(DEV)/bin/python -m benchmarks.experiment.drill --out docs/benchmarks $(ARGS)
 
 chaos: $(DEV)/.done ## Hostile callers beside honest ones: what is lost, crossed, refused, and p99 beside p99 alone
 	$(DEV)/bin/python -m benchmarks.chaos --out docs/benchmarks

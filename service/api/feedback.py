@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hmac
 import json
 import time
 from typing import Any
@@ -15,6 +14,7 @@ from service.api.edge import context_of, log_operator_error
 from service.api.openapi import FEEDBACK_DESCRIPTION, feedback_request, feedback_responses
 from service.api.problem import problem_response
 from service.api.schemas import FeedbackTaken
+from service.bearer import shows_token
 from service.context import RequestContext
 from service.errors import (
     InvalidField,
@@ -84,11 +84,7 @@ async def take_feedback(
 
 
 def _authorise(request: Request, settings: FeedbackSettings) -> None:
-    if settings.token is None:
-        return
-    scheme, _, given = request.headers.get("authorization", "").partition(" ")
-    wanted = settings.token.get_secret_value().encode()
-    if scheme.lower() != "bearer" or not hmac.compare_digest(given.strip().encode("latin-1", "replace"), wanted):
+    if settings.token is not None and not shows_token(request.headers.get("authorization"), settings.token):
         raise Unauthorized("send Authorization: Bearer with the token that the operator gave you")
 
 

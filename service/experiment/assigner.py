@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hmac
 import time
 from datetime import UTC, datetime
 
 from pydantic import SecretStr
 
 from contract.decision_log import Exposure, name_hash
+from service.bearer import shows_token
 from service.context import RequestContext
 from service.errors import InvalidField, Unauthorized
 from service.experiment.arms import Arm, Arms
@@ -33,9 +33,7 @@ def forced_arm(arm: str | None, authorization: str | None, secret: SecretStr | N
     """
     if arm is None:
         return None
-    shown = (authorization or "").encode("latin-1", "replace")
-    allowed = b"" if secret is None else b"Bearer " + secret.get_secret_value().encode()
-    if not hmac.compare_digest(allowed, shown) or not allowed:
+    if secret is None or not shows_token(authorization, secret):
         raise Unauthorized(f"{FORCE_HEADER} needs the operator's token as Authorization: Bearer, or leave it out")
     if arm not in plan.arms:
         raise InvalidField(f"{FORCE_HEADER} must be one of {', '.join(plan.arms)}")
