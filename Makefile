@@ -46,8 +46,8 @@ $(DEV)/.weights-done: $(DEV)/.done requirements-weights.txt
 report: $(DEV)/.done ## Write runs/default/report.json and report.md
 	$(DEV)/bin/python -m training report --manifest data/default --runs runs/default
 
-benchmark: $(DEV)/.done ## Train and judge every method on the five tasks of DATA: about an hour on two cores; resumes
-	$(DEV)/bin/python -m training benchmark --data $(DATA) --out runs/benchmark --jobs 2
+benchmark: $(DEV)/.done $(DEV)/.weights-done ## Train and judge the main methods on the five tasks of DATA: hours on two cores; resumes (ARGS)
+	$(DEV)/bin/python -m training benchmark --data $(DATA) --out runs/benchmark --jobs 2 $(ARGS)
 
 bundles: $(DEV)/.done ## Export seed 0 of runs/default to bundles/ (STUDENT=cpfd, or another method that was trained)
 	$(DEV)/bin/python -m model_export --checkpoint runs/default/seed0-fold0/ce --name xvlm-baseline --version $(VERSION) \
