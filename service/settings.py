@@ -160,7 +160,7 @@ class AdmissionSettings(Section):
     requests get half of it."""
     max_bytes: int = Field(default=512 * MIB, ge=1)
     """Body bytes of those requests."""
-    max_wasted_seconds: float = Field(default=1.0, ge=0)
+    max_wasted_seconds: float = Field(default=0.4, ge=0)
     """Seconds of work, lately, for callers of one address (IPv6: of one /64 network) who left before their answer or
     whose clips ended decoders. Beyond, and where it is more than what the others of that address were answered with,
     they have the priority ``bulk`` as long as there are others. Behind a proxy, set ``connection.trusted_proxies``.
