@@ -297,6 +297,12 @@ def _load() -> Json:
             ),
             panel("Clips priced by their size alone", "reqps", ("clips", rate("cpfd_unpriced_clips_total", ""))),
             panel(
+                "Requests put after all others",
+                "reqps",
+                ("requests", rate("cpfd_put_last_total", "")),
+                text="Of addresses whose callers mostly leave, or whose clips end decoders.",
+            ),
+            panel(
                 "Requests that shared an equal one's work", "reqps", ("{{arm}}", rate("cpfd_coalesced_total", "arm"))
             ),
             panel("Starts of a decode worker that failed in a row", "none", _of_pod("cpfd_decode_start_failures")),
