@@ -114,7 +114,7 @@ class Service:
         """To be told of each request that is over."""
         self.monitor.ended(context, outcome)
         if context.peer:
-            self.standing.ended(context.peer, context.code, context.timings_ms)
+            self.standing.ended(context.peer, context.code, context.timings_ms, deadline_chosen=context.deadline_chosen)
 
     def _faults(self) -> list[str]:
         if self.failure is not None:

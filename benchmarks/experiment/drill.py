@@ -184,36 +184,48 @@ def copy_media(rows: Sequence[Row], manifest: Manifest, folder: Path) -> None:
             shutil.copyfile(manifest.video_path(row), folder / f"{row.id}.mp4")
 
 
-def replayed(log: Path, media: Path, texts: Path, bundles: Sequence[Path], limit: int) -> dict[str, Any]:
-    """What ``replay`` says of the first decisions."""
-    options = ["--log", str(log), "--media", str(media), "--texts", str(texts), "--limit", str(limit)]
+def chosen(run: Run, count: int) -> list[str]:
+    """Ids of decisions to replay: three of four on clips, where there are so many."""
+    clips = [reply["decision_id"] for row, reply in run.answered if row.video is not None][: count * 3 // 4]
+    texts = [reply["decision_id"] for row, reply in run.answered if row.video is None]
+    return [*clips, *texts[: count - len(clips)]]
+
+
+def replayed(log: Path, media: Path, texts: Path, bundles: Sequence[Path], decisions: Sequence[str]) -> dict[str, Any]:
+    """What ``replay`` says of these decisions."""
+    options = ["--log", str(log), "--media", str(media), "--texts", str(texts)]
     given = [word for bundle in bundles for word in ("--bundle", str(bundle))]
-    done = subprocess.run(
-        [sys.executable, "-m", "service.experiment", "replay", *options, *given],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    wanted = [word for one in decisions for word in ("--decision", one)]
+    command = [sys.executable, "-m", "service.experiment", "replay", *options, *given, *wanted]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     if not done.stdout:
         raise SystemExit(done.stderr)
     said: dict[str, Any] = json.loads(done.stdout)
     return said
 
 
-def tampered(log: Path, media: Path, texts: Path, folder: Path, limit: int) -> dict[str, Any]:
-    """The same with a byte of every tenth clip and of one bundle changed: what is named."""
+def tamper(media: Path) -> None:
+    """Changes a byte of one clip in ten, of all its copies."""
+    for file in sorted(media.iterdir()):
+        if hashlib.sha256(file.read_bytes()).digest()[0] % 10 == 0:
+            _change_a_byte(file)
+
+
+def tampered(log: Path, media: Path, texts: Path, folder: Path, decisions: Sequence[str]) -> dict[str, Any]:
+    """The same with one clip in ten and one bundle changed: what is named."""
     bundle = folder / "tampered"
     shutil.copytree(_BUNDLES[1], bundle)
-    for file in (*sorted(media.iterdir())[::10], bundle / "rest.onnx"):
-        data = bytearray(file.read_bytes())
-        data[len(data) // 2] ^= 1
-        file.write_bytes(data)
-    said = replayed(log, media, texts, (_BUNDLES[0], bundle), limit)
-    return {
-        "good": said["good"],
-        "outcomes": said["outcomes"],
-        "refused_bundles": list(said["refused_bundles"].values()),
-    }
+    _change_a_byte(bundle / "rest.onnx")
+    tamper(media)
+    said = replayed(log, media, texts, (_BUNDLES[0], bundle), decisions)
+    refused = list(said["refused_bundles"].values())
+    return {"good": said["good"], "outcomes": said["outcomes"], "refused_bundles": refused}
+
+
+def _change_a_byte(file: Path) -> None:
+    data = bytearray(file.read_bytes())
+    data[len(data) // 2] ^= 1
+    file.write_bytes(data)
 
 
 def table(found: Mapping[str, Any]) -> str:
@@ -231,7 +243,7 @@ def table(found: Mapping[str, Any]) -> str:
         "labels told": found["labels"],
         "the page": found["page"],
         "replayed": f"{replay['decisions']}: {replay['outcomes']}, worst gap {replay['worst_gap']:.2g}",
-        "with every tenth clip and one bundle tampered with": str(found["tampered"]["outcomes"]),
+        "with one clip in ten and one bundle tampered with": str(found["tampered"]["outcomes"]),
     }
     return "\n".join(["| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in rows.items())]) + "\n"
 
@@ -254,6 +266,7 @@ def run(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     media, texts = folder / "media", folder / "texts.jsonl"
     copy_media(rows, manifest, media)
     write_texts(rows, manifest, texts)
+    decisions = chosen(done, options.replays)
     return {
         **when_and_where(),
         "requests": len(rows),
@@ -262,8 +275,8 @@ def run(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
         "log": accounted(done, log),
         "labels": len(labels),
         "page": json.loads((page / "report.json").read_text())["decision"]["sentence"],
-        "replay": replayed(log, media, texts, _BUNDLES, options.replays),
-        "tampered": tampered(log, media, texts, folder, options.replays),
+        "replay": replayed(log, media, texts, _BUNDLES, decisions),
+        "tampered": tampered(log, media, texts, folder, decisions),
     }
 
 
@@ -285,6 +298,9 @@ def main() -> None:
     log = found["log"]
     if log["given_and_not_logged"] or log["logged_more_than_once"] or not found["replay"]["good"]:
         raise SystemExit(1)
+    named = found["tampered"]["outcomes"]
+    if not (named.get("other_bundle") and named.get("media_altered", 0) + named.get("media_missing", 0)):
+        raise SystemExit("what was tampered with was not named")
 
 
 if __name__ == "__main__":

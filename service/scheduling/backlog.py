@@ -102,7 +102,7 @@ class Backlog:
 
     def _accept(self, work: Work) -> None:
         now = self._clock()
-        work.keeps_core = self._shares_cores and work.price is not None
+        work.keep_core(self._shares_cores and work.price is not None)
         promise = self.promises.redeem(work.who)
         reason = self._refusal(work, now, promised=promise is not None)
         if reason == DeadlineTooShort.code:
@@ -142,6 +142,8 @@ class Backlog:
         """Whether the work would be late, and who could not count on being in time any more because of it."""
         wait_s, harmed = self._foresee_decode(work, now) if work.price is not None else (0.0, [])
         decoded_s, left_s = wait_s + work.decode_s, work.latest - now
+        if work.keeps_core:
+            decoded_s += self._model_s()  # of texts, which take turns on the same cores
         return (
             self._late(work, decoded_s, self._model_s(), left_s)
             # Lanes take the most urgent first: it is worth a closer look at who is before it.
@@ -263,7 +265,7 @@ class Backlog:
         return work.keeps_core if stage is Stage.DECODED else stage is Stage.GONE and work.stage is Stage.RUNNING
 
     def drain_s(self) -> float:
-        """Seconds until all accepted work is done: the slowest stage's."""
+        """Seconds until all accepted work is done: the slowest stage's, or all stages' where they share cores."""
         return self._drain_s(self._clock(), decode=True, bulk=True)
 
     def stage_seconds(self) -> dict[str, float]:
@@ -274,7 +276,8 @@ class Backlog:
         return self.stage_seconds()[stage]
 
     def _drain_s(self, now: float, *, decode: bool, bulk: bool) -> float:
-        return max(self._model_s(), self._decode_s(now, bulk=bulk) if decode else 0.0)
+        decode_s = self._decode_s(now, bulk=bulk) if decode else 0.0
+        return decode_s + self._model_s() if self._shares_cores else max(self._model_s(), decode_s)
 
     def _decode_s(self, now: float, *, bulk: bool) -> float:
         waiting_s = self._waiting_s[False] + (self._waiting_s[True] if bulk else 0.0)
@@ -288,7 +291,7 @@ class Backlog:
 
     @staticmethod
     def _lane_s(work: Work) -> float:
-        """Seconds of a lane that nothing else stands for: who keeps his core finds a lane free."""
+        """Seconds of a lane that are not reckoned with elsewhere: a clip that keeps its core has its model there."""
         return 0.0 if work.keeps_core else work.model_s
 
     def _model_before_s(self, work: Work) -> float:

@@ -10,6 +10,7 @@ all workers are busy, so he starts once the work ahead of him, shared among the 
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_right
 from collections.abc import Sequence
 from enum import StrEnum
@@ -143,4 +144,6 @@ def may_start(place: Place, running: Sequence[Running], parallel: int) -> bool:
         return True
     if bulk or len(running) > parallel:
         return False
-    return place.hurried or place.held_s < _MARKEDLY * min(left_s for left_s, _ in running)
+    # What has no time left was given up and only has not stopped yet: it says nothing of when a core is free.
+    soonest_s = min((left_s for left_s, _ in running if left_s > 0), default=math.inf)
+    return place.hurried or place.held_s < _MARKEDLY * soonest_s

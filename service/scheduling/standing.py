@@ -12,13 +12,13 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 
-from service.errors import ClientGone, DecodeCrashed, DecodeTimeout
+from service.errors import ClientGone, DeadlineExceeded, DecodeCrashed, DecodeTimeout
 
 _HALF_LIFE_S = 20.0
 _OTHERS_S = 10.0
 """For so long after a request of somebody in good standing there are others who want the cores."""
-_NEW_WORKER_S = 1.0
-"""What a clip that ended its worker took besides: a process starts in a second of CPU time."""
+_NEW_WORKER_S = 0.3
+"""What a clip that ended its worker took besides: so much CPU time starts another."""
 _WORK = ("decode", "inference")
 
 
@@ -39,7 +39,7 @@ class Standing:
 
     Args:
         limit_s: so many wasted seconds are forgiven; 0: all are.
-        entries: peers that are remembered; who was heard of least recently is forgotten.
+        entries: peers that are remembered.
         clock: monotonic seconds.
     """
 
@@ -52,33 +52,38 @@ class Standing:
 
     def goes_last(self, peer: str) -> bool:
         """Whether a request of this peer is to come after those of others. To be asked once for each request."""
-        account, now = self._account(peer), self._clock()
-        if not self._limit_s or account.wasted_s <= max(self._limit_s, account.used_s):
+        account, now = self._accounts.get(peer), self._clock()
+        if account is not None:
+            account.age(now)
+        if account is None or not self._limit_s or account.wasted_s <= max(self._limit_s, account.used_s):
             self._good_at = now
             return False
         return now - self._good_at <= _OTHERS_S
 
-    def ended(self, peer: str, code: str, timings_ms: Mapping[str, float]) -> None:
+    def ended(self, peer: str, code: str, timings_ms: Mapping[str, float], *, deadline_chosen: bool = False) -> None:
         """Takes what a request came to.
 
         Args:
             peer: who sent it.
             code: ``ok`` or the problem's.
             timings_ms: stage -> what was spent there.
+            deadline_chosen: whether the caller allowed less time than the service gives by itself.
         """
         seconds = sum(timings_ms.get(stage, 0.0) for stage in _WORK) / 1000
-        account = self._account(peer)
-        if code == "ok":
-            account.used_s += seconds
-        elif code == ClientGone.code:
-            account.wasted_s += seconds
-        elif code in (DecodeCrashed.code, DecodeTimeout.code):
-            account.wasted_s += seconds + _NEW_WORKER_S
+        if code in (DecodeCrashed.code, DecodeTimeout.code):
+            self._account(peer).wasted_s += seconds + _NEW_WORKER_S
+        elif seconds and code == "ok":
+            self._account(peer).used_s += seconds
+        elif seconds and (code == ClientGone.code or (code == DeadlineExceeded.code and deadline_chosen)):
+            self._account(peer).wasted_s += seconds
 
     def _account(self, peer: str) -> _Account:
+        """The peer's, made if there is none; then one in good standing is forgotten, if there are too many."""
+        now = self._clock()
+        if peer not in self._accounts and len(self._accounts) >= self._entries:
+            good = (name for name, one in self._accounts.items() if one.wasted_s <= one.used_s)
+            del self._accounts[next(good, next(iter(self._accounts)))]
         account = self._accounts.setdefault(peer, _Account())
         self._accounts.move_to_end(peer)
-        if len(self._accounts) > self._entries:
-            self._accounts.popitem(last=False)
-        account.age(self._clock())
+        account.age(now)
         return account

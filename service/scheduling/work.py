@@ -110,6 +110,11 @@ class Work:
         latest_start = self.urgency.earliest - self.margin * self.whole_s
         return order_key(self.urgency.priority, self.arrived, latest_start, self.held_s)
 
+    def keep_core(self, keeps: bool) -> None:
+        """Says whether it keeps its core; that is part of its order."""
+        self.keeps_core = keeps
+        self.key = self.order()
+
     @property
     def held_s(self) -> float:
         """Seconds for which it holds a core of the workers."""

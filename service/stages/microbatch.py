@@ -111,7 +111,8 @@ class MicroBatcher:
     def expected_run_s(self, with_video: bool) -> float:
         """Seconds on a lane that one request is expected to take; 0 before anything was measured.
 
-        A text alone never pays for the vision tower, which is most of what a clip costs.
+        On the CPU a text alone does not pay for the vision tower, which is most of what a clip costs. (On a GPU every
+        row of a batch does, and both kinds learn from batches of both.)
         """
         return self._first_run_s[with_video] * self._run_estimates[with_video].factor
 
@@ -232,6 +233,7 @@ class MicroBatcher:
             logits, cpu_s = await self._lanes.run(lambda: _measured(self._infer, batch))
             rows = [{task: values[row] for task, values in logits.items()} for row in range(len(batch))]
         except GaveWay:
+            self._learn_at_least(batch, time.monotonic() - began)
             return
         except Exception:
             if len(batch) > 1:
@@ -245,17 +247,19 @@ class MicroBatcher:
             _fail_all(batch, _draining())
             raise
         run_s = time.monotonic() - began
-        self._learn({item.inputs.video_present for item in batch}, run_s / len(batch))
+        for with_video in _kinds(batch):
+            self._first_run_s[with_video] = self._first_run_s[with_video] or run_s / len(batch)
+            self._run_estimates[with_video].learn(run_s / len(batch) / self._first_run_s[with_video])
         self._metrics.batch_size.labels(self._arm).observe(len(batch))
         for item, own in zip(batch, rows, strict=True):
             succeed(item.done, Answer(own, began - item.queued, run_s, len(batch), cpu_s / len(batch)))
 
-    def _learn(self, with_video: set[bool], each_s: float) -> None:
-        """Of a mixed batch nobody can say which kind took how long."""
-        if len(with_video) == 1:
-            kind = with_video.pop()
-            self._first_run_s[kind] = self._first_run_s[kind] or each_s
-            self._run_estimates[kind].learn(each_s / self._first_run_s[kind])
+    def _learn_at_least(self, batch: Sequence[_Item], run_s: float) -> None:
+        """A run that was given up would have taken longer: else a model that became too slow for its callers would go
+        on looking fast."""
+        for with_video in _kinds(batch):
+            if self._first_run_s[with_video]:
+                self._run_estimates[with_video].learn_at_least(run_s / len(batch) / self._first_run_s[with_video])
 
     def _fail_waiting(self, error: Draining | InferenceFailed) -> None:
         waiting, self._waiting = self._waiting, []
@@ -265,6 +269,11 @@ class MicroBatcher:
 
     def _show_depth(self) -> None:
         self._metrics.queue_depth.labels(self._arm).set(len(self._waiting))
+
+
+def _kinds(batch: Sequence[_Item]) -> set[bool]:
+    """Whether there is a clip in it, a text alone, or both."""
+    return {item.inputs.video_present for item in batch}
 
 
 def _measured(infer: Infer, batch: Sequence[_Item]) -> tuple[Mapping[str, NDArray[np.float32]], float]:

@@ -185,6 +185,7 @@ class Workers:
                 job.ended(0.0, whole=False)
                 if not job.done.done():
                     job.put_back()
+                self.wake()
                 return "died_idle"
             reason = await self._run(index, process, job, ending)
             if reason == "killed" and not job.done.done():
@@ -224,8 +225,9 @@ class Workers:
                 answer = await process.ask(job.message(), job.descriptor)
                 patience.end()
             job.cpu_s += cpu_in(answer)
-            whole = not {"failed", "refused", "stopped"} & answer.keys()
-            return self._resolve(index, process, job, answer)
+            reason = self._resolve(index, process, job, answer)
+            whole = reason is None and not {"refused", "stopped"} & answer.keys()
+            return reason
         except TimeoutError:
             if not job.done.done() or patience.exhausted:
                 self._quarantine.record(job.digest)

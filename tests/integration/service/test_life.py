@@ -228,7 +228,7 @@ def test_who_mostly_leaves_comes_after_the_others_and_is_answered(start: Start, 
     with rude:
         frozen = freeze(service)
         with pytest.raises(httpx.ReadTimeout):
-            rude.post("/classify", content=clip, headers={"Content-Type": "video/mp4"}, timeout=0.4)
+            rude.post("/classify", content=clip, headers={"Content-Type": "video/mp4"}, timeout=1.0)
         until(lambda: inflight(service) == 0)
         thaw(frozen)
         assert post(service, clip).status_code == 200

@@ -9,7 +9,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from benchmarks.experiment.drill import Run, accounted, rows_of, table, write_texts
+from benchmarks.experiment.drill import Run, accounted, chosen, rows_of, table, tamper, write_texts
 from tests.unit.benchmarks.test_held_out import row
 
 
@@ -77,3 +77,24 @@ def test_the_table_shows_what_was_not_in_order() -> None:
     assert "| refused or lost, and sent again | 2 lost |" in page
     assert "| the service was killed | after 1 verdicts |" in page
     assert "media_altered" in page
+
+
+def test_most_of_what_is_replayed_are_clips() -> None:
+    clips = [(row(f"c{i}", video="c.mp4", fold=0), {"decision_id": f"c{i}"}) for i in range(5)]
+    titles = [(row(f"t{i}", texts={"title": "a"}), {"decision_id": f"t{i}"}) for i in range(5)]
+    done = Run(answered=[*titles, *clips])
+    assert chosen(done, 4) == ["c0", "c1", "c2", "t0"]
+    assert chosen(Run(answered=[*titles, clips[0]]), 4) == ["c0", "t0", "t1", "t2"]
+
+
+def test_all_copies_of_a_clip_are_tampered_with_or_none(tmp_path: Path) -> None:
+    for number in range(40):
+        for copy in ("", "-1"):
+            (tmp_path / f"{number}{copy}.mp4").write_bytes(b"clip %d" % number)
+    tamper(tmp_path)
+    changed = {
+        file.stem for file in tmp_path.iterdir() if file.read_bytes() != b"clip " + file.stem.partition("-")[0].encode()
+    }
+    assert 0 < len(changed) < 30
+    assert {name.partition("-")[0] for name in changed} == {name for name in changed if "-" not in name}
+    assert len(changed) % 2 == 0

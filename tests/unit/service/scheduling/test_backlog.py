@@ -166,6 +166,24 @@ def test_on_shared_cores_the_model_counts_as_the_decode_does() -> None:
     assert taken == 6
 
 
+def test_on_shared_cores_texts_and_clips_add_up() -> None:
+    door = Door(workers=2, lanes=2, shares_cores=True, max_s=100.0)
+    for _ in range(4):
+        door.take(door.work(1.0, model_s=1.0))
+    for _ in range(100):
+        door.take(door.work(None, model_s=0.04))
+    assert door.backlog.drain_s() == pytest.approx((8.0 + 4.0) / 2)
+    assert refusal(door, door.work(1.0, within_s=3.5, model_s=1.0)).retry_after_s == 6
+
+
+def test_on_shared_cores_the_model_is_part_of_the_order_from_the_start() -> None:
+    door = Door(workers=1, shares_cores=True)
+    first = door.take(door.work(1.0, model_s=1.0))
+    key = first.key
+    door.backlog.reorder(first)
+    assert first.key == key
+
+
 def test_on_shared_cores_a_decode_that_is_begun_again_gives_its_core_back() -> None:
     door = Door(workers=1, shares_cores=True)
     lost = door.take(door.work(1.0, model_s=1.0))
@@ -304,10 +322,12 @@ def test_what_is_left_leaves_queue_gauges_and_workers_at_once() -> None:
             assert door.sample("cpfd_queue_seconds_of_work") == 2.0
         assert door.sample("cpfd_decode_queue_depth") == 0
     assert door.sample("cpfd_queue_seconds_of_work") == 0
-    follows = door.take(door.work(1.0))
+    follows, last = door.take(door.work(1.0)), door.take(door.work(1.0))
+    assert door.run() is follows  # by the spare worker, since nobody knows when the first one notices
     assert door.run() is None
-    door.backlog.decoded(runs, whole=False)  # its worker has noticed
-    assert door.run() is follows
+    door.backlog.decoded(runs, whole=False)  # now it has
+    door.backlog.decoded(follows)
+    assert door.run() is last
     assert door.backlog.drain_s() == 1.0
 
 

@@ -49,9 +49,11 @@ def test_of_a_proxy_the_honest_weigh_against_the_rude() -> None:
 
 @pytest.mark.parametrize("code", ["decode_crashed", "decode_timeout"])
 def test_a_clip_that_ends_its_worker_costs_the_next_worker_too(code: str) -> None:
-    peers, _ = standing()
+    peers, _ = standing(limit_s=0.4)
     peers.goes_last(HONEST)
-    for _ in range(3):
+    peers.ended(RUDE, code, {"decode": 50.0})
+    assert not peers.goes_last(RUDE)
+    for _ in range(2):
         peers.ended(RUDE, code, {})
     assert peers.goes_last(RUDE)
 
@@ -74,10 +76,21 @@ def test_a_limit_of_zero_forgives_all() -> None:
     assert not peers.goes_last(RUDE)
 
 
-def test_no_more_peers_are_remembered_than_there_is_room_for() -> None:
+def test_a_deadline_that_the_caller_chose_and_that_was_too_short_is_his_waste() -> None:
+    peers, _ = standing()
+    peers.goes_last(HONEST)
+    peers.ended(RUDE, "deadline_exceeded", {"decode": 2100.0}, deadline_chosen=True)
+    assert peers.goes_last(RUDE)
+
+
+def test_no_more_peers_are_remembered_than_there_is_room_for_and_the_rude_longest() -> None:
     peers, _ = standing(entries=2)
     peers.ended(RUDE, "client_gone", {"decode": 9000.0})
-    for number in range(2):
-        peers.goes_last(f"198.51.100.{number}")
+    for number in range(9):
+        peers.goes_last(f"198.51.100.{number}")  # who only asks is not remembered
+        peers.ended(f"198.51.100.{number}", "ok", {"decode": 100.0})
     assert len(peers._accounts) == 2
-    assert not peers.goes_last(RUDE)
+    assert peers.goes_last(RUDE)
+    for number in range(2):
+        peers.ended(f"203.0.113.{number}", "client_gone", {"decode": 9000.0})
+    assert len(peers._accounts) == 2
