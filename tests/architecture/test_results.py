@@ -9,7 +9,15 @@ from typing import Any
 
 import pytest
 
-from benchmarks.results_page import PAGES, ROOT, blocks, filled, read_benchmark, read_report
+from benchmarks.results_page import (
+    FIVE_TASKS_WITH_ENCODERS,
+    PAGES,
+    ROOT,
+    blocks,
+    filled,
+    read_benchmark,
+    read_report,
+)
 from training.report.words import verdict_on
 
 RESULTS = " ".join((ROOT / "docs" / "results.md").read_text().split())
@@ -95,6 +103,22 @@ OF_FIVE_TASKS: dict[str, Callable[[Document], bool]] = {
 }
 
 
+OF_THE_ENCODERS: dict[str, Callable[[Document], bool]] = {
+    "No method is distinguishable from the baseline on any mean": lambda document: all(
+        verdict_on(entry) == "not distinguishable"
+        for pair, entries in document["mean_over_tasks"]["comparisons"].items()
+        if pair.endswith(" - ce")
+        for entry in entries.values()
+    ),
+    "a gain of the published size over X-VLM is excluded": lambda document: (
+        document["claims"]["gain over X-VLM"]["verdict"] == "refuted"
+    ),
+    "the teacher itself is not distinguishably better": lambda document: (
+        verdict_on(document["mean_over_tasks"]["comparisons"]["teacher - ce"]["f1"]) == "not distinguishable"
+    ),
+}
+
+
 @pytest.mark.parametrize("sentence", OF_THE_BUNDLES)
 def test_what_is_said_of_the_bundles_is_so(sentence: str) -> None:
     assert sentence in RESULTS
@@ -105,6 +129,12 @@ def test_what_is_said_of_the_bundles_is_so(sentence: str) -> None:
 def test_what_is_said_of_the_five_tasks_is_so(sentence: str) -> None:
     assert sentence in RESULTS
     assert OF_FIVE_TASKS[sentence](read_benchmark())
+
+
+@pytest.mark.parametrize("sentence", OF_THE_ENCODERS)
+def test_what_is_said_of_good_students_is_so(sentence: str) -> None:
+    assert sentence in RESULTS
+    assert OF_THE_ENCODERS[sentence](read_benchmark(FIVE_TASKS_WITH_ENCODERS))
 
 
 def test_the_committed_bundles_are_of_the_committed_report() -> None:
