@@ -45,14 +45,19 @@ def _clips(folder: Path) -> list[Clip]:
     return found
 
 
+def start(root: Path, port: int, settings: Mapping[str, str] | None = None) -> subprocess.Popen[bytes]:
+    """A service that runs from a checkout; it may not be ready yet."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("CPFD_")}
+    environment |= {"PORT": str(port), "CPFD_LOG_LEVEL": "error", "PYTHONPATH": str(root)}
+    environment |= settings or {}
+    return subprocess.Popen([sys.executable, "-m", "service"], cwd=root, env=environment)
+
+
 @contextmanager
 def served(root: Path, settings: Mapping[str, str] | None = None) -> Iterator[int]:
     """The port of a service that runs from a checkout, with settings of its environment."""
     port = free_port()
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("CPFD_")}
-    environment |= {"PORT": str(port), "CPFD_LOG_LEVEL": "error", "PYTHONPATH": str(root)}
-    environment |= settings or {}
-    server = subprocess.Popen([sys.executable, "-m", "service"], cwd=root, env=environment)
+    server = start(root, port, settings)
     try:
         wait_ready(port, server)
         yield port

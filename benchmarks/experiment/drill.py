@@ -14,7 +14,6 @@ import argparse
 import asyncio
 import hashlib
 import json
-import os
 import resource
 import shutil
 import signal
@@ -30,8 +29,9 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.document import hand_over, when_and_where
-from benchmarks.experiment.held_out import held_out, labels_of, logged, request_of, tell
+from benchmarks.experiment.held_out import ask, held_out, labels_of, logged, request_of, tell
 from benchmarks.serve import free_port, wait_ready
+from benchmarks.service import start
 from training.data.manifest import Manifest, Row
 from training.data.manifest_io import read_manifest
 
@@ -61,13 +61,11 @@ class Service:
 
     def __init__(self, log: Path) -> None:
         self.port = free_port()
-        settings = {"CPFD_LOG__DIRECTORY": str(log), "CPFD_EXPERIMENT__SHADOW_RATE": "1", "CPFD_LOG_LEVEL": "error"}
-        plain = {name: value for name, value in os.environ.items() if not name.startswith("CPFD_")}
-        self._environment = plain | settings | {"PORT": str(self.port)}
+        self._settings = {"CPFD_LOG__DIRECTORY": str(log), "CPFD_EXPERIMENT__SHADOW_RATE": "1"}
         self.start()
 
     def start(self) -> None:
-        self.process = subprocess.Popen([sys.executable, "-m", "service"], env=self._environment)
+        self.process = start(Path.cwd(), self.port, self._settings)
         wait_ready(self.port, self.process)
 
     def kill(self) -> None:
@@ -100,7 +98,7 @@ async def drill(service: Service, rows: Sequence[Row], manifest: Manifest, calle
     async def caller() -> None:
         while left:
             row = left.popleft()
-            reply = await _ask(service.port, *request_of(row, manifest))
+            reply = await ask(service.port, *request_of(row, manifest))
             if "tasks" in reply:
                 run.answered.append((row, reply))
                 continue
@@ -126,22 +124,6 @@ async def drill(service: Service, rows: Sequence[Row], manifest: Manifest, calle
 async def _reached(run: Run, count: int) -> None:
     while len(run.answered) < count:  # noqa: ASYNC110  the callers set no event
         await asyncio.sleep(0.01)
-
-
-async def _ask(port: int, body: bytes, kind: str) -> dict[str, Any]:
-    """The reply; empty where the connection broke."""
-    head = f"POST /classify HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Type: {kind}\r\n"
-    try:
-        reader, writer = await asyncio.open_connection("127.0.0.1", port)
-        try:
-            writer.write(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
-            answer = await reader.read()
-        finally:
-            writer.close()
-        reply: dict[str, Any] = json.loads(answer.partition(b"\r\n\r\n")[2])
-    except (OSError, ValueError):
-        return {}
-    return reply
 
 
 def verdicts_in(log: Path) -> Counter[str]:

@@ -53,19 +53,29 @@ def request_of(row: Row, manifest: Manifest) -> tuple[bytes, str]:
     return b"".join(parts) + f"--{mark}--\r\n".encode(), f"multipart/form-data; boundary={mark}"
 
 
+async def ask(port: int, body: bytes, kind: str) -> dict[str, Any]:
+    """The reply; empty where the connection broke."""
+    head = f"POST /classify HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Type: {kind}\r\n"
+    try:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        try:
+            writer.write(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
+            answer = await reader.read()
+        finally:
+            writer.close()
+        reply: dict[str, Any] = json.loads(answer.partition(b"\r\n\r\n")[2])
+    except (OSError, ValueError):
+        return {}
+    return reply
+
+
 async def send(port: int, rows: Sequence[Row], manifest: Manifest, callers: int) -> list[tuple[Row, dict[str, Any]]]:
     """Each row, and what it was answered."""
     left, found = iter(rows), list[tuple[Row, dict[str, Any]]]()
 
     async def caller() -> None:
         for row in left:
-            body, kind = request_of(row, manifest)
-            reader, writer = await asyncio.open_connection("127.0.0.1", port)
-            head = f"POST /classify HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Type: {kind}\r\n"
-            writer.write(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
-            answer = await reader.read()
-            writer.close()
-            found.append((row, json.loads(answer.partition(b"\r\n\r\n")[2])))
+            found.append((row, await ask(port, *request_of(row, manifest))))
 
     await asyncio.gather(*(caller() for _ in range(callers)))
     return found

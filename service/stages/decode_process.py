@@ -26,7 +26,7 @@ from service.stages.decode_worker import MAX_LINE, STOP_BYTES
 _MODULE = "service.stages.decode_worker"
 _MALLOC = {"MALLOC_MMAP_THRESHOLD_": str(32 << 20), "MALLOC_TRIM_THRESHOLD_": str(32 << 20)}
 """glibc's: so much of what is freed is kept. A picture of 720p would else be given back to the kernel each time and
-come back as 340 fresh pages, which made a decode take a seventh longer."""
+come back as 340 fresh pages, which made a decode take a tenth to a sixth longer."""
 NEVER_STOPPED = (1 << 8 * STOP_BYTES) - 1
 """The number of a job that is never stopped."""
 

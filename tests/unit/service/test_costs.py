@@ -20,8 +20,8 @@ from service.stages.decode_answer import cpu_in
 from service.stages.inference import Lanes
 from service.stages.microbatch import MicroBatcher
 from tests.synthetic_bundle import SPEC, write_clip
+from tests.unit.service.stages.batching import Model, example, soon
 from tests.unit.service.stages.decode.pools import opened, pool_of
-from tests.unit.service.stages.test_microbatch import Model, example, soon
 
 
 @pytest.mark.parametrize("said", [None, "1", -0.1, float("nan"), float("inf"), 1e9, [1]])
