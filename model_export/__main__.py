@@ -41,7 +41,7 @@ def export(
     version: Annotated[str, typer.Option(help="The bundle's version, X.Y.Z.")] = "1.0.0",
     report: Annotated[Path | None, typer.Option(help="report.json of the experiment.")] = None,
     manifest: Annotated[
-        Path | None, typer.Option(help="The checkpoint's manifest: its validation rows become the bundle's reference.")
+        Path | None, typer.Option(help="The checkpoint's manifest: rows it has not seen become the bundle's reference.")
     ] = None,
     max_overkill: Annotated[
         float | None,
@@ -62,7 +62,7 @@ def export(
     --name cpfd-student --notes configs/default_card.yaml --report runs/default/report.json --out bundles/cpfd-student`
     """
     from model_export.model_card import read_notes
-    from model_export.reference import HeldOut, measure_reference
+    from model_export.reference import reference_of
     from model_export.write_bundle import BundleRequest, add_reference, write_bundle
     from training.data.manifest_io import read_manifest
     from training.evaluation.shipping import MAX_OVERKILL
@@ -77,8 +77,7 @@ def export(
     request = BundleRequest(name, version, read_notes(notes), document, overkill, serve_useless, all_tasks)
     bundle = write_bundle(checkpoint, tokenizer, out, request)
     if rows is not None:
-        held_out = HeldOut("val", card.test_fold, workers)
-        bundle = add_reference(out, measure_reference(bundle, rows, cache, held_out))
+        bundle = add_reference(out, reference_of(bundle, checkpoint, rows, cache, workers))
     unserved = {n: one.unserved for n, one in bundle.manifest.policy.tasks.items() if one.unserved is not None}
     _print(bundle, {"parity_max_abs_difference": bundle.manifest.parity_max_abs_difference, "unserved": unserved})
 

@@ -42,8 +42,14 @@ def decide_rows(
             yield row, decide(own, tasks, policy, modalities)
 
 
+def modalities_of(row: Row, bundle: Bundle) -> frozenset[Modality]:
+    """What a service would read of the row."""
+    text = bundle.tokenizer.encode(_read_texts(row, bundle)).present
+    return (frozenset() if row.video is None else _VIDEO) | (_TEXT if text else frozenset())
+
+
 def _is_input(row: Row, bundle: Bundle) -> bool:
-    return row.video is not None or bundle.tokenizer.encode(_read_texts(row, bundle)).present
+    return bool(modalities_of(row, bundle))
 
 
 def _read_texts(row: Row, bundle: Bundle) -> dict[str, str]:

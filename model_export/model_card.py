@@ -66,7 +66,7 @@ def render_card(
     card: CheckpointCard,
     notes: CardNotes,
     report: Mapping[str, Any] | None,
-    trial: int,
+    trial: int | None,
     unserved: Mapping[str, str] | None = None,
     weights: Mapping[str, WeightsUsed] | None = None,
 ) -> str:
@@ -77,7 +77,7 @@ def render_card(
         card: of the checkpoint.
         notes: for every task of the checkpoint.
         report: of the experiment the checkpoint is part of; None says in the card that nothing was measured.
-        trial: the checkpoint's place among the report's trials.
+        trial: the checkpoint's place among the report's trials; None of one that is final, trained on every fold.
         unserved: task -> why its verdicts are not served.
         weights: encoder -> whose weights it started from.
 
@@ -94,6 +94,7 @@ def render_card(
         *_good_for(card, report, unserved or {}),
         "",
         f"{full(card.method)}, architecture `{card.config.model.name}`, seed {card.seed}"
+        + (", every fold" if report is not None and trial is None else "")
         + ("" if card.test_fold is None else f", held-out fold {card.test_fold}")
         + f", {card.train_rows} training rows.",
         "",
@@ -162,9 +163,15 @@ def _sampling(spec: InputSpec) -> str:
     )
 
 
-def _scores(card: CheckpointCard, report: Mapping[str, Any], trial: int) -> list[str]:
+def _scores(card: CheckpointCard, report: Mapping[str, Any], trial: int | None) -> list[str]:
+    whose = "*This model*: this very checkpoint on its own held-out rows."
+    if trial is None:
+        whose = (
+            "This very model has seen the rows of every fold; the figures are of students that its recipe made of the "
+            "other folds, on the one left out. Of rows of a fixed test split it has seen none either."
+        )
     lines = [
-        "*This model*: this very checkpoint on its own held-out rows. *Method*: mean over "
+        f"{whose} *Method*: mean over "
         f"{len(report['trials'])} trials (seed and fold each), with the 95 % interval of a bootstrap over groups. The "
         "threshold was fitted on validation rows; at it, *miss rate* is the share of positives not flagged, *overkill* "
         "that of negatives flagged: 1 means that everything is. ECE's "
@@ -184,7 +191,7 @@ def _scores(card: CheckpointCard, report: Mapping[str, Any], trial: int) -> list
             if own is None:
                 continue  # a report from before it was measured
             beside = "; ".join(f"{short_control(c)} {cell(v.get(metric))}" for c, v in controls.items()) or "-"
-            this = own["trials"][trial]
+            this = None if trial is None else own["trials"][trial]
             cells = [task.name, title, "-" if this is None else f"{this:.3f}", cell(own)]
             cells += [cell(methods.get(other, {}).get(metric)) for other in ("ce", "teacher")]
             cells.append(beside)

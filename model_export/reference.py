@@ -9,13 +9,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
+
 from contract.bundle import Bundle
+from contract.decision import TaskDecision, decide
 from contract.reference import ScoreReference, count_scores
 from contract.video import DecodeLimits
-from model_export.decide_rows import decide_rows, readable_rows
+from model_export.decide_rows import decide_rows, modalities_of, readable_rows
 from model_export.errors import ExportError
 from training.data.frames.frame_cache import FrameCache
 from training.data.manifest import Manifest, Row, Split
+from training.experiment.plan import read_plan
+from training.experiment.predictions import PREDICTIONS_FILE, require_stored
+from training.fitting.checkpoint import read_card
 
 
 @dataclass(frozen=True)
@@ -72,6 +78,68 @@ def measure_reference(bundle: Bundle, manifest: Manifest, cache: Path, held_out:
         rows=len(readable),
         failed=len(frames.failed),
         tasks={name: count_scores(flag_scores) for name, flag_scores in scores.items() if flag_scores},
+    )
+
+
+def reference_of(bundle: Bundle, checkpoint: Path, manifest: Manifest, cache: Path, workers: int) -> ScoreReference:
+    """The distribution over rows of its manifest that a checkpoint has not seen.
+
+    Its validation rows; of a refit, which was trained on those, its test rows; of a final one the test rows of all
+    trials, as the students of the trials scored them.
+
+    Args:
+        bundle: of the checkpoint.
+        checkpoint: its folder; of a final one the trials' lie beside the folder that holds it.
+        manifest: that it was trained on.
+        cache: where decoded frames are kept.
+        workers: decoding processes.
+
+    Raises:
+        ExportError, FileNotFoundError, PredictionsError: as the two below.
+    """
+    card = read_card(checkpoint)
+    if manifest.folds and card.test_fold is None:
+        return reference_of_folds(bundle, manifest, checkpoint.resolve().parent.parent, card.method)
+    split: Split = "val" if card.selection_digest is None else "test"
+    return measure_reference(bundle, manifest, cache, HeldOut(split, card.test_fold, workers))
+
+
+def reference_of_folds(bundle: Bundle, manifest: Manifest, runs: Path, method: str) -> ScoreReference:
+    """The distribution for a model trained on every fold: of each test row, what a student said that had not seen it.
+
+    Args:
+        bundle: of the final checkpoint; its policy calibrates the students' logits.
+        manifest: of the experiment.
+        runs: the experiment's folder, its trials finished.
+        method: the students'.
+
+    Raises:
+        FileNotFoundError: a trial has no predictions.
+        PredictionsError: they are of another checkpoint.
+    """
+    plan, rows = read_plan(runs, manifest), {row.id: row for row in manifest.rows}
+    tasks, policy = bundle.manifest.tasks, bundle.manifest.policy
+    scored = dict[str, dict[str, TaskDecision]]()
+    for trial in plan.trials:
+        path = runs / trial.name / method / PREDICTIONS_FILE
+        require_stored(path)
+        with np.load(path, allow_pickle=False) as arrays:
+            logits = {task.name: arrays[task.output_name] for task in tasks}
+            ids = arrays["row_ids"].tolist()
+        for i, row_id in enumerate(ids):
+            if row_id not in scored and (held := modalities_of(rows[row_id], bundle)):
+                own = {name: values[i] for name, values in logits.items()}
+                scored[row_id] = decide(own, tasks, policy, held)
+    counted = {
+        task.name: [one[task.name].flag_score for one in scored.values() if one[task.name].supported] for task in tasks
+    }
+    return ScoreReference(
+        model_digest=bundle.manifest.model_digest,
+        policy_digest=policy.digest(),
+        manifest_digest=manifest.digest(),
+        split="out_of_fold",
+        rows=len(scored),
+        tasks={name: count_scores(flag_scores) for name, flag_scores in counted.items() if flag_scores},
     )
 
 

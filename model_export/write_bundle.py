@@ -81,7 +81,7 @@ class _Measured:
     """What the export found out: the largest difference to torch, the trial's place, what came of the golden clip."""
 
     parity: float
-    trial: int
+    trial: int | None
     replay: GoldenReplay | None
     graphs: ExportedGraphs
     policy: DecisionPolicy
@@ -211,11 +211,11 @@ def _manifest(work: Path, card: CheckpointCard, request: BundleRequest, measured
     if request.report is not None:
         for task in card.tasks:
             by_metric = request.report["tasks"][task.name]["methods"][card.method]
-            metrics[task.name] = {
-                metric: values["trials"][measured.trial]
+            own = {
+                metric: values["mean"] if measured.trial is None else values["trials"][measured.trial]
                 for metric, values in by_metric.items()
-                if values["trials"][measured.trial] is not None
             }
+            metrics[task.name] = {metric: value for metric, value in own.items() if value is not None}
     return BundleManifest(
         name=request.name,
         version=request.version,
@@ -267,6 +267,11 @@ def _served(card: CheckpointCard, request: BundleRequest) -> DecisionPolicy:
     return with_unserved(card.policy, useless)
 
 
+def is_final(card: CheckpointCard, report: Mapping[str, Any]) -> bool:
+    """Whether the checkpoint was trained on every fold of an experiment whose trials each left one out."""
+    return card.test_fold is None and all(trial["test_fold"] is not None for trial in report["trials"])
+
+
 def weights_used(card: CheckpointCard, checkpoint: Path) -> dict[str, WeightsUsed]:
     """Encoder -> whose weights the checkpoint started from, with licence and digest."""
     given = card.config.pretrained
@@ -281,16 +286,18 @@ def weights_used(card: CheckpointCard, checkpoint: Path) -> dict[str, WeightsUse
     }
 
 
-def _trial_index(card: CheckpointCard, report: Mapping[str, Any] | None) -> int:
-    """The checkpoint's place among the report's trials.
+def _trial_index(card: CheckpointCard, report: Mapping[str, Any] | None) -> int | None:
+    """The checkpoint's place among the report's trials; None of a final one, which is of none, and without a report.
 
     Raises:
         ExportError: the report is of another experiment.
     """
     if report is None:
-        return 0
+        return None
     known = (report["manifest"]["digest"], report["config_digest"])
     trial = {"seed": card.seed, "test_fold": card.test_fold}
+    if known == (card.manifest_digest, card.config.digest()) and is_final(card, report):
+        return None
     if known != (card.manifest_digest, card.config.digest()) or trial not in report["trials"]:
         fold = "" if card.test_fold is None else f", fold {card.test_fold}"
         raise ExportError(

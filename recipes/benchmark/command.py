@@ -25,8 +25,8 @@ from training.data.manifest import Manifest
 from training.data.manifest_io import read_manifest, write_manifest
 from training.data.validation import require_classes, require_sound
 from training.distillation.registry import METHODS
-from training.experiment.plan import ExperimentPlan, Workplace
-from training.report.build import build_report, measure_all, read_plan
+from training.experiment.plan import ExperimentPlan, Workplace, read_plan
+from training.report.build import build_report, measure_all
 
 SIZES = Path("configs/benchmark_sizes.yaml")
 MANIFEST_FOLDER = "manifest"

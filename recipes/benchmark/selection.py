@@ -11,7 +11,8 @@ import numpy as np
 from training.data.manifest import Manifest
 from training.evaluation.bootstrap import interval, number, p_value
 from training.evaluation.comparisons import BASELINE
-from training.report.build import measure, read_plan
+from training.experiment.plan import read_plan
+from training.report.build import measure
 
 _JUDGED = ("pr_auc", "max_f1")
 

@@ -12,8 +12,8 @@ from recipes.long_clips.scores import judged, summary
 from training.atomic_write import write_json
 from training.commands.options import ManifestPath, print_result
 from training.data.manifest_io import read_manifest
+from training.experiment.plan import read_plan
 from training.experiment.rounds import SELECTION_FOLDER
-from training.report.build import read_plan
 
 
 def long_clips(

@@ -17,13 +17,14 @@ from training.data.frames.shards.store import read_packed_manifest
 from training.data.manifest_io import read_manifest
 from training.data.validation import require_classes, require_sound
 from training.distillation.registry import METHODS
+from training.experiment.final import train_final
 from training.experiment.fusion import compare_fusions
-from training.experiment.plan import DEFAULT_METHODS, ExperimentPlan, Workplace, plan_trials
+from training.experiment.plan import DEFAULT_METHODS, ExperimentPlan, Workplace, plan_trials, read_plan
 from training.experiment.run import run as run_experiment
 from training.fitting.operation import Operation
 from training.fitting.processes import world
 from training.models.weights.sources import require_usable
-from training.report.build import build_report
+from training.report.build import build_report, require_finished
 from training.report.markdown import render
 
 
@@ -98,6 +99,24 @@ def run(
     run_experiment(dataset, plan, Workplace(out, cache, vocabulary, shards, workers), jobs=jobs, operation=operation)
     if world().is_main_process:
         print_result({"out": str(out), "trials": [trial.name for trial in trials]})
+
+
+def final(
+    manifest: ManifestPath,
+    runs: Annotated[Path, typer.Option(help="The folder that `run` wrote, all its trials finished.")],
+    cache: Annotated[Path, typer.Option(help="Where decoded frames are kept.")] = Path(".cache/frames"),
+    shards: Annotated[str | None, typer.Option(help="As for `run`.")] = None,
+) -> None:
+    """Trains the recipe of a finished experiment once more, on the rows of every fold: what is shipped; resumes.
+
+    `python -m training final --manifest data/default --runs runs/default`
+    """
+    dataset = read_manifest(manifest)
+    plan = read_plan(runs, dataset)
+    require_finished(runs, plan)
+    home = train_final(dataset, plan, Workplace(runs, cache, None, shards))
+    if world().is_main_process:
+        print_result({"out": str(home), "methods": list(plan.methods)})
 
 
 def fusion(

@@ -36,6 +36,21 @@ class TextConfig(GrowingDocument):
     ngram_buckets: int = Field(default=0, ge=0)
     """Of the hashed path: words and pairs of words of a text, hashed into so many buckets, each with a weight for every
     task. 0 leaves it out."""
+    ngram_weighting: Literal["count", "tfidf"] = "count"
+    """What a word or pair counts for in that path: as much as any other, or by tf-idf, its length made 1: what most
+    training texts hold tells little. The frequencies are those of training rows, and part of the weights."""
+    alone: Literal["attended", "pooled"] = "attended"
+    """How tasks of texts alone read them: [CLS] of the cross encoder, through a head of two layers; or one linear
+    layer on the mean of the frozen layers' tokens, each of its values standardised. With some thousand texts of some
+    hundred authors the former learns the authors."""
+
+    @model_validator(mode="after")
+    def _pooled_is_frozen(self) -> TextConfig:
+        if self.alone == "pooled" and not self.frozen:
+            raise ValueError("text.alone pooled needs text.frozen: its means and deviations are of the frozen layers")
+        if self.ngram_weighting != "count" and not self.ngram_buckets:
+            raise ValueError("text.ngram_weighting needs text.ngram_buckets")
+        return self
 
 
 class ModelConfig(FrozenDocument):

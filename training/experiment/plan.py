@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydantic import Field, field_validator
+from pydantic import Field, ValidationError, field_validator
 
 from contract.frozen import FrozenDocument
-from training.config import RunConfig
+from training.config import RunConfig, faults_in
 from training.data.manifest import Manifest
 from training.distillation.registry import require_known
 
@@ -67,3 +67,22 @@ class Workplace:
 def plan_trials(manifest: Manifest, seeds: int) -> tuple[Trial, ...]:
     """One trial a seed; with folds, each seed is tested on the next fold, so that every fold row is tested."""
     return tuple(Trial(seed=s, test_fold=s % manifest.folds if manifest.folds else None) for s in range(seeds))
+
+
+def read_plan(out: Path, manifest: Manifest) -> ExperimentPlan:
+    """The plan of the experiment in ``out``.
+
+    Raises:
+        FileNotFoundError: there is none.
+        ValueError: it cannot be read, or was run on another manifest.
+    """
+    path = out / EXPERIMENT_FILE
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: there is no such file; `python -m training run --out {out}` writes it")
+    try:
+        plan = ExperimentPlan.model_validate_json(path.read_bytes())
+    except ValidationError as error:
+        raise ValueError(f"{path}: {faults_in(error)}") from error
+    if plan.manifest_digest != manifest.digest():
+        raise ValueError(f"{path}: run on another manifest than the one given")
+    return plan

@@ -15,8 +15,9 @@ from training.data.privileged import PrivilegedStatistics
 from training.experiment.paired_predictions import write_paired_predictions
 from training.experiment.plan import ExperimentPlan, Trial
 from training.experiment.predictions import VALIDATION_PREDICTIONS_FILE, take_over_predictions, write_predictions
-from training.fitting.checkpoint import CheckpointCard, read_card
+from training.fitting.checkpoint import read_card
 from training.fitting.fit import FitData
+from training.fitting.selection import Select, no_selection, selection_of
 from training.teachers.cross_fitting import rows_at
 
 SELECTION_FOLDER = "selection"
@@ -31,21 +32,24 @@ class Round:
         data: what fits read.
         parts: rows by split.
         statistics: of the privileged features of the training rows.
-        selection: of a refit: the folder of the round that chose for it.
+        selected: of a refit: what was chosen for a checkpoint, by its name.
+        selection: of a refit whose selection predicted validation rows for it: the folder of that round.
     """
 
     home: Path
     data: FitData
     parts: dict[Split, RowSet]
     statistics: PrivilegedStatistics
+    selected: Select = no_selection
     selection: Path | None = None
 
-    def selected(self, name: str) -> CheckpointCard | None:
-        """Of a refit: the card of the checkpoint that chose for this one."""
-        return None if self.selection is None else read_card(self.selection / name)
-
     def predict_held_out(self, name: str, statistics: PrivilegedStatistics | None = None) -> None:
-        """Stores what a checkpoint says of test and validation rows: of the latter, what a refit's selection said."""
+        """Stores what a checkpoint says of test and validation rows: of the latter, what a refit's selection said.
+
+        Where no row is held out nothing is stored.
+        """
+        if "test" not in self.parts:
+            return
         test, val = self.parts["test"], self.parts["val"]
         if statistics is not None:
             test, val = with_privileged(test, statistics), with_privileged(val, statistics)
@@ -81,5 +85,6 @@ def rounds(manifest: Manifest, plan: ExperimentPlan, trial: Trial, first: Round)
         replace(first.data, train=everything),
         parts | {"train": everything},
         PrivilegedStatistics.fit(everything.rows, groups),
+        lambda name: selection_of(read_card(selection / name)),
         selection,
     )

@@ -15,11 +15,12 @@ from __future__ import annotations
 import logging
 import multiprocessing
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import torch
 from pydantic import ValidationError
 from tqdm import tqdm
@@ -40,7 +41,7 @@ from training.data.loading.row_set import (
     with_teacher_features,
     with_trunk_features,
 )
-from training.data.manifest import Manifest, Split
+from training.data.manifest import Manifest, Row, Split
 from training.data.privileged import PrivilegedStatistics
 from training.data.tokenizer import tokenizer_from_vocabulary, train_tokenizer, trim_vocabulary
 from training.data.validation import require_rows_left
@@ -62,6 +63,7 @@ from training.fitting.trunk_features import (
 from training.models.build import build_model
 from training.models.weights.sources import load_pretrained, require_usable, source_tokenizer
 from training.teachers.confidence_record import Judged, record_histograms, record_means, warn_of_degenerate
+from training.teachers.cross_fitting import rows_at
 from training.teachers.trial_teachers import Teachers
 
 _LOG = logging.getLogger(__name__)
@@ -195,10 +197,28 @@ def trial_data(
     manifest: Manifest, plan: ExperimentPlan, trial: Trial, place: Workplace
 ) -> tuple[FitData, dict[Split, RowSet], PrivilegedStatistics]:
     """What a trial's fits read, its rows by split, and the privileged features standardised on its training rows."""
+    rows = manifest.split_rows(trial.test_fold)
+    data, parts = fit_data(manifest, plan, trial.test_fold, rows, place)
+    groups = groups_without_top(manifest, trial.test_fold, plan.config.teacher.drop_top)
+    return data, parts, PrivilegedStatistics.fit(parts["train"].rows, groups)
+
+
+def fit_data(
+    manifest: Manifest,
+    plan: ExperimentPlan,
+    test_fold: int | None,
+    rows: Mapping[Split, Sequence[Row]],
+    place: Workplace,
+) -> tuple[FitData, dict[Split, RowSet]]:
+    """What fits read of these rows, by split; where there are no validation rows, they decide nothing.
+
+    Args:
+        test_fold: as the checkpoints' cards name it.
+        rows: by split; training rows are a must.
+    """
     cache = _frames(manifest, plan, place, workers=1, progress=False)
     tokenizer_path = place.out / TOKENIZER_FILE
     tokenizer = TextTokenizer(tokenizer_path, plan.config.input_spec)
-    rows = manifest.split_rows(trial.test_fold)
     parts = {
         split: row_set(some, manifest.tasks, plan.config.input_spec, tokenizer, cache, place.workers)
         for split, some in rows.items()
@@ -209,14 +229,9 @@ def trial_data(
         split: replace(with_trunk_features(part, *kept), augmentation=augmentation) for split, part in parts.items()
     }
     skipped = sum(row.id in cache.failed for row in rows["train"])
-    data = FitData(
-        parts["train"], parts["val"], manifest.tasks, manifest.digest(), trial.test_fold, skipped, tokenizer_path
-    )
-    groups = groups_without_top(manifest, trial.test_fold, plan.config.teacher.drop_top)
-    statistics = PrivilegedStatistics.fit(parts["train"].rows, groups)
-    if statistics.unread:
-        _LOG.warning("%s: constant or missing in training rows, not read: %s", trial.name, ", ".join(statistics.unread))
-    return data, parts, statistics
+    val = parts["val"] if "val" in parts else rows_at(parts["train"], np.arange(0))
+    data = FitData(parts["train"], val, manifest.tasks, manifest.digest(), test_fold, skipped, tokenizer_path)
+    return data, parts
 
 
 def run_trial(
@@ -229,20 +244,23 @@ def run_trial(
     """Trains and predicts with the teacher and every method on one seed and fold: twice, where ``refit`` is set."""
     first = Round(place.out / trial.name, *trial_data(manifest, plan, trial, place))
     for one in rounds(manifest, plan, trial, first):
-        _run_methods(manifest, plan, trial, one, operation)
+        run_methods(manifest, plan, trial, one, operation)
 
 
-def _run_methods(manifest: Manifest, plan: ExperimentPlan, trial: Trial, this: Round, operation: Operation) -> None:
+def run_methods(manifest: Manifest, plan: ExperimentPlan, trial: Trial, this: Round, operation: Operation) -> None:
+    """Trains the teacher and every method of one round, and predicts the rows that it holds out, if any."""
     home, data, parts, statistics = this.home, this.data, this.parts, this.statistics
     confidence = plan.config.distillation.confidence
-    teachers = Teachers(home, data, plan.config, statistics, trial.seed, operation, this.selection)
+    if statistics.unread:
+        unread = ", ".join(statistics.unread)
+        _LOG.warning("%s: constant or missing in training rows, not read: %s", home.name, unread)
+    teachers = Teachers(home, data, plan.config, statistics, trial.seed, operation, this.selected)
     teacher = teachers.get("privileged")
     with main_first():  # the others read what rank 0 wrote
         this.predict_held_out("teacher", statistics)
-    judged: dict[str, Judged] = {
-        "train": (teacher.soft_targets, parts["train"], teacher.card),
-        "test": (read_predictions(home / "teacher", parts["test"]), parts["test"], teacher.card),
-    }
+    judged: dict[str, Judged] = {"train": (teacher.soft_targets, parts["train"], teacher.card)}
+    if "test" in parts:
+        judged["test"] = read_predictions(home / "teacher", parts["test"]), parts["test"], teacher.card
     if world().is_main_process:
         record_means(home, judged, confidence)
         warn_of_degenerate(trial.name, judged["train"], confidence)
@@ -274,6 +292,7 @@ def _run_methods(manifest: Manifest, plan: ExperimentPlan, trial: Trial, this: R
             warn_of_degenerate(f"{trial.name}, out of fold", judged["train_crossfit"], confidence)
     if world().is_main_process:
         record_histograms(home, judged, confidence)
+    if world().is_main_process and "test" in parts:
         by_split = {str(split): part.rows for split, part in parts.items()}
         write_control_predictions(home / "controls", manifest, by_split, parts["train"].cache, trial.seed)
     world().wait_for_everyone()

@@ -55,7 +55,7 @@ class CheckpointCard(GrowingDocument):
     epochs_kept: int | None = None
     """After how many epochs the weights are; None where it is all that were configured."""
     selection_digest: str | None = None
-    """Of the card whose epochs, temperatures and thresholds a refit took over."""
+    """Of the card or cards whose epochs, temperatures and thresholds a refit took over."""
     rows_digest: str | None = None
     """SHA-256, in hex, of the ids of the rows trained and calibrated on; None on older checkpoints."""
 

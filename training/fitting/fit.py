@@ -30,7 +30,8 @@ from training.fitting.operation import PLAIN_OPERATION, Operation
 from training.fitting.predict import predict
 from training.fitting.processes import open_accelerator, world
 from training.fitting.resume import STATE_FILE
-from training.fitting.trunk_features import read_vocabulary, standardise, usable_features
+from training.fitting.selection import Selection
+from training.fitting.trunk_features import read_rows, usable_features
 from training.models.build import Role, build_model
 from training.models.companions import FeatureProjector, JointPair, PrivilegedPredictor
 from training.models.weights.sources import load_pretrained, source_digests, source_licences
@@ -69,7 +70,7 @@ def fit(
     teacher: TeacherRecord | None = None,
     role: Role | None = None,
     operation: Operation = PLAIN_OPERATION,
-    selection: CheckpointCard | None = None,
+    selection: Selection | None = None,
 ) -> CheckpointCard:
     """Trains for the configured epochs, calibrates on validation rows, writes the checkpoint.
 
@@ -87,7 +88,7 @@ def fit(
         teacher: whose soft targets ``data.train`` holds.
         role: what the checkpoint is; without one, a teacher where there are ``statistics``, else a student.
         operation: how it is run; it decides nothing that the checkpoint holds.
-        selection: of a fit of the same model on fewer rows: its epochs, temperatures and thresholds are taken over, and
+        selection: of fits of the same model on fewer rows: epochs, temperatures and thresholds are taken over, and
             ``data.val`` decides nothing.
 
     Raises:
@@ -111,7 +112,7 @@ def fit(
         "teacher_digest": None if teacher is None else teacher.digest(),
         "tokenizer_digest": file_digest(data.tokenizer_path),
         "rows_digest": _rows_digest(data),
-        "selection_digest": None if selection is None else selection.digest(),
+        "selection_digest": None if selection is None else selection.digest,
     }
     if (directory / CARD_FILE).exists():
         return _completed(directory, card)
@@ -125,15 +126,14 @@ def fit(
     model = build_model(config, data.tasks, reads, role)
     _start_from_pretrained(directory if world().is_main_process else None, model, config, data.tokenizer_path)
     train, val = (usable_features(model, rows) for rows in (train, val))
-    standardise(model, train)
-    read_vocabulary(model, data.tokenizer_path)
+    read_rows(model, train, data.tokenizer_path)
     trained = model
     if role == "student":
         trained = _with_companion(model, method, config, data.tasks, statistics, train, data.tokenizer_path)
     steps = batches_in_epoch(train, config.optimiser)
     plan = plan_loss(method, config, teacher, train, seed, steps * config.optimiser.epochs)
     accelerator = open_accelerator(config.optimiser.precision, operation, directory)
-    stop_after = None if selection is None else selection.epochs_kept or config.optimiser.epochs
+    stop_after = None if selection is None else selection.epochs or config.optimiser.epochs
     assignment = Assignment(directory, _identity(card), trained, model, train, val, config, seed, plan, stop_after)
     trainer = Trainer(assignment, operation, accelerator)
     curve = trainer.run()
@@ -211,7 +211,6 @@ def _with_companion(
     if needs.teacher == "joint":
         taught_beside = build_model(config, tasks, statistics, "teacher")
         _start_from_pretrained(None, taught_beside, config, tokenizer)
-        standardise(taught_beside, train)
-        read_vocabulary(taught_beside, tokenizer)
+        read_rows(taught_beside, train, tokenizer)
         return JointPair(student, taught_beside)
     return PrivilegedPredictor(student, statistics.widths, config.model.text.hidden_size)

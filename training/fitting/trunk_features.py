@@ -7,7 +7,7 @@ import json
 import logging
 import multiprocessing
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -185,7 +185,7 @@ def _write_texts(model: MomentXVLM, texts: dict[str, TokenisedText], path: Path)
     encoder = model.text_encoder.eval()
     order = sorted(texts, key=lambda key: len(texts[key].input_ids))
     total = sum(len(text.input_ids) for text in texts.values())
-    width = model.no_text.shape[-1]
+    width = model.hidden
     spans: dict[str, tuple[int, int]] = {}
     with replacing(path, shared=True) as partial:
         kept = np.lib.format.open_memmap(partial, mode="w+", dtype=np.float16, shape=(total, width))
@@ -206,7 +206,7 @@ def _write_texts(model: MomentXVLM, texts: dict[str, TokenisedText], path: Path)
     return spans
 
 
-def _padded(texts: list[TokenisedText]) -> tuple[torch.Tensor, torch.Tensor]:
+def _padded(texts: Sequence[TokenisedText]) -> tuple[torch.Tensor, torch.Tensor]:
     longest = max(len(text.input_ids) for text in texts)
     ids, mask = np.zeros((len(texts), longest), np.int64), np.zeros((len(texts), longest), np.int64)
     for row, text in enumerate(texts):
@@ -252,19 +252,52 @@ def usable_features(model: nn.Module, rows: RowSet) -> RowSet:
     return with_trunk_features(rows, clips, texts)
 
 
-def read_vocabulary(model: nn.Module, tokenizer: Path) -> None:
-    """Tells the hashed path which pieces of the run's vocabulary go on with a word."""
+def read_rows(model: nn.Module, train: RowSet, tokenizer: Path) -> None:
+    """Gives the model what it takes from the training rows and the run's vocabulary before a step is made.
+
+    Means and deviations of clips' statistics and of texts' means, which words go on, how rare each word is.
+
+    Args:
+        model: a student or a teacher; changed in place, where it is over moments.
+        train: rows; unchanged clips are read.
+        tokenizer: of the run.
+    """
     inner = xvlm_of(model)
-    if inner is not None and inner.ngrams is not None:
+    if inner is None:
+        return
+    _standardise_clips(inner, train)
+    texts = [i for i, text in enumerate(train.texts) if text.present]
+    if inner.pooled_text is not None and texts:
+        inner.pooled_text.standardise(torch.stack(list(_pooled_texts(inner, train, texts))))
+    if inner.ngrams is not None:
         inner.ngrams.read_vocabulary(pieces_of(tokenizer))
+        if inner.ngrams.by_tfidf:
+            inner.ngrams.read_texts(_by_length([train.texts[i] for i in texts]))
 
 
 @torch.no_grad()
-def standardise(model: nn.Module, train: RowSet) -> None:
-    """Gives the model the means and deviations of training clips' statistics, unchanged clips being read."""
-    inner = xvlm_of(model)
+def _pooled_texts(model: MomentXVLM, train: RowSet, chosen: Sequence[int]) -> Iterator[torch.Tensor]:
+    """(D,) of each text: the mean of its tokens; of some texts where their tokens are not kept."""
+    if train.text_features is not None:
+        for i in chosen:
+            yield torch.from_numpy(train.text_features.features(train.rows[i].id)).mean(dim=0)
+        return
+    for i in chosen[:: max(1, len(chosen) // _STANDARDISED_ROWS)]:
+        ids, mask = _padded([train.texts[i]])
+        yield model.text_encoder(ids, attention_bias(mask))[0].mean(dim=0)
+
+
+def _by_length(texts: Sequence[TokenisedText]) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """Ids and masks of batches whose texts are of like length."""
+    ordered = sorted(texts, key=lambda text: len(text.input_ids))
+    for first in range(0, len(ordered), _TEXT_BATCH):
+        yield _padded(ordered[first : first + _TEXT_BATCH])
+
+
+@torch.no_grad()
+def _standardise_clips(inner: MomentXVLM, train: RowSet) -> None:
     clips = [row for row in train.rows if row.video is not None]
-    if inner is None or not clips:
+    if not clips:
         return
     if train.clip_features is not None:
         kept = [train.clip_features.features(row.id, 0) for row in clips]

@@ -60,8 +60,8 @@ class DFXVLM(nn.Module):
         """Args: ``groups`` is group name -> number of features F."""
         super().__init__()
         self.xvlm = build_xvlm(config, spec, tasks)
-        if teacher.fusion == "tokens" and isinstance(self.xvlm, MomentXVLM) and self.xvlm.moment_tasks:
-            raise ValueError("teacher.fusion tokens reaches no task that reads moments: choose another")
+        if teacher.fusion == "tokens" and isinstance(self.xvlm, MomentXVLM) and self.xvlm.unattended_tasks:
+            raise ValueError("teacher.fusion tokens reaches no task that reads moments or pooled text: choose another")
         self.fusion = teacher.fusion
         hidden = config.text.hidden_size
         width = config.vision.width if teacher.fusion == "tokens" else hidden

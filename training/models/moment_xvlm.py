@@ -3,7 +3,8 @@
 A task reads what its training rows held, and nothing else:
 
     video alone     scores of moments, whose shares add up to the logits
-    text alone      [CLS] of the cross encoder, which attends to the text and to ``no_video``
+    text alone      [CLS] of the cross encoder, which attends to the text and to ``no_video``; or, where the preset says
+                    ``pooled``, the standardised mean of the frozen layers' tokens, which a linear head reads
     both            [CLS] of the cross encoder over text and moments, and the scores of the moments
 
 So a title cannot move a verdict that was never trained on titles, nor a clip one that was trained on titles alone.
@@ -60,6 +61,27 @@ class MomentEncoder(nn.Module):
         return self.dropout(((features_BKF - self.mean_F) / self.deviation_F).clamp(-FARTHEST, FARTHEST))
 
 
+class PooledText(nn.Module):
+    """The mean of a text's tokens, in deviations from the mean of training texts, which are part of the weights."""
+
+    mean_D: Tensor
+    deviation_D: Tensor
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.register_buffer("mean_D", torch.zeros(width))
+        self.register_buffer("deviation_D", torch.ones(width))
+
+    def standardise(self, pooled_ND: Tensor) -> None:
+        """Takes means and deviations from training texts' means (N, D)."""
+        self.mean_D.copy_(pooled_ND.mean(dim=0))
+        self.deviation_D.copy_(pooled_ND.std(dim=0, unbiased=False).clamp(min=1e-4))
+
+    def forward(self, pooled_BD: Tensor) -> Tensor:
+        """(B, D): no further than ``FARTHEST``."""
+        return ((pooled_BD - self.mean_D) / self.deviation_D).clamp(-FARTHEST, FARTHEST)
+
+
 class MomentScorer(nn.Module):
     """One task's moments -> a score for each of its outputs and moments, and their shares of the clip's.
 
@@ -98,23 +120,28 @@ class MomentXVLM(nn.Module):
     def __init__(self, config: ModelConfig, spec: InputSpec, tasks: Sequence[TaskSpec]) -> None:
         super().__init__()
         assert isinstance(config.vision, MomentVisionConfig)
-        hidden = self._hidden = config.text.hidden_size
+        hidden = self.hidden = config.text.hidden_size
         self.task_names = tuple(t.name for t in tasks)
         self.moment_tasks = tuple(t.name for t in tasks if Modality.VIDEO in t.modalities)
         self._read_by = {t.name: _reading(t) for t in tasks if Modality.TEXT in t.modalities}
         self._whole = tuple(name for name in (FUSED, TEXT) if name in self._read_by.values())
+        pools = config.text.alone == "pooled" and TEXT in self._whole
         self.vision_encoder = MomentEncoder(config.vision, spec)
         self.text_encoder = TextEncoder(config.text)
         self.text_frozen = config.text.frozen
         if self.text_frozen:
             self.text_encoder.requires_grad_(False)
+        self.pooled_text = PooledText(hidden) if pools else None
         self.cross_encoder = CrossEncoder(config.text, config.vision.width)
         self.text_projection = nn.Linear(hidden, hidden)
         self.pooled_projection = nn.Linear(hidden, hidden)
         self.no_video = nn.Parameter(torch.zeros(1, 1, hidden))
         self.no_text = nn.Parameter(torch.zeros(1, 1, hidden))
         texts = [t for t in tasks if Modality.TEXT in t.modalities]
-        self.heads = nn.ModuleDict({t.name: classification_head(hidden, t.logits_width) for t in texts})
+        self.heads = nn.ModuleDict()
+        for task in texts:
+            linear = pools and self._read_by[task.name] == TEXT
+            self.heads[task.name] = (_linear_head if linear else classification_head)(hidden, task.logits_width)
         clips = [t for t in tasks if Modality.VIDEO in t.modalities]
         self.moment_heads = nn.ModuleDict({t.name: _identity_head(hidden, t.logits_width) for t in clips})
         self.scorers = nn.ModuleDict()
@@ -124,7 +151,8 @@ class MomentXVLM(nn.Module):
             columns = self.vision_encoder.trunk.columns_of(kinds)
             self.scorers[task.name] = MomentScorer(columns, task.logits_width, pooling, config.vision.bound)
         self.ngrams = HashedNgrams(config.text, texts) if config.text.ngram_buckets and texts else None
-        for module in (self.pooled_projection, self.text_projection, self.heads, self.cross_encoder):
+        fused = (head for name, head in self.heads.items() if not (pools and self._read_by[name] == TEXT))
+        for module in (self.pooled_projection, self.text_projection, *fused, self.cross_encoder):
             module.apply(initialise)
         if not config.text.frozen:
             self.text_encoder.apply(initialise)
@@ -137,6 +165,12 @@ class MomentXVLM(nn.Module):
         if self.text_frozen:
             self.text_encoder.eval()
         return self
+
+    @property
+    def unattended_tasks(self) -> tuple[str, ...]:
+        """Tasks whose logits come past the cross encoder, in part or all."""
+        pooled = () if self.pooled_text is None else (name for name, read in self._read_by.items() if read == TEXT)
+        return (*self.moment_tasks, *pooled)
 
     @property
     def readings(self) -> tuple[str, ...]:
@@ -172,7 +206,7 @@ class MomentXVLM(nn.Module):
         present_B1 = video_present[:, None].to(standard_BKF.dtype)
         for name in self.moment_tasks:
             scores_BO = present_B1 * self.scorers[name](standard_BKF).sum(dim=1)
-            found.append(F.pad(scores_BO, (0, self._hidden - scores_BO.shape[1])))
+            found.append(F.pad(scores_BO, (0, self.hidden - scores_BO.shape[1])))
         return torch.stack(found, dim=1)
 
     def forward(self, **inputs: Tensor) -> dict[str, Tensor]:
@@ -251,6 +285,9 @@ class MomentXVLM(nn.Module):
         own_BD = self.text_projection(pooled_BD) * (1.0 - absent_B1)
         found = []
         for reading in self._whole:
+            if reading == TEXT and self.pooled_text is not None:
+                found.append(self.pooled_text(pooled_BD) * (1.0 - absent_B1))
+                continue
             attended_BVD = self.no_video.expand(text_BLD.shape[0], 1, -1)
             if reading == FUSED:
                 absent_BVD = attended_BVD.expand(-1, moments_BKD.shape[1], -1)
@@ -281,6 +318,14 @@ def _identity_head(width: int, outputs: int) -> nn.Linear:
     with torch.no_grad():
         layer.weight[:, :outputs] = torch.eye(outputs)
     return layer
+
+
+def _linear_head(width: int, outputs: int) -> nn.Sequential:
+    """A linear layer that starts at zero."""
+    layer = nn.Linear(width, outputs)
+    nn.init.zeros_(layer.weight)
+    nn.init.zeros_(layer.bias)
+    return nn.Sequential(layer)
 
 
 def _reading(task: TaskSpec) -> str:

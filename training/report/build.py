@@ -13,10 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pydantic import ValidationError
 
 from contract.decision import TaskSpec
-from training.config import faults_in
 from training.data.connected_rows import groups_of_titles
 from training.data.manifest import Manifest, Row
 from training.evaluation.bootstrap import Draws, draw, interval, mean_over_trials, number
@@ -24,7 +22,7 @@ from training.evaluation.comparisons import BASELINE, COMPARED, TEACHER, compare
 from training.evaluation.metrics import Array, Scored, evaluate
 from training.evaluation.shipping import judge, overall
 from training.evaluation.slices import threshold_by_slice
-from training.experiment.plan import EXPERIMENT_FILE, ExperimentPlan
+from training.experiment.plan import ExperimentPlan, read_plan
 from training.experiment.predictions import PREDICTIONS_FILE
 from training.experiment.trial_scores import HeldOut, Table, TrialScores, paired_scores, score_table, strata
 from training.fitting.checkpoint import CARD_FILE
@@ -32,7 +30,7 @@ from training.report.held_out_classes import class_counts, positive_groups
 from training.report.titles import subject_among
 from training.teachers.confidence_record import CONFIDENCE_FILE
 
-__all__ = ["BASELINE", "TEACHER", "TaskResult", "build_report", "measure", "measure_all", "read_plan"]
+__all__ = ["BASELINE", "TEACHER", "TaskResult", "build_report", "measure", "measure_all"]
 REPLICATES = 1000
 _DONE = (CARD_FILE, PREDICTIONS_FILE)
 
@@ -60,25 +58,6 @@ class TaskResult:
             method: {metric: mean_over_trials(values, weights_TR) for metric, values in by_metric.items()}
             for method, by_metric in self.samples.items()
         }
-
-
-def read_plan(out: Path, manifest: Manifest) -> ExperimentPlan:
-    """The plan of the experiment in ``out``.
-
-    Raises:
-        FileNotFoundError: there is none.
-        ValueError: it cannot be read, or was run on another manifest.
-    """
-    path = out / EXPERIMENT_FILE
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: there is no such file; `python -m training run --out {out}` writes it")
-    try:
-        plan = ExperimentPlan.model_validate_json(path.read_bytes())
-    except ValidationError as error:
-        raise ValueError(f"{path}: {faults_in(error)}") from error
-    if plan.manifest_digest != manifest.digest():
-        raise ValueError(f"{path}: run on another manifest than the one given")
-    return plan
 
 
 def require_finished(out: Path, plan: ExperimentPlan) -> None:

@@ -13,10 +13,11 @@ from training.data.loading.row_set import TeacherFeatures
 from training.data.manifest import PrivilegedGroup
 from training.data.privileged import PrivilegedStatistics
 from training.distillation.method import CROSS_FITTED, TeacherRole
-from training.fitting.checkpoint import CheckpointCard, read_card
+from training.fitting.checkpoint import CheckpointCard
 from training.fitting.fit import FitData, fit
 from training.fitting.operation import PLAIN_OPERATION, Operation
 from training.fitting.processes import main_first
+from training.fitting.selection import Select, no_selection
 from training.models.build import Role
 from training.teachers.cross_fitting import CrossFitCard, assign_parts, rows_at
 from training.teachers.soft_targets import SoftTargetsError, read_soft_targets, write_cross_fitted, write_soft_targets
@@ -46,8 +47,8 @@ class Teachers:
     statistics: PrivilegedStatistics
     seed: int
     operation: Operation = PLAIN_OPERATION
-    selection: Path | None = None
-    """Of a refit: the folder whose teachers' epochs and temperatures are taken over."""
+    selected: Select = no_selection
+    """Of a refit: what was chosen for each teacher, by the name of its folder."""
     _ready: dict[str, Taught] = field(default_factory=dict)
 
     def get(self, role: TeacherRole) -> Taught:
@@ -84,9 +85,6 @@ class Teachers:
             path = write_teacher_features(home, self.home / f"teacher{suffix}", self.data.train)
         return read_teacher_features(path, card, self.data.train)
 
-    def _selected(self, directory: Path) -> CheckpointCard | None:
-        return None if self.selection is None else read_card(self.selection / directory.name)
-
     def _train(self, role: TeacherRole) -> Taught:
         suffix = "" if role == "privileged" else f"_{role}"
         directory = self.home / f"teacher{suffix}"
@@ -100,7 +98,7 @@ class Teachers:
             statistics=statistics,
             role=kind,
             operation=self.operation,
-            selection=self._selected(directory),
+            selection=self.selected(directory.name),
         )
         with main_first():  # the others find the file
             path = write_soft_targets(self.home / f"soft_targets{suffix}", directory, self.data.train)
@@ -129,7 +127,7 @@ class Teachers:
                 statistics=PrivilegedStatistics.fit(seen.rows, groups) if privileged else None,
                 role="teacher" if privileged else "plain_teacher",
                 operation=self.operation,
-                selection=self._selected(directories[-1]),
+                selection=self.selected(directories[-1].name),
             )
             cards.append(card)
         home = self.home / f"soft_targets_{role}"

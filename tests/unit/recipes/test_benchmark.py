@@ -23,9 +23,8 @@ from training.__main__ import app
 from training.config import ConfigError, RunConfig, read_config
 from training.data.manifest import Manifest, Row
 from training.data.synthetic import generate
-from training.experiment.plan import ExperimentPlan, Workplace, plan_trials
+from training.experiment.plan import ExperimentPlan, Workplace, plan_trials, read_plan
 from training.experiment.predictions import PREDICTIONS_FILE, VALIDATION_PREDICTIONS_FILE
-from training.report.build import read_plan
 
 ROOT = Path(__file__).resolve().parents[3]
 METHODS = ("ce", "pfd", "cpfd", "cpfd_shuffled")

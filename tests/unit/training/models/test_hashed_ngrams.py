@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from itertools import pairwise
+from typing import Literal
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from sklearn.feature_extraction.text import TfidfVectorizer
 from torch import Tensor
 
 from contract.decision import TaskKind, TaskSpec
@@ -23,7 +25,7 @@ TASKS = (
 TEXTS = st.lists(st.sampled_from(PIECES), min_size=1, max_size=12)
 
 
-def _ngrams(buckets: int = 4099, *, ones: bool = False) -> HashedNgrams:
+def _ngrams(buckets: int = 4099, *, ones: bool = False, weighting: Literal["count", "tfidf"] = "count") -> HashedNgrams:
     config = TextConfig(
         vocab_size=len(PIECES),
         embedding_size=8,
@@ -33,6 +35,7 @@ def _ngrams(buckets: int = 4099, *, ones: bool = False) -> HashedNgrams:
         text_layers=0,
         cross_layers=1,
         ngram_buckets=buckets,
+        ngram_weighting=weighting,
     )
     model = HashedNgrams(config, TASKS)
     model.read_vocabulary(PIECES)
@@ -135,3 +138,51 @@ def test_a_new_path_gives_zeros() -> None:
     config = TextConfig(embedding_size=8, hidden_size=8, heads=1, ffn_size=8, text_layers=0, cross_layers=1)
     fresh = HashedNgrams(config.model_copy(update={"ngram_buckets": 64}), TASKS)
     assert not _logits("free gift", model=fresh).any()
+
+
+TRAINING = ("gun ##s free gift", "free gift", "free free free s", "[CLS] s [UNK] [SEP]", "gun ##s ##hip")
+
+
+def _terms(text: str) -> list[str]:
+    words = _words(text)
+    pairs = [(a * 16_777_619 % 2_147_483_647 + b + 17) % 2_147_483_647 for a, b in pairwise(words)]
+    return [str(hashed % 4099) for hashed in words + pairs]
+
+
+@pytest.mark.parametrize("batch", [1, 2, 5])
+@pytest.mark.parametrize(
+    "text", [*TRAINING, "free", "free free free free s", "gun ##s free free gift", "[SEP] gun ##s free"]
+)
+def test_by_tfidf_it_is_what_scikit_learn_makes_of_the_same_terms(batch: int, text: str) -> None:
+    """Of terms that training texts hold: others are unknown there, and count in the vector's length here."""
+    model = _ngrams(weighting="tfidf")
+    model.read_texts(_encoded(*TRAINING[i : i + batch]) for i in range(0, len(TRAINING), batch))
+    theirs = TfidfVectorizer(analyzer=_terms, sublinear_tf=True).fit(TRAINING)
+    assert set(_terms(text)) <= set(theirs.vocabulary_)
+    row = theirs.transform([text])
+    buckets = [int(name) for name in theirs.get_feature_names_out()]
+    expected = torch.from_numpy(row.toarray()[0]).float() @ model.weights.weight.detach()[buckets]
+    torch.testing.assert_close(_logits(text, model=model, length=40)[0], expected, atol=1e-5, rtol=1e-4)
+
+
+def test_by_tfidf_a_word_that_is_everywhere_tells_less_than_a_rare_one() -> None:
+    model = _ngrams(ones=True, weighting="tfidf")
+    model.read_texts([_encoded("free gun", "free s", "free gift", "free")])
+    buckets, _ = model.hashed_terms(*_encoded("free gun", length=2))
+    free, gun = model.idf_N[buckets[0, :2]].tolist()
+    assert free == pytest.approx(1.0)
+    assert gun == pytest.approx(math.log(5 / 2) + 1)
+    assert "idf_N" in model.state_dict()
+
+
+@pytest.mark.parametrize("text", ["", "[CLS] [SEP]"])
+def test_by_tfidf_a_text_without_words_gives_zeros(text: str) -> None:
+    assert not _logits(text, model=_ngrams(ones=True, weighting="tfidf")).any()
+
+
+def test_by_tfidf_padding_changes_nothing() -> None:
+    model = _ngrams(weighting="tfidf")
+    model.read_texts([_encoded(*TRAINING)])
+    torch.testing.assert_close(
+        _logits("gun ##s free free", "gift", model=model, length=30)[:1], _logits("gun ##s free free", model=model)
+    )

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.moment_model import BOTH, CLIP, TASKS, TITLE, batch_of, moment_config, moment_model
+from tests.moment_model import BOTH, CLIP, SPEC, TASKS, TITLE, batch_of, moment_config, moment_model
 from training.models.moment_xvlm import MomentScorer, MomentXVLM
 from training.models.text_encoder import attention_bias
 
@@ -228,3 +228,48 @@ def test_the_last_layers_of_each_task_are_its_classifiers(model: MomentXVLM) -> 
         "both": (3, model.heads["both"][-1].in_features + 1),
     }
     assert torch.equal(found["clip"][:, :-1], model.moment_heads["clip"].weight)
+
+
+POOLED = {"frozen": True, "alone": "pooled"}
+
+
+def test_pooled_a_title_is_read_linearly_past_the_cross_encoder() -> None:
+    model = moment_model(moment_config(text=POOLED))
+    inputs = batch_of(3)
+    with torch.no_grad():
+        tokens = model.text_encoder(inputs["input_ids"], attention_bias(inputs["attention_mask"]))
+        mask = inputs["attention_mask"][:, :, None].float()
+        mean = (tokens * mask).sum(dim=1) / mask.sum(dim=1)
+        model.pooled_text.standardise(mean)
+        standard = (mean - mean.mean(dim=0)) / mean.std(dim=0, unbiased=False)
+        own = model.ngrams(inputs["input_ids"], inputs["attention_mask"])["title"]
+        expected = model.heads["title"][0](standard.clamp(-4, 4)) + own
+    found = logits(model, inputs)
+    torch.testing.assert_close(found["title"], expected, **CLOSE)
+    with torch.no_grad():
+        for parameter in model.cross_encoder.parameters():
+            parameter.add_(0.1)
+    after = logits(model, inputs)
+    assert torch.equal(after["title"], found["title"])
+    assert not torch.allclose(after["both"], found["both"], atol=1e-4)
+
+
+def test_pooled_nothing_is_read_of_an_absent_text() -> None:
+    model = moment_model(moment_config(text=POOLED))
+    absent = without(batch_of(3), "text")
+    torch.testing.assert_close(logits(model, absent)["title"], model.heads["title"][0].bias.expand(3, 1), **CLOSE)
+
+
+def test_a_pooled_head_starts_at_zero_and_is_the_tasks_classifier() -> None:
+    torch.manual_seed(0)
+    model = MomentXVLM(moment_config(text=POOLED), SPEC, TASKS)
+    assert not model.heads["title"][0].weight.any()
+    assert model.heads["both"][0].weight.any()
+    assert {name: tuple(value.shape) for name, value in model.classifiers().items()}["title"] == (1, 17)
+
+
+def test_pooled_text_needs_frozen_layers() -> None:
+    with pytest.raises(ValueError, match=r"text\.alone pooled needs text\.frozen"):
+        moment_config(text={"alone": "pooled"})
+    with pytest.raises(ValueError, match=r"text\.ngram_weighting needs text\.ngram_buckets"):
+        moment_config(text={"ngram_buckets": 0, "ngram_weighting": "tfidf"})

@@ -10,9 +10,9 @@ import pytest
 from tests.unit.training.finished_run import FinishedRun, make_finished_run
 from training.atomic_write import write_json
 from training.config import RunConfig
-from training.experiment.plan import EXPERIMENT_FILE
+from training.experiment.plan import EXPERIMENT_FILE, read_plan
 from training.experiment.predictions import PREDICTIONS_FILE
-from training.report.build import build_report, measure_all, read_plan
+from training.report.build import build_report, measure_all
 from training.report.markdown import render_task
 from training.report.words import task_verdict
 from training.teachers.confidence_record import CONFIDENCE_FILE

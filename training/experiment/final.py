@@ -1,0 +1,94 @@
+"""The final student: trained on the rows of every fold, when the trials have said what it is worth and how to train it.
+
+    <out>/final/teacher | soft_targets | ce | cpfd      checkpoints; no predictions, for no row of a fold is held out
+
+Cross-validation estimates a recipe; what is shipped is the recipe on all rows. Epochs are the median of the trials',
+temperatures and thresholds are fitted on what the trials said of their validation rows, each of which the student who
+said it had not seen. Rows of fixed validation and test splits stay out of it.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from contract.decision import DecisionPolicy
+from training.data.leakage import groups_without_top
+from training.data.manifest import Manifest, Row
+from training.data.privileged import PrivilegedStatistics
+from training.data.targets import TaskTargets, task_targets
+from training.evaluation.calibration import fit_policy
+from training.experiment.plan import ExperimentPlan, Workplace
+from training.experiment.predictions import VALIDATION_PREDICTIONS_FILE, labelled_logits
+from training.experiment.rounds import SELECTION_FOLDER, Round
+from training.experiment.run import fit_data, run_methods
+from training.fitting.checkpoint import read_card
+from training.fitting.operation import PLAIN_OPERATION, Operation
+from training.fitting.selection import Selection, selection_of_all
+
+FINAL_FOLDER = "final"
+
+
+def train_final(
+    manifest: Manifest, plan: ExperimentPlan, place: Workplace, operation: Operation = PLAIN_OPERATION
+) -> Path:
+    """Trains teacher and students of a finished experiment once more, on the rows of every fold; resumes.
+
+    Args:
+        manifest: of the experiment.
+        plan: of the experiment, all of whose trials are finished.
+        place: its folder and caches.
+        operation: how it is run.
+
+    Returns:
+        The folder of the checkpoints.
+
+    Raises:
+        ValueError: the manifest has no folds, so that the trials' own students have seen all there is to see; or not
+            every fold was tested.
+        CheckpointError: a trial is not finished.
+    """
+    if not manifest.folds:
+        raise ValueError("the manifest has no folds: a trial's own student has seen all training rows; export that")
+    untested = sorted(set(range(manifest.folds)) - {trial.test_fold for trial in plan.trials})
+    if untested:
+        raise ValueError(f"no trial tests fold {untested[0]}: `run` with as many seeds as there are folds, or more")
+    for trial in plan.trials:
+        for name in ("teacher", *plan.methods):
+            read_card(place.out / trial.name / name)
+    home = place.out / FINAL_FOLDER
+    seen = [row for row in manifest.rows if row.fold is not None or row.split == "train"]
+    first = plan.trials[0]
+    data, parts = fit_data(manifest, plan, None, {"train": seen}, place)
+    groups = groups_without_top(manifest, first.test_fold, plan.config.teacher.drop_top)
+    statistics = PrivilegedStatistics.fit(parts["train"].rows, groups)
+    chosen = _Chosen(manifest, plan, place.out)
+    run_methods(manifest, plan, first, Round(home, data, parts, statistics, chosen.of), operation)
+    return home
+
+
+class _Chosen:
+    """What the trials chose, by the name of a checkpoint."""
+
+    def __init__(self, manifest: Manifest, plan: ExperimentPlan, out: Path) -> None:
+        self._manifest, self._plan = manifest, plan
+        self._rows = {row.id: row for row in manifest.rows}
+        self._homes = [out / trial.name for trial in plan.trials]
+
+    def of(self, name: str) -> Selection:
+        chose = SELECTION_FOLDER if self._plan.config.optimiser.refit else ""
+        cards = [read_card(home / chose / name) for home in self._homes]
+        said = [home / chose / name / VALIDATION_PREDICTIONS_FILE for home in self._homes]
+        # Of teachers whose logits of validation rows nobody reads none are kept, and no threshold is asked for either.
+        policy = self._policy(said) if all(path.exists() for path in said) else None
+        return selection_of_all(cards, policy)
+
+    def _policy(self, said: list[Path]) -> DecisionPolicy:
+        logits, targets = {}, list[TaskTargets]()
+        for task in self._manifest.tasks:
+            found = [labelled_logits(path, task, self._rows) for path in said]
+            rows: list[Row] = [row for some, _ in found for row in some]
+            logits[task.name] = np.concatenate([values for _, values in found])
+            targets.append(task_targets(rows, task))
+        return fit_policy(logits, targets, self._plan.config.operating_points)
