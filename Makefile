@@ -9,6 +9,9 @@ METHODS ?= ce,cpfd
 # Of the default bundles: the next one, when they are trained again.
 VERSION ?= 2.3.0
 STUDENT ?= cpfd
+# Which students are exported, and where to: those that have seen every fold, or a trial's own.
+FROM ?= final
+INTO ?= bundles
 SERVE := .venv-serve
 DEV := .venv-dev
 PIP_FLAGS := --disable-pip-version-check --quiet
@@ -50,13 +53,13 @@ report: $(DEV)/.done ## Write runs/default/report.json and report.md
 benchmark: $(DEV)/.done $(DEV)/.weights-done ## Train and judge the main methods on the five tasks of DATA: hours on two cores; resumes (ARGS)
 	$(DEV)/bin/python -m training benchmark --data $(DATA) --out runs/benchmark --jobs 2 $(ARGS)
 
-bundles: $(DEV)/.done ## Export the final students of runs/default to bundles/ (STUDENT=cpfd, or another method that was trained)
-	$(DEV)/bin/python -m model_export --checkpoint runs/default/final/ce --name xvlm-baseline --version $(VERSION) \
+bundles: $(DEV)/.done ## Export the final students of runs/default to bundles/ (STUDENT=cpfd, or another method; FROM, INTO)
+	$(DEV)/bin/python -m model_export --checkpoint runs/default/$(FROM)/ce --name xvlm-baseline --version $(VERSION) \
 	  --tokenizer runs/default/tokenizer.json --notes configs/default_card.yaml \
-	  --report runs/default/report.json --manifest data/default --out bundles/xvlm-baseline
-	$(DEV)/bin/python -m model_export --checkpoint runs/default/final/$(STUDENT) --name cpfd-student --version $(VERSION) \
+	  --report runs/default/report.json --manifest data/default --out $(INTO)/xvlm-baseline
+	$(DEV)/bin/python -m model_export --checkpoint runs/default/$(FROM)/$(STUDENT) --name cpfd-student --version $(VERSION) \
 	  --tokenizer runs/default/tokenizer.json --notes configs/default_card.yaml \
-	  --report runs/default/report.json --manifest data/default --out bundles/cpfd-student
+	  --report runs/default/report.json --manifest data/default --out $(INTO)/cpfd-student
 
 bench-serve: $(DEV)/.done ## Closed loop at 1, 8 and 32 callers beside a plain in-process loop
 	$(DEV)/bin/python -m benchmarks.serve
@@ -67,8 +70,10 @@ bench-service: $(DEV)/.done ## Three times the capacity for a minute: goodput, r
 bench-log: $(DEV)/.done ## p99 with the decision log on against off, at 70 % load, in one run (ARGS='--rounds 4 --seconds 20')
 	$(DEV)/bin/python -m benchmarks.experiment.log_cost --out docs/benchmarks $(ARGS)
 
-ab-example: $(DEV)/.done ## The default arms on held-out rows of data/default, as an experiment: log, shadows, labels, report
-	$(DEV)/bin/python -m benchmarks.experiment.held_out --out docs/benchmarks $(ARGS)
+ab-example: $(DEV)/.done ## Baseline and student of runs/default on rows they have not seen, as an experiment: log, shadows, labels, report
+	mkdir -p .cache/held-out
+	$(MAKE) bundles FROM=seed0-fold0 INTO=.cache/held-out
+	$(DEV)/bin/python -m benchmarks.experiment.held_out --bundles .cache/held-out --out docs/benchmarks $(ARGS)
 
 log-drill: $(DEV)/.done ## 5,000 requests over both arms with shadows, kill -9 and a full disk: each verdict logged once; 200 replayed
 	$(DEV)/bin/python -m benchmarks.experiment.drill --out docs/benchmarks $(ARGS)

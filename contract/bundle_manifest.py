@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
 from contract.decision import DecisionPolicy, TaskSpec
 from contract.example import INPUT_NAMES
-from contract.frozen import FrozenDocument
+from contract.frozen import FrozenDocument, GrowingDocument
 from contract.input_spec import InputSpec
 from contract.replay import GoldenReplay
 
@@ -32,8 +32,21 @@ _OPTIONAL_FILES = (REFERENCE_FILE,)
 """What a bundle may hold; its manifest then has their digests too."""
 
 
-class Provenance(FrozenDocument):
+class Provenance(GrowingDocument):
     """Where the model came from. Digests are SHA-256 in hex."""
+
+    first_fields: ClassVar = frozenset(
+        {
+            "method",
+            "manifest_digest",
+            "config_digest",
+            "checkpoint_digest",
+            "teacher_digest",
+            "seed",
+            "created",
+            "metrics",
+        }
+    )
 
     method: str
     """The training method: ``ce`` (the X-VLM baseline), ``pfd``, ``cpfd``, ..."""
@@ -45,7 +58,12 @@ class Provenance(FrozenDocument):
     created: str
     """ISO 8601 date of the export."""
     metrics: dict[str, dict[str, float]] = Field(default_factory=dict)
-    """Task -> metric -> value, on the held-out split of this very model."""
+    """Task -> metric -> value, on the held-out split of this very model; of one that has seen every fold, the mean over
+    models that its recipe made of the other folds."""
+    test_fold: int | None = None
+    """The fold that was left out for testing; None where there are no folds, or all were trained on."""
+    every_fold_seen: bool = False
+    """Whether rows of every fold were trained on, so that no row of a fold can judge it."""
 
 
 class WeightsUsed(FrozenDocument):

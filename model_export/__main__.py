@@ -111,7 +111,7 @@ def score(
     manifest: Annotated[Path, typer.Option(help="Labelled rows: of the bundle's training, or any others.")],
     out: Annotated[Path, typer.Option(help="Folder of scores.json, scores.csv and mistakes.html.")],
     split: Annotated[Literal["train", "val", "test", "all"], typer.Option(help="Which rows.")] = "test",
-    fold: Annotated[int | None, typer.Option(help="The test fold; 0 where the manifest has folds.")] = None,
+    fold: Annotated[int | None, typer.Option(help="The test fold; the one that the bundle left out, else 0.")] = None,
     worst: Annotated[int, typer.Option(min=1, max=100, help="Misses and false alarms shown of each task.")] = 24,
     cache: Cache = Path(".cache/frames"),
     workers: Workers = 1,
@@ -126,7 +126,8 @@ def score(
     from training.data.manifest_io import read_manifest
 
     rows, opened = read_manifest(manifest), read_bundle(bundle)
-    test_fold = 0 if fold is None and rows.folds else fold
+    left_out = opened.manifest.provenance.test_fold or 0
+    test_fold = left_out if fold is None and rows.folds else fold
     found = score_rows(opened, rows, cache, split, test_fold, workers=workers)
     document = write_scores(found, opened, rows, out, worst)
     told = {name: {k: v for k, v in task.items() if k != "slices"} for name, task in document["tasks"].items()}

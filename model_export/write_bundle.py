@@ -243,6 +243,8 @@ def _manifest(work: Path, card: CheckpointCard, request: BundleRequest, measured
             seed=card.seed,
             created=datetime.datetime.now(datetime.UTC).date().isoformat(),
             metrics=metrics,
+            test_fold=card.test_fold,
+            every_fold_seen=request.report is not None and is_final(card, request.report),
         ),
     )
 

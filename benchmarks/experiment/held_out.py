@@ -1,10 +1,11 @@
-"""``make ab-example``: the default arms on held-out rows, as an experiment: verdicts, shadows, labels, and the report.
+"""``make ab-example``: two arms on held-out rows, as an experiment: verdicts, shadows, labels, and the report.
 
-    python -m benchmarks.experiment.held_out --manifest data/default --out docs/benchmarks
+    python -m benchmarks.experiment.held_out --bundles .cache/held-out --manifest data/default --out docs/benchmarks
 
-The service runs with its decision log and every answer shadowed by the other arm. Each row of the test fold (clips) and
-of the test split (titles) is sent once, as a unit of its own; its label is told by ``POST /feedback`` afterwards. Then
-``python -m analysis report`` reads the log. Every verdict must stand in the log exactly once.
+The bundles are those of a trial's students: the committed ones have seen every fold. The service runs with its decision
+log and every answer shadowed by the other arm. Each row of the test fold (clips) and of the test split (titles) is sent
+once, as a unit of its own; its label is told by ``POST /feedback`` afterwards. Then ``python -m analysis report`` reads
+the log. Every verdict must stand in the log exactly once.
 """
 
 from __future__ import annotations
@@ -130,7 +131,11 @@ def run(options: argparse.Namespace, log: Path) -> dict[str, Any]:
     """Sends, waits for the shadows, tells the labels."""
     manifest = read_manifest(options.manifest)
     rows = held_out(manifest, options.fold, options.titles)
-    settings = {"CPFD_LOG__DIRECTORY": str(log), "CPFD_EXPERIMENT__SHADOW_RATE": "1"}
+    arms = [
+        {"name": "baseline", "bundle": str(options.bundles / "xvlm-baseline"), "weight": 50},
+        {"name": "student", "bundle": str(options.bundles / "cpfd-student"), "weight": 50},
+    ]
+    settings = {"CPFD_ARMS": json.dumps(arms), "CPFD_LOG__DIRECTORY": str(log), "CPFD_EXPERIMENT__SHADOW_RATE": "1"}
     with served(Path.cwd(), settings) as port:
         answered = asyncio.run(send(port, rows, manifest, options.callers))
         end, before = time.monotonic() + _SHADOW_PATIENCE_S, -1
@@ -147,6 +152,7 @@ def run(options: argparse.Namespace, log: Path) -> dict[str, Any]:
 def main() -> None:
     """Runs the example."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--bundles", type=Path, required=True, help="folder of xvlm-baseline/ and cpfd-student/")
     parser.add_argument("--manifest", type=Path, default=Path("data/default"))
     parser.add_argument("--fold", type=int, default=0, help="of the clips: one that the bundles did not see")
     parser.add_argument("--titles", type=int, default=3755)

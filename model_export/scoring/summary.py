@@ -29,11 +29,23 @@ class _Trial:
 
 def summarise(found: ScoredSet, bundle: Bundle, manifest: Manifest) -> dict[str, Any]:
     """The document without its rows: what was scored, and each task's rates."""
-    notes = []
-    if bundle.manifest.provenance.manifest_digest == manifest.digest() and found.part != "test":
-        notes.append(
-            "rows of train or val are among them: model or thresholds were fitted on those, and know them too well"
-        )
+    notes, provenance = [], bundle.manifest.provenance
+    if provenance.manifest_digest == manifest.digest():
+        folds = {one.row.fold for rows in found.scored.values() for one in rows if one.row.fold is not None}
+        if found.part != "test":
+            notes.append(
+                "rows of train or val are among them: model or thresholds were fitted on those, and know them too well"
+            )
+        elif folds and provenance.every_fold_seen:
+            notes.append(
+                "the model was trained on every fold, and knows these rows too well: score a trial's own student"
+            )
+        elif provenance.test_fold is not None and folds - {provenance.test_fold}:
+            others = ", ".join(map(str, sorted(folds)))
+            notes.append(
+                f"the model left out fold {provenance.test_fold}, not fold {others}: it was trained or calibrated on "
+                "these rows, and knows them too well"
+            )
     return {
         "bundle": {"name": bundle.manifest.name, "version": bundle.manifest.version, "digest": bundle.digest},
         "manifest": {"name": manifest.name, "digest": manifest.digest(), "part": found.part},

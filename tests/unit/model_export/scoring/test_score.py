@@ -233,3 +233,28 @@ def test_the_command_writes_every_score_and_the_page(
     with pytest.raises(SystemExit) as done:
         main([*asked, "--out", str(tmp_path / "out"), "--split", "most"])
     assert done.value.code == 2
+
+
+@pytest.mark.parametrize(
+    ("provenance", "fold", "said"),
+    [
+        ({"every_fold_seen": True}, 1, "trained on every fold"),
+        ({"test_fold": 0}, 1, "left out fold 0, not fold 1"),
+        ({"test_fold": 1}, 1, None),
+        ({"every_fold_seen": True}, None, None),
+    ],
+)
+def test_rows_of_a_fold_that_the_model_was_trained_on_are_said_to_be(
+    provenance: dict[str, Any], fold: int | None, said: str | None, found: ScoredSet, bundle: Bundle, made: Made
+) -> None:
+    """A row of the fixed test split is unseen all the same."""
+    known = {"manifest_digest": made[1].digest(), **provenance}
+    origin = bundle.manifest.provenance.model_copy(update=known)
+    of = replace(bundle, manifest=bundle.manifest.model_copy(update={"provenance": origin}))
+    moved = {
+        name: [replace(one, row=one.row.model_copy(update={"fold": fold})) for one in rows]
+        for name, rows in found.scored.items()
+    }
+    notes = summarise(replace(found, scored=moved), of, made[1])["notes"]
+    assert len(notes) == (said is not None)
+    assert said is None or said in notes[0]
