@@ -22,7 +22,7 @@ from training.report.words import overall, subject_of, task_verdict
 
 ROOT = Path(__file__).resolve().parents[1]
 BENCHMARKS = ROOT / "docs" / "benchmarks"
-DEFAULT_BUNDLES = "2026-11-25-default-bundles"
+DEFAULT_BUNDLES = "2026-11-26-default-bundles"
 FIVE_TASKS = "2026-11-21-five-tasks"
 FIVE_TASKS_WITH_ENCODERS = "2026-11-25-five-tasks-encoders"
 SPEED = "2026-11-25-serve"

@@ -164,12 +164,13 @@ def _sampling(spec: InputSpec) -> str:
 
 
 def _scores(card: CheckpointCard, report: Mapping[str, Any], trial: int | None) -> list[str]:
-    whose = "*This model*: this very checkpoint on its own held-out rows."
+    whose, own_title = "*This model*: this very checkpoint on its own held-out rows.", " this model |"
     if trial is None:
         whose = (
             "This very model has seen the rows of every fold; the figures are of students that its recipe made of the "
             "other folds, on the one left out. Of rows of a fixed test split it has seen none either."
         )
+        own_title = ""
     lines = [
         f"{whose} *Method*: mean over "
         f"{len(report['trials'])} trials (seed and fold each), with the 95 % interval of a bootstrap over groups. The "
@@ -178,8 +179,8 @@ def _scores(card: CheckpointCard, report: Mapping[str, Any], trial: int | None) 
         "interval may lie above its estimate: leaving groups out adds",
         "miscalibration of its own. Where ECE is high, read a score as an order, not as a probability.",
         "",
-        "| task | metric | this model | method | X-VLM baseline | teacher | controls |",
-        "|---|---|---|---|---|---|---|",
+        f"| task | metric |{own_title} method | X-VLM baseline | teacher | controls |",
+        "|---" * (6 if trial is None else 7) + "|",
     ]
     for task in card.tasks:
         methods = report["tasks"][task.name]["methods"]
@@ -191,8 +192,11 @@ def _scores(card: CheckpointCard, report: Mapping[str, Any], trial: int | None) 
             if own is None:
                 continue  # a report from before it was measured
             beside = "; ".join(f"{short_control(c)} {cell(v.get(metric))}" for c, v in controls.items()) or "-"
-            this = None if trial is None else own["trials"][trial]
-            cells = [task.name, title, "-" if this is None else f"{this:.3f}", cell(own)]
+            cells = [task.name, title]
+            if trial is not None:
+                this = own["trials"][trial]
+                cells.append("-" if this is None else f"{this:.3f}")
+            cells.append(cell(own))
             cells += [cell(methods.get(other, {}).get(metric)) for other in ("ce", "teacher")]
             cells.append(beside)
             lines.append(f"| {' | '.join(cells)} |")
