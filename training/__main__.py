@@ -50,7 +50,9 @@ COMMANDS: Final = {
     ),
     "pack": _Command(_MANIFESTS, "pack", "Decodes every clip once and writes rows and frames as shards"),
     "run": _Command(_EXPERIMENTS, "run", "Trains the teachers that the methods need, and a student by each method"),
-    "final": _Command(_EXPERIMENTS, "final", "Trains the recipe of a finished experiment on the rows of every fold"),
+    "final": _Command(
+        _EXPERIMENTS, "final", "Trains the recipe of a finished experiment once more, on the rows of every fold"
+    ),
     "fusion": _Command(_EXPERIMENTS, "fusion", "Trains a teacher of each fusion on every trial and compares them"),
     "tune": _Command("training.commands.tuning", "tune", "Tries settings on validation rows and writes the best"),
     "report": _Command(_EXPERIMENTS, "report", "Writes report.json, report.md and report.html"),
