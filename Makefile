@@ -71,7 +71,6 @@ bench-log: $(DEV)/.done ## p99 with the decision log on against off, at 70 % loa
 	$(DEV)/bin/python -m benchmarks.experiment.log_cost --out docs/benchmarks $(ARGS)
 
 ab-example: $(DEV)/.done ## Baseline and student of runs/default on rows they have not seen, as an experiment: log, shadows, labels, report
-	mkdir -p .cache/held-out
 	$(MAKE) bundles FROM=seed0-fold0 INTO=.cache/held-out
 	$(DEV)/bin/python -m benchmarks.experiment.held_out --bundles .cache/held-out --out docs/benchmarks $(ARGS)
 

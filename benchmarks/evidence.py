@@ -26,12 +26,11 @@ from training.atomic_write import write_json
 from training.config import MomentVisionConfig
 from training.data.manifest import Manifest
 from training.data.manifest_io import read_manifest
-from training.experiment.plan import Trial
+from training.experiment.plan import Trial, read_plan
 from training.experiment.run import TRUNK_FEATURES_FILE
 from training.fitting.checkpoint import read_checkpoint
 from training.fitting.trunk_features import read_record, xvlm_of
 from training.models.moment_xvlm import MomentXVLM
-from training.report.build import read_plan
 
 Moved = tuple[NDArray[np.float64], NDArray[np.float64]]
 """(N,) twice: how far masking the strongest moment and a random one moves the flag's score."""

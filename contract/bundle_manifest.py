@@ -59,11 +59,11 @@ class Provenance(GrowingDocument):
     """ISO 8601 date of the export."""
     metrics: dict[str, dict[str, float]] = Field(default_factory=dict)
     """Task -> metric -> value, on the held-out split of this very model; of one that has seen every fold, the mean over
-    models that its recipe made of the other folds."""
+    models that its recipe made of the other folds, at this one's thresholds."""
     test_fold: int | None = None
     """The fold that was left out for testing; None where there are no folds, or all were trained on."""
     every_fold_seen: bool = False
-    """Whether rows of every fold were trained on, so that no row of a fold can judge it."""
+    """Whether no fold was left out, so that no row of a fold of its manifest can judge it."""
 
 
 class WeightsUsed(FrozenDocument):

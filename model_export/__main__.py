@@ -23,6 +23,7 @@ from training.errors import TrainingError
 
 if TYPE_CHECKING:
     from contract.bundle import Bundle
+    from training.data.manifest import Manifest
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 
@@ -58,11 +59,11 @@ def export(
 ) -> None:
     """Checkpoint to verified bundle; the word `export` may be left out.
 
-    `python -m model_export --checkpoint runs/default/seed0-fold0/cpfd --tokenizer runs/default/tokenizer.json
+    `python -m model_export --checkpoint runs/default/final/cpfd --tokenizer runs/default/tokenizer.json
     --name cpfd-student --notes configs/default_card.yaml --report runs/default/report.json --out bundles/cpfd-student`
     """
     from model_export.model_card import read_notes
-    from model_export.reference import reference_of
+    from model_export.reference import reference_of, require_reference
     from model_export.write_bundle import BundleRequest, add_reference, write_bundle
     from training.data.manifest_io import read_manifest
     from training.evaluation.shipping import MAX_OVERKILL
@@ -72,6 +73,8 @@ def export(
     rows = None if manifest is None else read_manifest(manifest)
     if rows is not None and rows.digest() != card.manifest_digest:
         raise ExportError(f"{manifest}: not the manifest that the checkpoint was trained on")
+    if rows is not None:
+        require_reference(checkpoint, rows)
     document = None if report is None else _read_report(report)
     overkill = MAX_OVERKILL if max_overkill is None else max_overkill
     request = BundleRequest(name, version, read_notes(notes), document, overkill, serve_useless, all_tasks)
@@ -87,22 +90,25 @@ def reference(
     bundle: Annotated[Path, typer.Option(help="The bundle's folder; it gets a reference.json and another digest.")],
     manifest: Annotated[Path, typer.Option(help="Whose held-out rows are scored; they need no labels.")],
     split: Annotated[Literal["train", "val", "test"], typer.Option(help="Which rows.")] = "val",
-    fold: Annotated[int | None, typer.Option(help="The test fold left out; 0 where the manifest has folds.")] = None,
+    fold: Annotated[int | None, typer.Option(help="The test fold; the one that the bundle left out, else 0.")] = None,
     cache: Cache = Path(".cache/frames"),
     workers: Workers = 1,
 ) -> None:
     """Measures the distribution of a bundle's scores on held-out rows, which drift is then measured against.
 
-    `python -m model_export reference --bundle bundles/cpfd-student --manifest data/default --fold 0`
+    `python -m model_export reference --bundle my-bundles/mine --manifest data/yesterday --split test`
     """
     from contract.bundle import read_bundle
     from model_export.reference import HeldOut, measure_reference
     from model_export.write_bundle import add_reference
     from training.data.manifest_io import read_manifest
 
-    rows = read_manifest(manifest)
-    held_out = HeldOut(split, 0 if fold is None and rows.folds else fold, workers)
-    _print(add_reference(bundle, measure_reference(read_bundle(bundle), rows, cache, held_out)), {})
+    rows, opened = read_manifest(manifest), read_bundle(bundle)
+    origin = opened.manifest.provenance
+    if origin.manifest_digest == rows.digest() and rows.folds and origin.every_fold_seen:
+        raise ExportError(f"{bundle}: trained on every fold of this manifest: its reference is made at the export")
+    held_out = HeldOut(split, _test_fold(opened, rows, fold), workers)
+    _print(add_reference(bundle, measure_reference(opened, rows, cache, held_out)), {})
 
 
 @app.command()
@@ -126,13 +132,20 @@ def score(
     from training.data.manifest_io import read_manifest
 
     rows, opened = read_manifest(manifest), read_bundle(bundle)
-    left_out = opened.manifest.provenance.test_fold or 0
-    test_fold = left_out if fold is None and rows.folds else fold
+    test_fold = _test_fold(opened, rows, fold)
     found = score_rows(opened, rows, cache, split, test_fold, workers=workers)
     document = write_scores(found, opened, rows, out, worst)
     told = {name: {k: v for k, v in task.items() if k != "slices"} for name, task in document["tasks"].items()}
     files = {"page": str(out / PAGE), "scores": str(out / SCORES_JSON), "table": str(out / SCORES_CSV)}
     typer.echo(json.dumps(document | {"tasks": told} | files, indent=1))
+
+
+def _test_fold(bundle: Bundle, manifest: Manifest, given: int | None) -> int | None:
+    """The fold that counts as test: the one given; else the one that the bundle left out of this manifest; else 0."""
+    if given is not None or not manifest.folds:
+        return given
+    origin = bundle.manifest.provenance
+    return (origin.test_fold or 0) if origin.manifest_digest == manifest.digest() else 0
 
 
 def _read_report(path: Path) -> dict[str, Any]:

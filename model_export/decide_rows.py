@@ -36,16 +36,16 @@ def decide_rows(
         logits = graphs.run(collate(examples, bundle.tokenizer.pad_id))
         for i, (row, example) in enumerate(zip(batch, examples, strict=True)):
             own = {name: values[i] for name, values in logits.items()}
-            modalities = (_VIDEO if example.video_present else frozenset()) | (
-                _TEXT if example.text.present else frozenset()
-            )
-            yield row, decide(own, tasks, policy, modalities)
+            yield row, decide(own, tasks, policy, _modalities(example.video_present, example.text.present))
 
 
 def modalities_of(row: Row, bundle: Bundle) -> frozenset[Modality]:
     """What a service would read of the row."""
-    text = bundle.tokenizer.encode(_read_texts(row, bundle)).present
-    return (frozenset() if row.video is None else _VIDEO) | (_TEXT if text else frozenset())
+    return _modalities(row.video is not None, bundle.tokenizer.encode(_read_texts(row, bundle)).present)
+
+
+def _modalities(video: bool, text: bool) -> frozenset[Modality]:
+    return (_VIDEO if video else frozenset()) | (_TEXT if text else frozenset())
 
 
 def _is_input(row: Row, bundle: Bundle) -> bool:

@@ -13,6 +13,7 @@ from contract.bundle_manifest import WeightsUsed
 from contract.frozen import FrozenDocument
 from contract.input_spec import InputSpec
 from model_export.errors import ExportError, lines_of
+from training.evaluation.shipping import at_thresholds
 from training.fitting.checkpoint import CheckpointCard
 from training.report.markdown import cell, short_control
 from training.report.titles import full
@@ -91,7 +92,7 @@ def render_card(
     lines = [
         f"# {name} {version}",
         "",
-        *_good_for(card, report, unserved or {}),
+        *_good_for(card, report, unserved or {}, trial),
         "",
         f"{full(card.method)}, architecture `{card.config.model.name}`, seed {card.seed}"
         + (", every fold" if report is not None and trial is None else "")
@@ -131,7 +132,9 @@ def render_card(
     return "\n".join(lines)
 
 
-def _good_for(card: CheckpointCard, report: Mapping[str, Any] | None, unserved: Mapping[str, str]) -> list[str]:
+def _good_for(
+    card: CheckpointCard, report: Mapping[str, Any] | None, unserved: Mapping[str, str], trial: int | None
+) -> list[str]:
     """One line for each task: what can be expected of it, or why it is not served."""
     if report is None:
         return ["What it is good for was not measured: no report was given at the export."]
@@ -140,9 +143,9 @@ def _good_for(card: CheckpointCard, report: Mapping[str, Any] | None, unserved: 
         if task.name in unserved:
             lines.append(f"- **{task.name}: not served**, {unserved[task.name]}.")
             continue
-        own = report["tasks"][task.name]["methods"].get(card.method)
-        if own is None:
+        if card.method not in report["tasks"][task.name]["methods"]:
             continue
+        own = at_thresholds(report["tasks"][task.name], card.method, final=trial is None)
         missed, flagged, pr_auc, roc_auc = (
             number(own[metric]["mean"]) for metric in ("miss_rate", "overkill", "pr_auc", "roc_auc")
         )
@@ -165,16 +168,17 @@ def _sampling(spec: InputSpec) -> str:
 
 def _scores(card: CheckpointCard, report: Mapping[str, Any], trial: int | None) -> list[str]:
     whose, own_title = "*This model*: this very checkpoint on its own held-out rows.", " this model |"
+    fitted = "validation rows"
     if trial is None:
         whose = (
-            "This very model has seen the rows of every fold; the figures are of students that its recipe made of the "
-            "other folds, on the one left out. Of rows of a fixed test split it has seen none either."
+            "This very model has seen the rows of every fold. The figures are of students that its recipe made of the "
+            "other folds, on the one left out, at this model's temperatures and thresholds."
         )
-        own_title = ""
+        own_title, fitted = "", "what the students of other trials said of these rows, when they were validation rows"
     lines = [
         f"{whose} *Method*: mean over "
         f"{len(report['trials'])} trials (seed and fold each), with the 95 % interval of a bootstrap over groups. The "
-        "threshold was fitted on validation rows; at it, *miss rate* is the share of positives not flagged, *overkill* "
+        f"threshold was fitted on {fitted}; at it, *miss rate* is the share of positives not flagged, *overkill* "
         "that of negatives flagged: 1 means that everything is. ECE's "
         "interval may lie above its estimate: leaving groups out adds",
         "miscalibration of its own. Where ECE is high, read a score as an order, not as a probability.",
@@ -186,9 +190,10 @@ def _scores(card: CheckpointCard, report: Mapping[str, Any], trial: int | None) 
         methods = report["tasks"][task.name]["methods"]
         if card.method not in methods:
             raise ExportError(f"the report says nothing of {card.method}: write it anew (`python -m training report`)")
+        served = at_thresholds(report["tasks"][task.name], card.method, final=trial is None)
         controls = {name: metrics for name, metrics in methods.items() if name not in report["methods"]}
         for metric, title in _METRICS.items():
-            own = methods[card.method].get(metric)
+            own = served.get(metric)
             if own is None:
                 continue  # a report from before it was measured
             beside = "; ".join(f"{short_control(c)} {cell(v.get(metric))}" for c, v in controls.items()) or "-"

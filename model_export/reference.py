@@ -1,6 +1,7 @@
-"""Scores of a bundle's own model on held-out rows: what it gave before it served, for drift to be measured against.
+"""Scores of held-out rows under a bundle's policy: what it gave before it served, for drift to be measured against.
 
-The rows go the way of a request: the contract's decoding, tokenisation, decision and its rule of which tasks count.
+The bundle's own model scores them, the way of a request: the contract's decoding, tokenisation, decision and its rule
+of which tasks count. For a model that has seen every fold the students of its recipe do, by what they said in training.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from training.data.frames.frame_cache import FrameCache
 from training.data.manifest import Manifest, Row, Split
 from training.experiment.plan import read_plan
 from training.experiment.predictions import PREDICTIONS_FILE, require_stored
-from training.fitting.checkpoint import read_card
+from training.fitting.checkpoint import CheckpointCard, read_card
 
 
 @dataclass(frozen=True)
@@ -81,11 +82,40 @@ def measure_reference(bundle: Bundle, manifest: Manifest, cache: Path, held_out:
     )
 
 
+def require_reference(checkpoint: Path, manifest: Manifest) -> None:
+    """Raises where ``reference_of`` would find nothing to read, before a bundle is replaced.
+
+    Raises:
+        ExportError: the folder of a final checkpoint does not lie in its experiment's.
+    """
+    card = read_card(checkpoint)
+    if not _is_final(card, manifest):
+        return
+    runs = _runs_of(checkpoint)
+    try:
+        plan = read_plan(runs, manifest)
+        for trial in plan.trials:
+            require_stored(runs / trial.name / card.method / PREDICTIONS_FILE)
+    except (FileNotFoundError, ValueError) as error:
+        raise ExportError(
+            f"{checkpoint}: has seen every fold, so that its reference is made of what the trials' students said, and "
+            f"their folders are not beside the one that holds it: {error}"
+        ) from error
+
+
+def _is_final(card: CheckpointCard, manifest: Manifest) -> bool:
+    return bool(manifest.folds) and card.test_fold is None
+
+
+def _runs_of(checkpoint: Path) -> Path:
+    return checkpoint.resolve().parent.parent
+
+
 def reference_of(bundle: Bundle, checkpoint: Path, manifest: Manifest, cache: Path, workers: int) -> ScoreReference:
     """The distribution over rows of its manifest that a checkpoint has not seen.
 
-    Its validation rows; of a refit, which was trained on those, its test rows; of a final one the test rows of all
-    trials, as the students of the trials scored them.
+    Its validation rows; of a refit, which was trained on those of the folds, its test rows; of a final one the test
+    rows of all trials, as the students of the trials scored them.
 
     Args:
         bundle: of the checkpoint.
@@ -98,9 +128,10 @@ def reference_of(bundle: Bundle, checkpoint: Path, manifest: Manifest, cache: Pa
         ExportError, FileNotFoundError, PredictionsError: as the two below.
     """
     card = read_card(checkpoint)
-    if manifest.folds and card.test_fold is None:
-        return reference_of_folds(bundle, manifest, checkpoint.resolve().parent.parent, card.method)
-    split: Split = "val" if card.selection_digest is None else "test"
+    if _is_final(card, manifest):
+        return reference_of_folds(bundle, manifest, _runs_of(checkpoint), card.method)
+    refitted = card.selection_digest is not None and card.test_fold is not None
+    split: Split = "test" if refitted else "val"
     return measure_reference(bundle, manifest, cache, HeldOut(split, card.test_fold, workers))
 
 
@@ -120,9 +151,11 @@ def reference_of_folds(bundle: Bundle, manifest: Manifest, runs: Path, method: s
     plan, rows = read_plan(runs, manifest), {row.id: row for row in manifest.rows}
     tasks, policy = bundle.manifest.tasks, bundle.manifest.policy
     scored = dict[str, dict[str, TaskDecision]]()
+    expected = set[str]()
     for trial in plan.trials:
         path = runs / trial.name / method / PREDICTIONS_FILE
         require_stored(path)
+        expected |= {row.id for row in manifest.split_rows(trial.test_fold)["test"] if modalities_of(row, bundle)}
         with np.load(path, allow_pickle=False) as arrays:
             logits = {task.name: arrays[task.output_name] for task in tasks}
             ids = arrays["row_ids"].tolist()
@@ -139,6 +172,7 @@ def reference_of_folds(bundle: Bundle, manifest: Manifest, runs: Path, method: s
         manifest_digest=manifest.digest(),
         split="out_of_fold",
         rows=len(scored),
+        failed=len(expected - set(scored)),
         tasks={name: count_scores(flag_scores) for name, flag_scores in counted.items() if flag_scores},
     )
 

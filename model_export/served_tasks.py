@@ -15,7 +15,7 @@ from training.fitting.checkpoint import CheckpointCard
 
 
 def unserved_tasks(
-    card: CheckpointCard, report: Mapping[str, Any], max_overkill: float = MAX_OVERKILL
+    card: CheckpointCard, report: Mapping[str, Any], max_overkill: float = MAX_OVERKILL, *, final: bool = False
 ) -> dict[str, str]:
     """Task -> why its verdicts are not served.
 
@@ -23,8 +23,11 @@ def unserved_tasks(
         card: of the checkpoint.
         report: of its experiment.
         max_overkill: the largest share of held-out negatives that may be flagged.
+        final: whether the checkpoint has seen every fold.
     """
-    verdicts = {task.name: judge(report["tasks"][task.name], card.method, max_overkill) for task in card.tasks}
+    verdicts = {
+        task.name: judge(report["tasks"][task.name], card.method, max_overkill, final=final) for task in card.tasks
+    }
     return {name: _why(verdict) for name, verdict in verdicts.items() if verdict.decision != "ship"}
 
 

@@ -47,7 +47,7 @@ from model_export.served_tasks import unserved_tasks, with_unserved
 from model_export.sessions import graphs_of, open_written
 from model_export.to_onnx import OPSET, ExportedGraphs, export_graphs
 from training.config import field_faults
-from training.evaluation.shipping import MAX_OVERKILL
+from training.evaluation.shipping import MAX_OVERKILL, at_thresholds
 from training.fitting.checkpoint import CheckpointCard, read_checkpoint
 from training.fitting.fit import PRETRAINED_FILE
 
@@ -108,7 +108,7 @@ def write_bundle(checkpoint: Path, tokenizer: Path, destination: Path, request: 
     model, card = read_checkpoint(checkpoint)
     if file_digest(tokenizer) != card.tokenizer_digest:
         raise ExportError(f"{tokenizer}: not the tokenizer that the checkpoint was trained with")
-    trial = _trial_index(card, request.report)
+    trial = trial_index(card, request.report)
     policy = card.policy if request.report is None else _served(card, request)
     unserved = {name: one.unserved for name, one in policy.tasks.items() if one.unserved is not None}
     used = weights_used(card, checkpoint)
@@ -210,7 +210,7 @@ def _manifest(work: Path, card: CheckpointCard, request: BundleRequest, measured
     metrics: dict[str, dict[str, float]] = {}
     if request.report is not None:
         for task in card.tasks:
-            by_metric = request.report["tasks"][task.name]["methods"][card.method]
+            by_metric = at_thresholds(request.report["tasks"][task.name], card.method, final=measured.trial is None)
             own = {
                 metric: values["mean"] if measured.trial is None else values["trials"][measured.trial]
                 for metric, values in by_metric.items()
@@ -244,7 +244,7 @@ def _manifest(work: Path, card: CheckpointCard, request: BundleRequest, measured
             created=datetime.datetime.now(datetime.UTC).date().isoformat(),
             metrics=metrics,
             test_fold=card.test_fold,
-            every_fold_seen=request.report is not None and is_final(card, request.report),
+            every_fold_seen=card.test_fold is None,
         ),
     )
 
@@ -256,7 +256,7 @@ def _served(card: CheckpointCard, request: BundleRequest) -> DecisionPolicy:
         ExportError: no task is left, or the request refuses bundles that leave one out.
     """
     assert request.report is not None
-    useless = unserved_tasks(card, request.report, request.max_overkill)
+    useless = unserved_tasks(card, request.report, request.max_overkill, final=is_final(card, request.report))
     if request.serve_useless:
         for name, reason in useless.items():
             _LOG.warning("task %s is served all the same, as was asked for: %s", name, reason)
@@ -288,7 +288,7 @@ def weights_used(card: CheckpointCard, checkpoint: Path) -> dict[str, WeightsUse
     }
 
 
-def _trial_index(card: CheckpointCard, report: Mapping[str, Any] | None) -> int | None:
+def trial_index(card: CheckpointCard, report: Mapping[str, Any] | None) -> int | None:
     """The checkpoint's place among the report's trials; None of a final one, which is of none, and without a report.
 
     Raises:
@@ -299,6 +299,10 @@ def _trial_index(card: CheckpointCard, report: Mapping[str, Any] | None) -> int 
     known = (report["manifest"]["digest"], report["config_digest"])
     trial = {"seed": card.seed, "test_fold": card.test_fold}
     if known == (card.manifest_digest, card.config.digest()) and is_final(card, report):
+        if any(card.method not in task.get("final", {}) for task in report["tasks"].values()):
+            raise ExportError(
+                "the report is older than the final student: write it anew with `python -m training report`"
+            )
         return None
     if known != (card.manifest_digest, card.config.digest()) or trial not in report["trials"]:
         fold = "" if card.test_fold is None else f", fold {card.test_fold}"

@@ -61,7 +61,7 @@ async def classify(request: Request, context: RequestContext, parts: Components)
         ServiceError: see ``service.errors``.
     """
     settings = parts.settings
-    context.peer = _peer(request)
+    context.peer = peer_of(request.client.host if request.client else None)
     _read_wishes(request, context, settings.deadline)
     if parts.standing.goes_last(context.peer):
         parts.metrics.put_last.inc()
@@ -95,10 +95,6 @@ def _read_wishes(request: Request, context: RequestContext, bounds: DeadlineSett
     context.deadline = context.started + allowed / 1000
     context.deadline_chosen = asked is not None and allowed < bounds.default_ms
     context.priority = priority_of(request.headers.get(PRIORITY_HEADER))
-
-
-def _peer(request: Request) -> str:
-    return peer_of(request.client.host) if request.client is not None else "unknown"
 
 
 def _ask_for_shadows(

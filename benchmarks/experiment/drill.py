@@ -2,7 +2,7 @@
 
     python -m benchmarks.experiment.drill --manifest data/default --out docs/benchmarks
 
-Held-out rows are sent as in ``make ab-example``, again under other ids until there are enough. The service is killed
+The rows of ``make ab-example`` are sent, again under other ids until there are enough. The service is killed
 once and started again, and once its disk is full for a while; whoever got no verdict sends again. Then: every verdict
 that a caller was given stands in the log exactly once; the page is built; 200 decisions are replayed from the media,
 then once more with some clips and a bundle that were tampered with, and all must be named.
@@ -85,7 +85,7 @@ class Service:
 
 
 def rows_of(manifest: Manifest, fold: int, count: int) -> list[Row]:
-    """Held-out rows, the same again under other ids where there are too few."""
+    """The rows of ``make ab-example``, the same again under other ids where there are too few."""
     rows = held_out(manifest, fold, count)
     again = [row.model_copy(update={"id": f"{row.id}-{n}"}) for n in range(1, 1 + count // len(rows)) for row in rows]
     return [*rows, *again][:count]

@@ -31,20 +31,24 @@ def summarise(found: ScoredSet, bundle: Bundle, manifest: Manifest) -> dict[str,
     """The document without its rows: what was scored, and each task's rates."""
     notes, provenance = [], bundle.manifest.provenance
     if provenance.manifest_digest == manifest.digest():
-        folds = {one.row.fold for rows in found.scored.values() for one in rows if one.row.fold is not None}
+        folds = {
+            name: {one.row.fold for one in rows if one.row.fold is not None} - {provenance.test_fold}
+            for name, rows in found.scored.items()
+        }
+        known = ", ".join(name for name, seen in folds.items() if seen)
         if found.part != "test":
             notes.append(
                 "rows of train or val are among them: model or thresholds were fitted on those, and know them too well"
             )
-        elif folds and provenance.every_fold_seen:
+        elif known and provenance.every_fold_seen:
             notes.append(
-                "the model was trained on every fold, and knows these rows too well: score a trial's own student"
+                f"the model was trained on every fold, and knows the rows of {known} too well: score a trial's own"
             )
-        elif provenance.test_fold is not None and folds - {provenance.test_fold}:
-            others = ", ".join(map(str, sorted(folds)))
+        elif known and provenance.test_fold is not None:
+            others = ", ".join(map(str, sorted(set().union(*folds.values()))))
             notes.append(
                 f"the model left out fold {provenance.test_fold}, not fold {others}: it was trained or calibrated on "
-                "these rows, and knows them too well"
+                f"the rows of {known}, and knows them too well"
             )
     return {
         "bundle": {"name": bundle.manifest.name, "version": bundle.manifest.version, "digest": bundle.digest},

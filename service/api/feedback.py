@@ -71,7 +71,7 @@ async def take_feedback(
     if not parts.log.kept:
         raise NotFound("this service keeps no decision log, and so no feedback: its operator sets log.directory")
     _authorise(request, settings)
-    peer = peer_of(request.client.host) if request.client is not None else "unknown"
+    peer = peer_of(request.client.host if request.client else None)
     with parts.uploads.admit(peer, _declared(request, settings)) as permit, context.in_stage("fetch"):
         context.deadline = context.started + parts.settings.deadline.default_ms / 1000
         body = await _body(request, context, settings, permit)

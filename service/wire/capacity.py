@@ -114,8 +114,13 @@ class Capacity:
 
 
 @lru_cache(maxsize=4096)
-def peer_of(address: str) -> str:
-    """Whom an address belongs to: itself; of IPv6 its /64 network, of which one host may have every address."""
+def peer_of(address: str | None) -> str:
+    """Whom an address belongs to: itself; of IPv6 its /64 network, of which one host may have every address.
+
+    What is no address, and a caller without one, is ``unknown``.
+    """
+    if address is None:
+        return "unknown"
     try:
         parsed = ip_address(address.partition("%")[0])
     except ValueError:

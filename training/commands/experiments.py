@@ -112,8 +112,11 @@ def final(
     `python -m training final --manifest data/default --runs runs/default`
     """
     dataset = read_manifest(manifest)
+    require_sound(dataset, clips_at_hand=shards is None)
     plan = read_plan(runs, dataset)
     require_finished(runs, plan)
+    if not world().is_main_process:
+        logging.getLogger().setLevel(logging.WARNING)
     home = train_final(dataset, plan, Workplace(runs, cache, None, shards))
     if world().is_main_process:
         print_result({"out": str(home), "methods": list(plan.methods)})

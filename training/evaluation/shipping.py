@@ -57,13 +57,30 @@ class ShipVerdict:
         return {**vars(self), "cautions": list(self.cautions)}
 
 
-def judge(task: Task, method: str, max_overkill: float = MAX_OVERKILL) -> ShipVerdict:
+def at_thresholds(task: Task, method: str, *, final: bool) -> Mapping[str, Any]:
+    """Metric -> its summary at the thresholds that are served.
+
+    Args:
+        task: an entry of ``report.json``'s ``tasks``.
+        method: by its name in the report.
+        final: whether the student that has seen every fold is served: then the trials' students at its thresholds, else
+            each at its own.
+
+    Raises:
+        KeyError: the report was written before there was a final student.
+    """
+    found: Mapping[str, Any] = task["final"][method] if final else task["methods"][method]
+    return found
+
+
+def judge(task: Task, method: str, max_overkill: float = MAX_OVERKILL, *, final: bool = False) -> ShipVerdict:
     """The verdict on ``method``, a student or the baseline.
 
     Args:
         task: an entry of ``report.json``'s ``tasks``.
         method: by its name in the report.
         max_overkill: the largest share of held-out negatives that may be flagged.
+        final: as in ``at_thresholds``.
     """
     own = task["methods"].get(method)
     if own is None:
@@ -84,7 +101,7 @@ def judge(task: Task, method: str, max_overkill: float = MAX_OVERKILL) -> ShipVe
             reason = f"no better than the control {control}: PR-AUC {_difference_in_words(pair)}"
             needed = _groups_to_tell(task, pair["difference"], pair["interval"], 0.0)
             return ShipVerdict("do_not_ship", reason, needed, cautions=cautions)
-    if reason := threshold_fault(own, max_overkill):
+    if reason := threshold_fault(at_thresholds(task, method, final=final), max_overkill):
         return ShipVerdict("do_not_ship", reason, cautions=cautions)
     return ShipVerdict("ship", cautions=cautions)
 

@@ -9,25 +9,24 @@ said it had not seen. Rows of fixed validation and test splits stay out of it.
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
 
 from contract.decision import DecisionPolicy
-from training.data.leakage import groups_without_top
 from training.data.manifest import Manifest, Row
-from training.data.privileged import PrivilegedStatistics
 from training.data.targets import TaskTargets, task_targets
 from training.evaluation.calibration import fit_policy
-from training.experiment.plan import ExperimentPlan, Workplace
-from training.experiment.predictions import VALIDATION_PREDICTIONS_FILE, labelled_logits
+from training.experiment.plan import FINAL_FOLDER, ExperimentPlan, Workplace
+from training.experiment.predictions import VALIDATION_PREDICTIONS_FILE, labelled_logits, require_stored
 from training.experiment.rounds import SELECTION_FOLDER, Round
-from training.experiment.run import fit_data, run_methods
+from training.experiment.run import fit_data, prepare, privileged_statistics, run_methods
+from training.experiment.trial_scores import TEACHER
 from training.fitting.checkpoint import read_card
 from training.fitting.operation import PLAIN_OPERATION, Operation
+from training.fitting.processes import world
 from training.fitting.selection import Selection, selection_of_all
-
-FINAL_FOLDER = "final"
 
 
 def train_final(
@@ -45,26 +44,34 @@ def train_final(
         The folder of the checkpoints.
 
     Raises:
-        ValueError: the manifest has no folds, so that the trials' own students have seen all there is to see; or not
-            every fold was tested.
-        CheckpointError: a trial is not finished.
+        ValueError: the manifest has no folds, so that the trials' own students have seen all there is to see; or some
+            folds were tested more often than others.
+        FileNotFoundError, CheckpointError: a trial is not finished.
+        PredictionsError: its predictions are of another checkpoint.
+        ManifestError: the rows whose clips can be decoded no longer suffice.
     """
     if not manifest.folds:
         raise ValueError("the manifest has no folds: a trial's own student has seen all training rows; export that")
-    untested = sorted(set(range(manifest.folds)) - {trial.test_fold for trial in plan.trials})
-    if untested:
-        raise ValueError(f"no trial tests fold {untested[0]}: `run` with as many seeds as there are folds, or more")
+    tested = Counter(trial.test_fold for trial in plan.trials)
+    if len({tested[fold] for fold in range(manifest.folds)}) > 1:
+        raise ValueError(
+            f"{len(plan.trials)} trials test {manifest.folds} folds unequally often: `run` with as many seeds as "
+            "folds, or a multiple of that"
+        )
     for trial in plan.trials:
-        for name in ("teacher", *plan.methods):
-            read_card(place.out / trial.name / name)
+        for name in (TEACHER, *plan.methods):
+            require_stored(place.out / trial.name / name / VALIDATION_PREDICTIONS_FILE)
+    if world().is_main_process:
+        prepare(manifest, plan, place, workers=1)
+    world().wait_for_everyone()
     home = place.out / FINAL_FOLDER
     seen = [row for row in manifest.rows if row.fold is not None or row.split == "train"]
     first = plan.trials[0]
     data, parts = fit_data(manifest, plan, None, {"train": seen}, place)
-    groups = groups_without_top(manifest, first.test_fold, plan.config.teacher.drop_top)
-    statistics = PrivilegedStatistics.fit(parts["train"].rows, groups)
+    statistics = privileged_statistics(manifest, plan, first, parts["train"], FINAL_FOLDER)
     chosen = _Chosen(manifest, plan, place.out)
-    run_methods(manifest, plan, first, Round(home, data, parts, statistics, chosen.of), operation)
+    this = Round(home, data, parts, statistics, chosen.of, name=FINAL_FOLDER)
+    run_methods(manifest, plan, first, this, operation)
     return home
 
 
@@ -80,8 +87,8 @@ class _Chosen:
         chose = SELECTION_FOLDER if self._plan.config.optimiser.refit else ""
         cards = [read_card(home / chose / name) for home in self._homes]
         said = [home / chose / name / VALIDATION_PREDICTIONS_FILE for home in self._homes]
-        # Of teachers whose logits of validation rows nobody reads none are kept, and no threshold is asked for either.
-        policy = self._policy(said) if all(path.exists() for path in said) else None
+        # Other teachers keep no logits of validation rows, and nobody asks for their thresholds.
+        policy = self._policy(said) if name in (TEACHER, *self._plan.methods) else None
         return selection_of_all(cards, policy)
 
     def _policy(self, said: list[Path]) -> DecisionPolicy:

@@ -14,6 +14,8 @@ from training.distillation.registry import require_known
 
 EXPERIMENT_FILE = "experiment.json"
 TOKENIZER_FILE = "tokenizer.json"
+FINAL_FOLDER = "final"
+"""Of the students that have seen every fold."""
 DEFAULT_METHODS = ("ce", "pfd", "cpfd")
 
 

@@ -34,6 +34,7 @@ class Round:
         statistics: of the privileged features of the training rows.
         selected: of a refit: what was chosen for a checkpoint, by its name.
         selection: of a refit whose selection predicted validation rows for it: the folder of that round.
+        name: in the log; without one, the trial's.
     """
 
     home: Path
@@ -42,6 +43,7 @@ class Round:
     statistics: PrivilegedStatistics
     selected: Select = no_selection
     selection: Path | None = None
+    name: str = ""
 
     def predict_held_out(self, name: str, statistics: PrivilegedStatistics | None = None) -> None:
         """Stores what a checkpoint says of test and validation rows: of the latter, what a refit's selection said.

@@ -199,8 +199,18 @@ def trial_data(
     """What a trial's fits read, its rows by split, and the privileged features standardised on its training rows."""
     rows = manifest.split_rows(trial.test_fold)
     data, parts = fit_data(manifest, plan, trial.test_fold, rows, place)
+    return data, parts, privileged_statistics(manifest, plan, trial, parts["train"], trial.name)
+
+
+def privileged_statistics(
+    manifest: Manifest, plan: ExperimentPlan, trial: Trial, train: RowSet, name: str
+) -> PrivilegedStatistics:
+    """Of the features that the trial's teacher reads; logs those that these rows tell nothing of, under ``name``."""
     groups = groups_without_top(manifest, trial.test_fold, plan.config.teacher.drop_top)
-    return data, parts, PrivilegedStatistics.fit(parts["train"].rows, groups)
+    statistics = PrivilegedStatistics.fit(train.rows, groups)
+    if statistics.unread:
+        _LOG.warning("%s: constant or missing in training rows, not read: %s", name, ", ".join(statistics.unread))
+    return statistics
 
 
 def fit_data(
@@ -251,9 +261,6 @@ def run_methods(manifest: Manifest, plan: ExperimentPlan, trial: Trial, this: Ro
     """Trains the teacher and every method of one round, and predicts the rows that it holds out, if any."""
     home, data, parts, statistics = this.home, this.data, this.parts, this.statistics
     confidence = plan.config.distillation.confidence
-    if statistics.unread:
-        unread = ", ".join(statistics.unread)
-        _LOG.warning("%s: constant or missing in training rows, not read: %s", home.name, unread)
     teachers = Teachers(home, data, plan.config, statistics, trial.seed, operation, this.selected)
     teacher = teachers.get("privileged")
     with main_first():  # the others read what rank 0 wrote
@@ -263,7 +270,7 @@ def run_methods(manifest: Manifest, plan: ExperimentPlan, trial: Trial, this: Ro
         judged["test"] = read_predictions(home / "teacher", parts["test"]), parts["test"], teacher.card
     if world().is_main_process:
         record_means(home, judged, confidence)
-        warn_of_degenerate(trial.name, judged["train"], confidence)
+        warn_of_degenerate(this.name or trial.name, judged["train"], confidence)
     for name in plan.methods:
         method = METHODS[name]
         taught = teachers.get(method.teacher) if method.reads_soft_targets else None
@@ -289,7 +296,7 @@ def run_methods(manifest: Manifest, plan: ExperimentPlan, trial: Trial, this: Ro
     if crossed is not None:
         judged["train_crossfit"] = (crossed.soft_targets, parts["train"], crossed.card)
         if world().is_main_process:
-            warn_of_degenerate(f"{trial.name}, out of fold", judged["train_crossfit"], confidence)
+            warn_of_degenerate(f"{this.name or trial.name}, out of fold", judged["train_crossfit"], confidence)
     if world().is_main_process:
         record_histograms(home, judged, confidence)
     if world().is_main_process and "test" in parts:

@@ -14,7 +14,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from contract.decision import TaskKind, TaskSpec
+from contract.decision import TaskKind, TaskPolicy, TaskSpec
 from training.data.manifest import Row
 from training.data.targets import flag_columns, flag_targets, task_targets
 from training.evaluation.calibration import flag_scores, max_f1_threshold, precision_threshold
@@ -86,13 +86,17 @@ def score_table(
     return table
 
 
-def method_scores(directory: Path, task: TaskSpec, rows: Mapping[str, Row]) -> TrialScores:
-    """The held-out rows of one checkpoint of one trial, scored.
+def method_scores(
+    directory: Path, task: TaskSpec, rows: Mapping[str, Row], policy: TaskPolicy | None = None
+) -> TrialScores:
+    """The held-out rows of one checkpoint of one trial, scored: by its own policy, or by another's.
 
     Raises:
         FileNotFoundError: it is not finished; the message names the file.
     """
-    return _of_method(directory, task, rows, "test")
+    if policy is None:
+        return _of_method(directory, task, rows, "test")
+    return _decided(task, *_stored(directory / PREDICTIONS_FILE, task, rows), {}, policy)
 
 
 def paired_scores(
@@ -106,15 +110,16 @@ def paired_scores(
         paired = read_paired(directory, task.output_name, labelled)
         if paired is None:
             return []
-        trials.append(_decided(directory, task, [rows[i] for i in paired[0]], paired[1], {}))
+        trials.append(_decided(task, [rows[i] for i in paired[0]], paired[1], {}, _policy(directory, task)))
     return trials
 
 
 def _of_method(directory: Path, task: TaskSpec, rows: Mapping[str, Row], held_out: HeldOut) -> TrialScores:
     if held_out == "val":
-        return _decided(directory, task, *_stored(directory / VALIDATION_PREDICTIONS_FILE, task, rows), {})
+        validation = _stored(directory / VALIDATION_PREDICTIONS_FILE, task, rows)
+        return _decided(task, *validation, {}, _policy(directory, task))
     kept, logits_NK = _stored(directory / PREDICTIONS_FILE, task, rows)
-    return _decided(directory, task, kept, logits_NK, _validation_cuts(directory, task, rows))
+    return _decided(task, kept, logits_NK, _validation_cuts(directory, task, rows), _policy(directory, task))
 
 
 def _stored(
@@ -124,11 +129,14 @@ def _stored(
     return labelled_logits(path, task, rows, head)
 
 
+def _policy(directory: Path, task: TaskSpec) -> TaskPolicy:
+    return read_card(directory).policy.tasks[task.name]
+
+
 def _decided(
-    directory: Path, task: TaskSpec, kept: list[Row], logits_NK: NDArray[np.float32], cuts: Mapping[str, float]
+    task: TaskSpec, kept: list[Row], logits_NK: NDArray[np.float32], cuts: Mapping[str, float], policy: TaskPolicy
 ) -> TrialScores:
-    """The rows as the checkpoint's own policy decides them."""
-    policy = read_card(directory).policy.tasks[task.name]
+    """The rows as a policy decides them."""
     scores = flag_scores(logits_NK, task, policy.temperature)
     if task.kind is TaskKind.MULTILABEL:
         thresholds = np.asarray([policy.thresholds.get(label, np.inf) for label in task.labels])
@@ -142,7 +150,7 @@ def _validation_cuts(directory: Path, task: TaskSpec, rows: Mapping[str, Row]) -
     path = directory / VALIDATION_PREDICTIONS_FILE
     if not path.exists():
         return {}
-    return _cuts(_decided(directory, task, *_stored(path, task, rows), {}).scored)
+    return _cuts(_decided(task, *_stored(path, task, rows), {}, _policy(directory, task)).scored)
 
 
 def _cuts(validation: Scored) -> dict[str, float]:

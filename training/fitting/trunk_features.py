@@ -282,6 +282,7 @@ def _pooled_texts(model: MomentXVLM, train: RowSet, chosen: Sequence[int]) -> It
         for i in chosen:
             yield torch.from_numpy(train.text_features.features(train.rows[i].id)).mean(dim=0)
         return
+    model.text_encoder.eval()  # without dropout, which would be taken for how texts differ
     for i in chosen[:: max(1, len(chosen) // _STANDARDISED_ROWS)]:
         ids, mask = _padded([train.texts[i]])
         yield model.text_encoder(ids, attention_bias(mask))[0].mean(dim=0)

@@ -22,10 +22,18 @@ from training.evaluation.comparisons import BASELINE, COMPARED, TEACHER, compare
 from training.evaluation.metrics import Array, Scored, evaluate
 from training.evaluation.shipping import judge, overall
 from training.evaluation.slices import threshold_by_slice
-from training.experiment.plan import ExperimentPlan, read_plan
+from training.experiment.plan import FINAL_FOLDER, ExperimentPlan, read_plan
 from training.experiment.predictions import PREDICTIONS_FILE
-from training.experiment.trial_scores import HeldOut, Table, TrialScores, paired_scores, score_table, strata
-from training.fitting.checkpoint import CARD_FILE
+from training.experiment.trial_scores import (
+    HeldOut,
+    Table,
+    TrialScores,
+    method_scores,
+    paired_scores,
+    score_table,
+    strata,
+)
+from training.fitting.checkpoint import CARD_FILE, read_card
 from training.report.held_out_classes import class_counts, positive_groups
 from training.report.titles import subject_among
 from training.teachers.confidence_record import CONFIDENCE_FILE
@@ -137,8 +145,14 @@ def build_report(
     for result in results:
         tasks[result.task.name] = _task_report(result, plan, rows)
         tasks[result.task.name]["paired"] = _paired_report(out, plan, result, rows)
+        if final := _final_report(out, plan, result, rows):
+            tasks[result.task.name]["final"] = final
     student = subject_among(plan.methods) or BASELINE
-    verdicts = {name: judge(task, student) for name, task in tasks.items()} if student in plan.methods else {}
+    verdicts = (
+        {name: judge(task, student, final="final" in task) for name, task in tasks.items()}
+        if student in plan.methods
+        else {}
+    )
     for name, verdict in verdicts.items():
         tasks[name]["ship"] = verdict.document()
     return {
@@ -207,6 +221,18 @@ def _paired_report(out: Path, plan: ExperimentPlan, result: TaskResult, rows: Ma
         if trials:
             samples = _samples(trials, result.draws)
             report[method] = summary({m: samples[m] for m in COMPARED}, result.draws.trials_TR)
+    return report
+
+
+def _final_report(out: Path, plan: ExperimentPlan, result: TaskResult, rows: Mapping[str, Row]) -> dict[str, Any]:
+    """Method -> metrics of the trials' students at the final one's temperature and thresholds; empty without it."""
+    report = {}
+    for method in plan.methods:
+        home = out / FINAL_FOLDER / method
+        if (home / CARD_FILE).exists():
+            policy = read_card(home).policy.tasks[result.task.name]
+            trials = [method_scores(out / trial.name / method, result.task, rows, policy) for trial in plan.trials]
+            report[method] = summary(_samples(trials, result.draws), result.draws.trials_TR)
     return report
 
 

@@ -239,7 +239,7 @@ def test_the_command_writes_every_score_and_the_page(
     ("provenance", "fold", "said"),
     [
         ({"every_fold_seen": True}, 1, "trained on every fold"),
-        ({"test_fold": 0}, 1, "left out fold 0, not fold 1"),
+        ({"test_fold": 0}, 1, "left out fold 0, not fold 1: it was trained or calibrated on the rows of "),
         ({"test_fold": 1}, 1, None),
         ({"every_fold_seen": True}, None, None),
     ],

@@ -28,6 +28,7 @@ from service.metrics import Metrics
 from service.settings import LaneSettings
 from service.stages.inference import ArmModel, GaveWay, Lanes
 from tests.synthetic_bundle import SPEC, write_synthetic_bundle
+from tests.until import until
 
 NAMES = ("old", "new")
 TEXTS = {"title": "a cat in the park"}
@@ -116,11 +117,6 @@ def run(bench: Bench, body: Callable[[], Coroutine[Any, Any, None]]) -> None:
             bench.lanes.close()
 
     asyncio.run(whole())
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    while not condition():  # noqa: ASYNC110  it is the outside that is looked at
-        await asyncio.sleep(0.005)
 
 
 def test_the_other_arm_reads_the_same_frames_and_is_written_down(

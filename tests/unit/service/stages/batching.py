@@ -72,12 +72,6 @@ def soon() -> float:
     return time.monotonic() + 5
 
 
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(5):
-        while not condition():  # noqa: ASYNC110  polls what has no event
-            await asyncio.sleep(0.002)
-
-
 class Clock:
     """Stands for ``time``: only the test moves it."""
 

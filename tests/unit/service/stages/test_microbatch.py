@@ -12,7 +12,8 @@ import pytest
 from service.errors import DeadlineExceeded, Draining, InferenceFailed
 from service.scheduling.policy import Priority
 from service.stages.microbatch import MicroBatcher
-from tests.unit.service.stages.batching import Model, drive, example, soon, until
+from tests.unit.service.stages.batching import Model, drive, example, soon
+from tests.until import until
 
 
 def test_a_batch_holds_what_came_until_the_lane_was_free() -> None:

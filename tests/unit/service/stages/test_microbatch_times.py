@@ -15,7 +15,8 @@ from contract.example import ModelInputs
 from service.errors import DeadlineExceeded
 from service.scheduling.estimate import Estimate
 from service.stages.microbatch import MicroBatcher
-from tests.unit.service.stages.batching import Clock, Model, drive, example, soon, until
+from tests.unit.service.stages.batching import Clock, Model, drive, example, soon
+from tests.until import until
 
 
 def test_what_cannot_be_done_in_time_is_dropped_before_the_lane_but_not_on_a_guess(

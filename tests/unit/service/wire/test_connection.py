@@ -14,6 +14,7 @@ from service.metrics import Metrics
 from service.settings import ConnectionSettings
 from service.wire.capacity import Capacity, Place
 from service.wire.connection import Common, Connection
+from tests.until import until
 
 GET = b"GET /classify HTTP/1.1\r\nhost: a\r\n\r\n"
 
@@ -108,12 +109,6 @@ def play(scenario: Callable[[], Awaitable[None]]) -> None:
             await scenario()
 
     asyncio.run(within_bounds())
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    """Returns when it holds; what waits in vain is ended by ``play``."""
-    while not condition():  # noqa: ASYNC110  what is awaited has no event
-        await asyncio.sleep(0.005)
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from service.errors import Draining, NotReady, Overloaded, UploadStalled
 from service.metrics import Metrics
 from service.settings import UploadSettings
 from service.wire.uploads import GIVEN_UP, SHED_REASONS, Uploading, Uploads
+from tests.until import until
 
 LOOK_S = 0.02
 
@@ -29,12 +30,6 @@ def play(scenario: Callable[[], Awaitable[None]]) -> None:
             await scenario()
 
     asyncio.run(within_bounds())
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    """Returns when it holds; what waits in vain is ended by ``play``."""
-    while not condition():  # noqa: ASYNC110  what is awaited has no event
-        await asyncio.sleep(0.005)
 
 
 async def sends(permit: Uploading, count: int, seconds: float = 60.0) -> None:

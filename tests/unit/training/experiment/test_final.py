@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -10,22 +11,26 @@ import pytest
 from typer.testing import CliRunner
 
 from contract.bundle import read_bundle
+from contract.decision import TaskKind
 from contract.reference import SCORE_BOUNDS
 from model_export.__main__ import main as export
-from model_export.write_bundle import is_final
+from model_export.errors import ExportError
+from model_export.reference import require_reference
+from model_export.write_bundle import is_final, trial_index
 from tests.unit.training.conftest import Toy
 from training.__main__ import app
 from training.atomic_write import write_json
 from training.config import RunConfig
 from training.data.manifest_io import write_manifest
 from training.data.targets import task_targets
-from training.evaluation.calibration import fit_policy
-from training.experiment.final import FINAL_FOLDER, train_final
-from training.experiment.plan import ExperimentPlan, Workplace, plan_trials
-from training.experiment.predictions import PREDICTIONS_FILE, VALIDATION_PREDICTIONS_FILE
+from training.data.validation import ManifestError
+from training.evaluation.calibration import fit_policy, flag_scores
+from training.experiment.final import train_final
+from training.experiment.plan import FINAL_FOLDER, ExperimentPlan, Workplace, plan_trials
+from training.experiment.predictions import PREDICTIONS_FILE, VALIDATION_PREDICTIONS_FILE, labelled_logits
 from training.experiment.rounds import SELECTION_FOLDER
 from training.experiment.run import run
-from training.fitting.checkpoint import CheckpointError, read_card
+from training.fitting.checkpoint import read_card
 from training.fitting.selection import selection_of_all
 from training.report.build import build_report
 
@@ -127,9 +132,15 @@ def test_its_bundle_says_whose_figures_it_carries(out: Path, toy: Toy, tmp_path:
     card = (tmp_path / "bundle" / "MODEL_CARD.md").read_text()
     assert "every fold" in card
     assert "This very model has seen the rows of every fold" in card
+    provenance = bundle.manifest.provenance
+    assert provenance.every_fold_seen
     for task in toy.manifest.tasks:
-        mean = report["tasks"][task.name]["methods"]["cpfd"]["pr_auc"]["mean"]
-        assert bundle.manifest.provenance.metrics[task.name]["pr_auc"] == mean
+        assert (
+            provenance.metrics[task.name]["pr_auc"] == report["tasks"][task.name]["methods"]["cpfd"]["pr_auc"]["mean"]
+        )
+        assert (
+            provenance.metrics[task.name]["overkill"] == report["tasks"][task.name]["final"]["cpfd"]["overkill"]["mean"]
+        )
     reference = bundle.reference
     assert reference is not None
     assert reference.split == "out_of_fold"
@@ -140,9 +151,13 @@ def test_its_bundle_says_whose_figures_it_carries(out: Path, toy: Toy, tmp_path:
     assert not is_final(read_card(out / "seed0-fold0" / "cpfd"), report)
 
 
-def test_an_experiment_that_left_a_fold_untested_has_none(toy: Toy, tiny_config: RunConfig, tmp_path: Path) -> None:
-    plan = planned(toy, tiny_config, toy.manifest.folds - 1)
-    with pytest.raises(ValueError, match=f"no trial tests fold {toy.manifest.folds - 1}"):
+@pytest.mark.parametrize("more", [-1, 1])
+def test_folds_must_have_been_tested_equally_often(more: int, toy: Toy, tiny_config: RunConfig, tmp_path: Path) -> None:
+    """Else rows of one fold would decide the thresholds twice."""
+    plan = planned(toy, tiny_config, toy.manifest.folds + more)
+    with pytest.raises(
+        ValueError, match=f"{toy.manifest.folds + more} trials test {toy.manifest.folds} folds unequally"
+    ):
         train_final(toy.manifest, plan, Workplace(tmp_path, tmp_path / "cache", None))
 
 
@@ -153,6 +168,66 @@ def test_without_folds_there_is_nothing_more_to_see(toy: Toy, plan: ExperimentPl
         train_final(manifest, plan, Workplace(tmp_path, tmp_path / "cache", None))
 
 
+def test_the_report_holds_what_the_trials_students_do_at_its_thresholds(
+    out: Path, toy: Toy, plan: ExperimentPlan
+) -> None:
+    report = build_report(out, toy.manifest, replicates=100)
+    rows = {row.id: row for row in toy.manifest.rows}
+    for task in toy.manifest.tasks:
+        if task.kind is not TaskKind.BINARY:
+            continue
+        policy, flagged = read_card(out / FINAL_FOLDER / "cpfd").policy.tasks[task.name], list[float]()
+        for trial in plan.trials:
+            kept, logits = labelled_logits(out / trial.name / "cpfd" / PREDICTIONS_FILE, task, rows)
+            negative = np.asarray([row.labels[task.name] == task.labels[0] for row in kept])
+            flagged.append(
+                float((flag_scores(logits, task, policy.temperature)[negative] >= policy.thresholds["flag"]).mean())
+            )
+        assert report["tasks"][task.name]["final"]["cpfd"]["overkill"]["mean"] == pytest.approx(
+            np.mean(flagged), abs=1e-3
+        )
+
+
+def test_a_report_from_before_it_is_refused(out: Path, toy: Toy) -> None:
+    report = build_report(out, toy.manifest, replicates=100)
+    for task in report["tasks"].values():
+        del task["final"]
+    with pytest.raises(ExportError, match="older than the final student"):
+        trial_index(read_card(out / FINAL_FOLDER / "cpfd"), report)
+
+
+def test_a_final_checkpoint_that_was_carried_away_has_no_reference(out: Path, toy: Toy, tmp_path: Path) -> None:
+    shutil.copytree(out / FINAL_FOLDER / "cpfd", tmp_path / "a" / "b")
+    with pytest.raises(ExportError, match="not beside the one that holds it"):
+        require_reference(tmp_path / "a" / "b", toy.manifest)
+    require_reference(out / FINAL_FOLDER / "cpfd", toy.manifest)
+
+
+def test_without_a_refit_and_with_cross_fitted_teachers_it_goes_the_same_way(
+    toy: Toy, tiny_config: RunConfig, tmp_path: Path
+) -> None:
+    """Two seeds a fold: each row of a fold decides the thresholds as often as any other."""
+    plan = planned(toy, tiny_config, 2 * toy.manifest.folds, ("cpfd_crossfit",))
+    plain = plan.config.optimiser.model_copy(update={"refit": False, "keep": "last", "epochs": 1})
+    plan = plan.model_copy(update={"config": plan.config.model_copy(update={"optimiser": plain})})
+    place = Workplace(tmp_path / "runs", tmp_path / "cache", None)
+    run(toy.manifest, plan, place)
+    home = train_final(toy.manifest, plan, place)
+    parts = sorted(path.name for path in home.glob("teacher_crossfit_*"))
+    assert parts == [f"teacher_crossfit_{part}" for part in range(tiny_config.teacher.cross_fit_folds)]
+    student = read_card(home / "cpfd_crossfit")
+    assert student.epochs_kept == 1
+    assert student.train_rows == sum(row.fold is not None or row.split == "train" for row in toy.manifest.rows)
+
+
+def test_clips_that_are_no_longer_at_hand_stop_it(out: Path, toy: Toy, plan: ExperimentPlan, tmp_path: Path) -> None:
+    shutil.copytree(out, tmp_path / "runs", ignore=shutil.ignore_patterns(FINAL_FOLDER))
+    away = toy.manifest.model_copy(update={"media_root": str(tmp_path / "nowhere")})
+    with pytest.raises(ManifestError):
+        train_final(away, plan, Workplace(tmp_path / "runs", tmp_path / "cache", None))
+
+
 def test_a_trial_that_is_not_finished_is_named(toy: Toy, plan: ExperimentPlan, tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match=r"seed0-fold0/teacher/checkpoint\.json"):
+    missing = r"seed0-fold0/teacher/validation_predictions\.npz"
+    with pytest.raises(FileNotFoundError, match=missing):
         train_final(toy.manifest, plan, Workplace(tmp_path, tmp_path / "cache", None))

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import os
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +19,7 @@ from service.settings import DecodeSettings
 from service.stages.decode import Clip, DecodePool
 from service.stages.decode_answer import DecodedVideo
 from tests.synthetic_bundle import SPEC
+from tests.until import until
 
 SLOT = int(np.prod(SPEC.frames_shape))
 
@@ -38,12 +39,6 @@ async def pool_of(metrics: Metrics, **settings: object) -> AsyncIterator[DecodeP
     finally:
         await pool.close()
         assert pool.pids() == []
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(30):
-        while not condition():  # noqa: ASYNC110  polls what has no event
-            await asyncio.sleep(0.01)
 
 
 @contextlib.contextmanager

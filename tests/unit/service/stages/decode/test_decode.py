@@ -32,8 +32,8 @@ from tests.unit.service.stages.decode.pools import (
     pool_for,
     pool_of,
     restarts,
-    until,
 )
+from tests.until import until
 
 
 def test_frames_are_those_of_the_contract_and_refusals_are_typed(clip: Path, tmp_path: Path) -> None:

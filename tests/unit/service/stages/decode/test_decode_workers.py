@@ -19,8 +19,8 @@ from tests.unit.service.stages.decode.pools import (
     pool_for,
     pool_of,
     restarts,
-    until,
 )
+from tests.until import until
 
 
 def test_a_worker_killed_from_outside_costs_nobody_anything(clip: Path, handed: list[tuple[str, int]]) -> None:
