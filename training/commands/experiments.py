@@ -27,6 +27,8 @@ from training.models.weights.sources import require_usable
 from training.report.build import build_report, require_finished
 from training.report.markdown import render
 
+_LOG = logging.getLogger(__name__)
+
 
 class Tracker(StrEnum):
     """Of ``--track``."""
@@ -96,6 +98,8 @@ def run(
     )
     if not world().is_main_process:
         logging.getLogger().setLevel(logging.WARNING)
+    elif not dataset.privileged_groups:
+        _LOG.warning("no privileged features: teachers read what students read, and `--methods ce` is enough")
     run_experiment(dataset, plan, Workplace(out, cache, vocabulary, shards, workers), jobs=jobs, operation=operation)
     if world().is_main_process:
         print_result({"out": str(out), "trials": [trial.name for trial in trials]})
