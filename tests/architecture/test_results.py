@@ -77,9 +77,9 @@ OF_THE_BUNDLES: dict[str, Callable[[Document], bool]] = {
     "in PR-AUC both students are better than every control on it": lambda report: all(
         beats_every_control(report["tasks"]["violence"], method) for method in ("ce", "cpfd")
     ),
-    "0.93 is not distinguishably more": lambda report: (
+    "0.94 is not distinguishably more": lambda report: (
         not beats_every_control(report["tasks"]["restricted_object"], "cpfd")
-        and round(report["tasks"]["restricted_object"]["methods"]["cpfd"]["pr_auc"]["mean"], 2) == 0.93
+        and round(report["tasks"]["restricted_object"]["methods"]["cpfd"]["pr_auc"]["mean"], 2) == 0.94
     ),
     "from chance to PR-AUC 0.85": lambda report: (
         round(report["tasks"]["violence"]["methods"]["cpfd"]["pr_auc"]["mean"], 2) == 0.85
@@ -144,8 +144,7 @@ def test_the_committed_bundles_are_of_the_committed_report() -> None:
         provenance = manifest["provenance"]
         assert provenance["manifest_digest"] == report["manifest"]["digest"]
         assert provenance["config_digest"] == report["config_digest"]
-        trial = next(i for i, t in enumerate(report["trials"]) if t["seed"] == provenance["seed"])
+        assert provenance["every_fold_seen"]
         for task, metrics in provenance["metrics"].items():
-            own = report["tasks"][task]["methods"][method]
-            of_trial = {metric: own[metric]["trials"][trial] for metric in own}
-            assert metrics == {metric: value for metric, value in of_trial.items() if value is not None}
+            means = {metric: one["mean"] for metric, one in report["tasks"][task]["final"][method].items()}
+            assert metrics == {metric: value for metric, value in means.items() if value is not None}
