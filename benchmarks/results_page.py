@@ -16,7 +16,7 @@ from typing import Any
 
 from benchmarks.serve import table as speed_table
 from recipes.benchmark.table import render_headline
-from training.evaluation.shipping import at_thresholds
+from training.evaluation.shipping import at_thresholds, has_final
 from training.report.markdown import render_summary
 from training.report.titles import short
 from training.report.words import overall, subject_of, task_verdict
@@ -92,7 +92,9 @@ def _errors(report: Mapping[str, Any]) -> str:
     """What a moderator would see of the student, the most false alarms first."""
     subject = subject_of(report)
     assert subject is not None
-    shares = {name: at_thresholds(task, subject, final="final" in task) for name, task in report["tasks"].items()}
+    shares = {
+        name: at_thresholds(task, subject, final=has_final(task, subject)) for name, task in report["tasks"].items()
+    }
     worst_first = sorted(shares, key=lambda name: -float(shares[name]["overkill"]["mean"]))
     share = {name: (shares[name]["overkill"]["mean"], shares[name]["miss_rate"]["mean"]) for name in worst_first}
     flagged, missed = (f"{100 * value:.0f} %" for value in share[worst_first[0]])

@@ -47,7 +47,7 @@ from model_export.served_tasks import unserved_tasks, with_unserved
 from model_export.sessions import graphs_of, open_written
 from model_export.to_onnx import OPSET, ExportedGraphs, export_graphs
 from training.config import field_faults
-from training.evaluation.shipping import MAX_OVERKILL, at_thresholds
+from training.evaluation.shipping import MAX_OVERKILL, at_thresholds, has_final
 from training.fitting.checkpoint import CheckpointCard, read_checkpoint
 from training.fitting.fit import PRETRAINED_FILE
 
@@ -299,7 +299,7 @@ def trial_index(card: CheckpointCard, report: Mapping[str, Any] | None) -> int |
     known = (report["manifest"]["digest"], report["config_digest"])
     trial = {"seed": card.seed, "test_fold": card.test_fold}
     if known == (card.manifest_digest, card.config.digest()) and is_final(card, report):
-        if any(card.method not in task.get("final", {}) for task in report["tasks"].values()):
+        if not all(has_final(task, card.method) for task in report["tasks"].values()):
             raise ExportError(
                 "the report is older than the final student: write it anew with `python -m training report`"
             )

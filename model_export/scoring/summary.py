@@ -42,7 +42,8 @@ def summarise(found: ScoredSet, bundle: Bundle, manifest: Manifest) -> dict[str,
             )
         elif known and provenance.every_fold_seen:
             notes.append(
-                f"the model was trained on every fold, and knows the rows of {known} too well: score a trial's own"
+                f"the model was trained on every fold, and knows the rows of {known} too well: score a bundle of a "
+                "trial's own student"
             )
         elif known and provenance.test_fold is not None:
             others = ", ".join(map(str, sorted(set().union(*folds.values()))))

@@ -57,6 +57,11 @@ class ShipVerdict:
         return {**vars(self), "cautions": list(self.cautions)}
 
 
+def has_final(task: Task, method: str) -> bool:
+    """Whether the report knows a student by this method that has seen every fold."""
+    return method in task.get("final", {})
+
+
 def at_thresholds(task: Task, method: str, *, final: bool) -> Mapping[str, Any]:
     """Metric -> its summary at the thresholds that are served.
 

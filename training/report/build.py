@@ -20,7 +20,7 @@ from training.data.manifest import Manifest, Row
 from training.evaluation.bootstrap import Draws, draw, interval, mean_over_trials, number
 from training.evaluation.comparisons import BASELINE, COMPARED, TEACHER, compare, gaps_closed, too_few_groups
 from training.evaluation.metrics import Array, Scored, evaluate
-from training.evaluation.shipping import judge, overall
+from training.evaluation.shipping import has_final, judge, overall
 from training.evaluation.slices import threshold_by_slice
 from training.experiment.plan import FINAL_FOLDER, ExperimentPlan, read_plan
 from training.experiment.predictions import PREDICTIONS_FILE
@@ -149,7 +149,7 @@ def build_report(
             tasks[result.task.name]["final"] = final
     student = subject_among(plan.methods) or BASELINE
     verdicts = (
-        {name: judge(task, student, final="final" in task) for name, task in tasks.items()}
+        {name: judge(task, student, final=has_final(task, student)) for name, task in tasks.items()}
         if student in plan.methods
         else {}
     )

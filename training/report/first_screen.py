@@ -7,7 +7,15 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from training.evaluation.comparisons import BASELINE, TEACHER
-from training.evaluation.shipping import FREE_CONTROLS, WORD_CONTROL, ShipVerdict, at_thresholds, judge, overall
+from training.evaluation.shipping import (
+    FREE_CONTROLS,
+    WORD_CONTROL,
+    ShipVerdict,
+    at_thresholds,
+    has_final,
+    judge,
+    overall,
+)
 from training.report.titles import short, subject_among
 from training.report.words import bracket, number, verdict_on
 
@@ -67,9 +75,7 @@ class FirstScreen:
 def first_screen(report: Report) -> FirstScreen:
     """The first screen of a report; one from before the rule existed is judged by what it holds."""
     student = subject_among(report["methods"]) or BASELINE
-    verdicts = {
-        name: judge(task, student, final=student in task.get("final", {})) for name, task in report["tasks"].items()
-    }
+    verdicts = {name: judge(task, student, final=has_final(task, student)) for name, task in report["tasks"].items()}
     decision = overall(verdicts)
     headline, detail = _headline(verdicts, student)
     tasks = tuple(_task_screen(name, report["tasks"][name], verdicts[name], student) for name in verdicts)
@@ -122,7 +128,7 @@ def _task_screen(name: str, task: Mapping[str, Any], verdict: ShipVerdict, stude
         data=_data(task),
         base_rate=f"{100 * task['positive_share']:.1f} % positive",
         roc_auc=_estimate(own.get("roc_auc")),
-        at_threshold=_at_threshold(at_thresholds(task, student, final=student in task.get("final", {}))),
+        at_threshold=_at_threshold(at_thresholds(task, student, final=has_final(task, student))),
         standings=tuple(_standings(task, student, verdict)),
     )
 
