@@ -77,7 +77,10 @@ def export(
         require_reference(checkpoint, rows)
     document = None if report is None else _read_report(report)
     overkill = MAX_OVERKILL if max_overkill is None else max_overkill
-    request = BundleRequest(name, version, read_notes(notes), document, overkill, serve_useless, all_tasks)
+    words = read_notes(notes)
+    if words.unwritten:
+        typer.echo(f"{notes}: still to be written, and in the card as it is: {', '.join(words.unwritten)}", err=True)
+    request = BundleRequest(name, version, words, document, overkill, serve_useless, all_tasks)
     bundle = write_bundle(checkpoint, tokenizer, out, request)
     if rows is not None:
         bundle = add_reference(out, reference_of(bundle, checkpoint, rows, cache, workers))

@@ -13,6 +13,7 @@ from contract.bundle_manifest import WeightsUsed
 from contract.frozen import FrozenDocument
 from contract.input_spec import InputSpec
 from model_export.errors import ExportError, lines_of
+from training.data.own.card_words import UNWRITTEN
 from training.evaluation.shipping import at_thresholds
 from training.fitting.checkpoint import CheckpointCard
 from training.report.markdown import cell, short_control
@@ -43,6 +44,14 @@ class CardNotes(FrozenDocument):
     intended_use: str
     not_for: tuple[str, ...] = Field(min_length=1)
     tasks: dict[str, TaskNotes]
+
+    @property
+    def unwritten(self) -> tuple[str, ...]:
+        """Which of them still say so: the words that ``from-csv`` begins with."""
+        named = {"intended_use": self.intended_use, "not_for": " ".join(self.not_for)}
+        for task, notes in self.tasks.items():
+            named |= {f"tasks.{task}.{field}": words for field, words in notes.model_dump().items()}
+        return tuple(name for name, words in named.items() if UNWRITTEN in words)
 
 
 def read_notes(path: Path) -> CardNotes:
@@ -106,7 +115,7 @@ def render_card(
         f"{spec.frames} frames of {spec.frame_size}x{spec.frame_size} pixels ({_sampling(spec)}), and "
         + ", ".join(f"`{f.name}` (first {f.max_tokens} word pieces)" for f in spec.text_fields)
         + ". Either video or text may be missing. No privileged feature is read"
-        + (": the teacher alone saw them, in training." if card.teacher_digest else ", in training or after it."),
+        + _when_privileged(card, report),
         "",
         "## What it was trained on",
         "",
@@ -130,6 +139,15 @@ def render_card(
         "",
     ]
     return "\n".join(lines)
+
+
+def _when_privileged(card: CheckpointCard, report: Mapping[str, Any] | None) -> str:
+    """How the sentence on privileged features ends."""
+    if not card.teacher_digest:
+        return ", in training or after it."
+    if report is not None and report.get("manifest", {}).get("privileged_groups") == []:
+        return ", and no row has any: the teacher read what the student reads."
+    return ": the teacher alone saw them, in training."
 
 
 def _good_for(

@@ -54,7 +54,7 @@ class VisionConfig(FrozenDocument):
 
 
 FeatureMap = Literal["stride16", "stride32", "head"]
-Statistic = Literal["mean", "max", "top", "motion_mean", "motion_max", "tremor", "swing", "moving"]
+Statistic = Literal["mean", "max", "top", "motion_mean", "motion_max", "tremor", "swing", "swing_mean", "moving"]
 
 
 class MomentVisionConfig(GrowingDocument):
@@ -70,6 +70,7 @@ class MomentVisionConfig(GrowingDocument):
     swing                     of A, B, C: the lesser of |B - A| and |C - B|, below 0 where both changes have one sign;
                               its mean over the same share. A cut within the burst is in one of the two alone, and
                               counts for little, where to ``tremor`` it looks like a fight
+    swing_mean                the same over all places: whether what moves comes back, or goes on
     moving                    of B, its mean weighted by |A - 2B + C| over all channels: what it is that moves
     """
 
@@ -85,7 +86,7 @@ class MomentVisionConfig(GrowingDocument):
     statistics: tuple[Statistic, ...] = Field(
         default=("mean", "max", "top", "motion_mean", "tremor", "moving"), min_length=1
     )
-    """Those of motion need bursts of two pictures or more, ``tremor``, ``swing`` and ``moving`` those of three."""
+    """Those of motion need bursts of two pictures or more; ``tremor``, ``moving`` and those of swing need three."""
     task_statistics: dict[str, tuple[Statistic, ...]] = Field(default_factory=dict)
     """Task -> the statistics that it reads; all where nothing is said. With some hundred clips, what a task has no use
     for is what it is overfitted to."""
@@ -111,6 +112,6 @@ class MomentVisionConfig(GrowingDocument):
     @property
     def pictures_needed(self) -> int:
         """Of each burst."""
-        if {"tremor", "swing", "moving"} & set(self.statistics):
+        if {"tremor", "swing", "swing_mean", "moving"} & set(self.statistics):
             return 3
         return 2 if any(name.startswith("motion") for name in self.statistics) else 1

@@ -120,12 +120,14 @@ class VisionTrunk(nn.Module):
 
 def statistic(map_MPCHW: Tensor, kind: Statistic) -> Tensor:
     """(M, C): what ``MomentVisionConfig`` calls by this name, of M moments of P pictures each."""
-    if kind in ("tremor", "swing", "moving"):
+    if kind in ("tremor", "swing", "swing_mean", "moving"):
         first, middle, last = map_MPCHW[:, :-2], map_MPCHW[:, 1:-1], map_MPCHW[:, 2:]
-        if kind == "swing":
+        if kind in ("swing", "swing_mean"):
             before, after = middle - first, last - middle
             lesser_MPCHW = torch.minimum(before.abs(), after.abs())
-            return _top(torch.where(before * after < 0, lesser_MPCHW, -lesser_MPCHW), _TREMOR_SHARE).mean(dim=1)
+            swing_MPCHW = torch.where(before * after < 0, lesser_MPCHW, -lesser_MPCHW)
+            pooled_MPC = _top(swing_MPCHW, _TREMOR_SHARE) if kind == "swing" else swing_MPCHW.mean(dim=(-1, -2))
+            return pooled_MPC.mean(dim=1)
         second_MPCHW = (first - 2 * middle + last).abs()
         if kind == "tremor":
             return _top(second_MPCHW - (last - first).abs() / 2, _TREMOR_SHARE).mean(dim=1)

@@ -157,7 +157,12 @@ def build_report(
         tasks[name]["ship"] = verdict.document()
     return {
         "ship": {"student": student if verdicts else None, "decision": overall(verdicts)},
-        "manifest": {"name": manifest.name, "digest": plan.manifest_digest, "rows": len(manifest.rows)},
+        "manifest": {
+            "name": manifest.name,
+            "digest": plan.manifest_digest,
+            "rows": len(manifest.rows),
+            "privileged_groups": [group.name for group in manifest.privileged_groups],
+        },
         "config_digest": plan.config.digest(),
         "model": plan.config.model.name,
         "trials": [trial.model_dump() for trial in plan.trials],

@@ -17,12 +17,11 @@ from training.evaluation.shipping import (
     overall,
 )
 from training.report.titles import short, subject_among
-from training.report.words import bracket, number, verdict_on
+from training.report.words import bracket, number, verdict_on, verdict_words
 
 Report = Mapping[str, Any]
 DECISIONS: Final = {"ship": "Ship", "do_not_ship": "Do not ship", "too_little_data": "Too little data to tell"}
 _NAMES: Final = {
-    TEACHER: "privileged",
     BASELINE: "X-VLM",
     "container_only": "container facts",
     "background_only": "background",
@@ -59,6 +58,7 @@ class TaskScreen:
     base_rate: str
     roc_auc: str
     at_threshold: str
+    against_baseline: str
     standings: tuple[Standing, ...]
 
 
@@ -78,7 +78,11 @@ def first_screen(report: Report) -> FirstScreen:
     verdicts = {name: judge(task, student, final=has_final(task, student)) for name, task in report["tasks"].items()}
     decision = overall(verdicts)
     headline, detail = _headline(verdicts, student)
-    tasks = tuple(_task_screen(name, report["tasks"][name], verdicts[name], student) for name in verdicts)
+    teacher = "privileged"
+    if report.get("manifest", {}).get("privileged_groups") == []:
+        detail = f"{detail} No row has privileged features: the teacher reads what the student reads."
+        teacher = "reads the same"
+    tasks = tuple(_task_screen(name, report["tasks"][name], verdicts[name], student, teacher) for name in verdicts)
     return FirstScreen(decision, headline, detail, tasks)
 
 
@@ -115,7 +119,7 @@ def _headline(verdicts: Mapping[str, ShipVerdict], student: str) -> tuple[str, s
             return f"Do not ship {name}.", f"No task passes. {others[1]}." if len(others) > 1 else "No task passes."
 
 
-def _task_screen(name: str, task: Mapping[str, Any], verdict: ShipVerdict, student: str) -> TaskScreen:
+def _task_screen(name: str, task: Mapping[str, Any], verdict: ShipVerdict, student: str, teacher: str) -> TaskScreen:
     own = task["methods"].get(student, {})
     why = [_sentence(words) for words in (verdict.reason, verdict.needed) if words]
     return TaskScreen(
@@ -129,28 +133,30 @@ def _task_screen(name: str, task: Mapping[str, Any], verdict: ShipVerdict, stude
         base_rate=f"{100 * task['positive_share']:.1f} % positive",
         roc_auc=_estimate(own.get("roc_auc")),
         at_threshold=_at_threshold(at_thresholds(task, student, final=has_final(task, student))),
-        standings=tuple(_standings(task, student, verdict)),
+        against_baseline=_against_baseline(task, student),
+        standings=(*_standings(task, student, verdict), _standing(task, "teacher", TEACHER, teacher)),
     )
 
 
 def _standings(task: Mapping[str, Any], student: str, verdict: ShipVerdict) -> list[Standing]:
-    """Chance, the best free control, words alone, baseline, student, teacher: those that the task has."""
+    """Chance, the best free control, words alone, baseline, student: those that the task has."""
     free = [c for c in FREE_CONTROLS if task["methods"].get(c, {}).get("pr_auc", {}).get("mean") is not None]
     best = max(free, key=lambda c: float(task["methods"][c]["pr_auc"]["mean"]), default=None)
     rivals = {"free control": best, "words alone": WORD_CONTROL, "baseline": BASELINE}
     found = [Standing("chance", "base rate", number(task["positive_share"]))]
     for head, method in rivals.items():
         if method is not None and method != student and method in task["methods"]:
-            found.append(_standing(task, head, method))
+            found.append(_standing(task, head, method, _NAMES.get(method, short(method))))
     pair = task["comparisons"].get(f"{student} - {BASELINE}", {}).get("pr_auc")
     mark = "" if pair is None else verdict_on(pair)
-    found.append(_standing(task, "student", student, mark if mark in ("better", "worse") else "", verdict.near_chance))
-    return [*found, _standing(task, "teacher", TEACHER)]
+    mark = mark if mark in ("better", "worse") else ""
+    return [*found, _standing(task, "student", student, _NAMES.get(student, short(student)), mark, verdict.near_chance)]
 
 
-def _standing(task: Mapping[str, Any], head: str, method: str, mark: str = "", red: bool = False) -> Standing:
+def _standing(
+    task: Mapping[str, Any], head: str, method: str, name: str, mark: str = "", red: bool = False
+) -> Standing:
     metric = task["methods"].get(method, {}).get("pr_auc")
-    name = _NAMES.get(method, short(method))
     if metric is None:
         return Standing(head, name, "-")
     return Standing(head, name, number(metric["mean"]), bracket(metric["interval"]), mark, red)
@@ -168,6 +174,16 @@ def _at_threshold(own: Mapping[str, Any]) -> str:
     if missed is None or flagged is None:
         return "-"
     return f"misses {missed:.0%} of positives, flags {flagged:.0%} of negatives"
+
+
+def _against_baseline(task: Mapping[str, Any], student: str) -> str:
+    """What the student adds to the baseline in PR-AUC; empty where it is the baseline or nothing was compared."""
+    entry = task["comparisons"].get(f"{student} - {BASELINE}", {}).get("pr_auc")
+    if entry is None or entry["difference"] is None:
+        return ""
+    return (
+        f"{number(entry['difference'], signed=True)} {bracket(entry['interval'], signed=True)}, {verdict_words(entry)}"
+    )
 
 
 def _estimate(metric: Mapping[str, Any] | None) -> str:

@@ -35,7 +35,8 @@ class="{{ 'good' if s.mark == 'better' else 'bad' }}" title="{{ s.mark }} than t
 </small><small>{{ s.name }}</small></td>{% endfor %}</tr></tbody></table></div>
 <p class="facts">Held out: {{ t.data | join(', ') }} ({{ t.base_rate }}).<br>ROC-AUC of the student \
 <span{% if t.near_chance %} class="red"{% endif %}>{{ t.roc_auc }}</span>, chance 0.5; at its threshold it \
-{{ t.at_threshold }}.</p></div></div>
+{{ t.at_threshold }}.{% if t.against_baseline %}<br>Over the baseline, PR-AUC \
+{{ t.against_baseline }}.{% endif %}</p></div></div>
 {% endfor %}
 <p class="about">PR-AUC on held-out rows with its 95 % interval; ▲ better, ▼ worse than the baseline. The rule, which \
 the export applies too: five groups of each class or more; ROC-AUC above chance, and PR-AUC above the free controls, \

@@ -11,6 +11,7 @@ from model_export.__main__ import main
 from model_export.model_card import read_notes, render_card
 from tests.unit.training.finished_run import FinishedRun, make_finished_run
 from training.config import RunConfig
+from training.data.own.card_words import write_card_words
 from training.fitting.checkpoint import read_card
 from training.report.build import build_report
 
@@ -99,6 +100,19 @@ def test_each_fault_of_the_notes_is_a_line_with_its_file(
     said = _said(caplog, tmp_path, finished, notes=path)
     assert len(said) == len(lines)
     assert all(one.startswith(f"{path}: {line}") for one, line in zip(said, lines, strict=True))
+
+
+def test_words_of_the_card_that_nobody_wrote_are_named(
+    finished: FinishedRun, tmp_path: Path, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
+    card = write_card_words(finished.manifest, tmp_path)
+    _said(caplog, tmp_path, finished, notes=card, tokenizer=tmp_path / "other.json")
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith(str(card))]
+    assert line.startswith(f"{card}: still to be written, and in the card as it is: intended_use, not_for, tasks.")
+    assert line.endswith(".limits")
+    card.write_text(NOTES)
+    _said(caplog, tmp_path, finished, notes=card, tokenizer=tmp_path / "other.json")
+    assert "still to be written" not in capsys.readouterr().err
 
 
 def test_a_metric_without_a_value_is_a_dash(finished: FinishedRun, tmp_path: Path) -> None:

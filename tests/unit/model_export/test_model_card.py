@@ -109,6 +109,13 @@ def test_what_it_reads_follows_the_input_spec_and_the_teacher(untrained: Untrain
             assert f"No privileged feature is read{ending}" in read
 
 
+def test_a_teacher_without_privileged_features_is_not_said_to_have_read_any(untrained: Untrained) -> None:
+    card = untrained.card.model_copy(update={"teacher_digest": "b" * 64})
+    for groups, ending in (([], ", and no row has any: the teacher read what"), (["flow"], ": the teacher alone saw")):
+        (read,) = part(rendered(card, {**report(), "manifest": {"privileged_groups": groups}}), "What it reads")
+        assert f"No privileged feature is read{ending}" in read
+
+
 def test_what_it_was_trained_on_names_weights_and_each_tasks_data(untrained: Untrained) -> None:
     weights = {
         "vision": WeightsUsed(source="a paper", licence="MIT", sha256="c" * 64),

@@ -7,6 +7,7 @@ clip that cannot be decoded is listed in ``failed`` and never handed out, least 
 from __future__ import annotations
 
 import hashlib
+import logging
 import multiprocessing
 import signal
 import sys
@@ -28,6 +29,7 @@ from training.atomic_write import replacing
 from training.child_process import end_with_parent
 from training.data.manifest import Row
 
+_LOG = logging.getLogger(__name__)
 MISSING_FILE = "missing_file"
 WINDOW_OUTSIDE = "window_outside_clip"
 DECODER_CRASHED = "decoder_crashed"
@@ -136,6 +138,8 @@ def _decode_all(clips: Sequence[_Clip], workers: int, progress: bool) -> dict[Pa
     """Target -> code of the clips that failed."""
     codes: dict[Path, str] = {}
     shown = progress and sys.stderr.isatty()
+    if clips:
+        _LOG.info("decoding %d clips in %d process%s", len(clips), workers, "" if workers == 1 else "es")
     for clip, code in tqdm(
         _outcomes(clips, workers), total=len(clips), desc="decoding", unit="clip", disable=not shown
     ):

@@ -114,6 +114,24 @@ def test_a_run_of_the_baseline_alone_judges_the_baseline(good: Made) -> None:
     assert first_screen(alone).headline.startswith("Ship baseline (ce)")
 
 
+def test_what_the_student_adds_to_the_baseline_is_said_and_the_baseline_adds_nothing(good: Made) -> None:
+    task = first_screen(good[1]).tasks[0]
+    entry = good[1]["tasks"][task.name]["comparisons"]["cpfd - ce"]["pr_auc"]
+    assert task.against_baseline.startswith(f"{entry['difference']:+.3f} [{entry['interval'][0]:+.3f}, ")
+    assert task.against_baseline.endswith(f", {entry['adjusted_verdict']}")
+    assert f"Over the baseline, PR-AUC {task.against_baseline}." in page_of(good)
+    assert first_screen({**good[1], "methods": ["teacher", "ce"]}).tasks[0].against_baseline == ""
+
+
+def test_a_teacher_without_privileged_features_is_said_to_have_none(good: Made) -> None:
+    named = first_screen(good[1])
+    assert "privileged" not in named.detail
+    assert named.tasks[0].standings[-1].name == "privileged"
+    without = first_screen({**good[1], "manifest": {**good[1]["manifest"], "privileged_groups": []}})
+    assert without.detail.endswith("No row has privileged features: the teacher reads what the student reads.")
+    assert without.tasks[0].standings[-1].name == "reads the same"
+
+
 def test_a_report_from_before_the_rule_is_judged_all_the_same(good: Made) -> None:
     tasks = {
         name: {k: v for k, v in task.items() if k not in ("classes", "ship", "threshold_by_slice")}
