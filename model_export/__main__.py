@@ -174,7 +174,8 @@ def _print(bundle: Bundle, more: dict[str, Any]) -> None:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs a command; an expected failure is one line on stderr and exit 1."""
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
-    logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it names operators of libraries that are not used here
+    # It names operators of libraries that are not used here; torch sets the levels of its parents anew.
+    logging.getLogger("torch.onnx._internal.exporter._registration").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", message=".*LeafSpec.*", category=FutureWarning)
     warnings.filterwarnings("ignore", message="# The axis name", category=UserWarning)
     given = list(sys.argv[1:] if arguments is None else arguments)

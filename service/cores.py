@@ -1,12 +1,16 @@
-"""How many cores this process may use: the scheduler's mask, and the CPU quota of its control group."""
+"""Cores: how many this process may use, by the scheduler's mask and its control group's quota, and who goes first."""
 
 from __future__ import annotations
 
 import math
 import os
+import threading
 from pathlib import Path
 
 _V1_CONTROLLER = "cpu"
+BEHIND_THE_LOOP = 5
+"""The nice value of what computes. The event loop needs a core for moments only, but then at once: a refusal that waits
+behind a decode is as late as an answer."""
 
 
 def available_cores(root: Path = Path("/")) -> int:
@@ -28,6 +32,12 @@ def quota_cores(root: Path) -> float | None:
     quotas = [quota for directory in _unified(root) if (quota := _quota_v2(directory)) is not None]
     quotas += [quota for directory in _legacy(root) if (quota := _quota_v1(directory)) is not None]
     return min(quotas, default=None)
+
+
+def step_back() -> None:
+    """Lets the event loop go first: the calling thread, and the threads and processes that it starts, yield to it."""
+    thread = threading.get_native_id()
+    os.setpriority(os.PRIO_PROCESS, thread, max(os.getpriority(os.PRIO_PROCESS, thread), BEHIND_THE_LOOP))
 
 
 def _unified(root: Path) -> list[Path]:

@@ -13,13 +13,14 @@ _BOUND = math.log(50.0)
 _FIRST = 8
 """Measurements before the factor counts as learnt; these pull without that bound, so that a bad guess is left fast."""
 _STALE_S = 60.0
-_QUANTILE = 0.95
-_QUANTILE_GAIN = 0.05
+_QUANTILE = 0.99
+"""What is accepted is to be in time in 99 of 100 cases: the margin is the price of that."""
+_QUANTILE_GAIN = 0.1
 _MARGIN = (math.log(1.05), math.log(2.5))
 
 
 class Estimate:
-    """The factor, and the margin under which 95 of 100 measurements stay.
+    """The factor, and the margin under which 99 of 100 measurements stay.
 
     Args:
         factor: to begin with.

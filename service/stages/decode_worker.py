@@ -30,6 +30,7 @@ import numpy as np
 from contract.errors import InputError, Stopped
 from contract.input_spec import InputSpec
 from contract.video import Backend, DecodeLimits, Frames, decode, decode_cost
+from service.cores import step_back
 from service.sandbox.confine import Confinement, confine
 from service.sandbox.protections import Applied, SandboxSettings
 from service.sandbox.rehearsal import Rehearsal
@@ -58,6 +59,7 @@ def prepare(backend: Backend, wanted: Confinement) -> Applied:
         ProtectionLacking, RehearsalFailed: it must not take jobs.
     """
     load(backend)
+    step_back()
     rehearsal = Rehearsal(backend)
     nowhere = os.open(os.devnull, os.O_WRONLY)
     applied = confine(wanted)

@@ -19,6 +19,7 @@ from contract.bundle_manifest import VISION
 from contract.errors import BundleError
 from contract.example import ModelInputs, collate
 from contract.model_graphs import FEATURES, ModelGraphs
+from service.cores import step_back
 from service.errors import StartError
 from service.settings import LaneSettings
 
@@ -56,7 +57,7 @@ class Lanes:
         self.shares_cores = shares_cores
         self.free = asyncio.Semaphore(count)
         self.waiting = 0
-        self._threads = ThreadPoolExecutor(count, thread_name_prefix="lane")
+        self._threads = ThreadPoolExecutor(count, thread_name_prefix="lane", initializer=step_back)
 
     async def run(self, work: Callable[[], T]) -> T:
         """``work()`` on a lane's thread. The caller holds a permit of ``free``."""

@@ -111,6 +111,7 @@ def test_words_of_the_card_that_nobody_wrote_are_named(
     assert line.startswith(f"{card}: still to be written, and in the card as it is: intended_use, not_for, tasks.")
     assert line.endswith(".limits")
     card.write_text(NOTES)
+    caplog.clear()
     _said(caplog, tmp_path, finished, notes=card, tokenizer=tmp_path / "other.json")
     assert "still to be written" not in capsys.readouterr().err
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from service import cores
-from service.cores import available_cores, quota_cores
+from service.cores import BEHIND_THE_LOOP, available_cores, quota_cores, step_back
 
 
 @pytest.fixture(autouse=True)
@@ -75,3 +78,13 @@ def test_this_machine_has_at_least_one() -> None:
     quota = quota_cores(Path("/"))
     assert available_cores() >= 1
     assert quota is None or quota > 0
+
+
+def test_what_computes_steps_back_and_nobody_else() -> None:
+    def niceness() -> int:
+        return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+
+    before = niceness()
+    with ThreadPoolExecutor(1, initializer=step_back) as lane:
+        assert lane.submit(niceness).result() == max(before, BEHIND_THE_LOOP)
+    assert niceness() == before

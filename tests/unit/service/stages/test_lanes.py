@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 
 import pytest
 
+from service.cores import BEHIND_THE_LOOP
 from service.stages.inference import Lanes
 
 PATIENCE_S = 30.0
@@ -20,6 +22,10 @@ def test_as_many_runs_as_there_are_lanes_go_side_by_side_and_no_more() -> None:
         names = await asyncio.gather(*(lanes.run(lambda: threading.current_thread().name) for _ in range(8)))
         assert len(set(names)) <= 2
         assert all(name.startswith("lane") for name in names)
+        own = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+        assert await lanes.run(lambda: os.getpriority(os.PRIO_PROCESS, threading.get_native_id())) == max(
+            own, BEHIND_THE_LOOP
+        )
         lanes.close()
 
     asyncio.run(scenario())

@@ -36,19 +36,32 @@ def test_what_moves_to_and_fro_is_seen_by_both_statistics() -> None:
 def test_steady_motion_is_not_taken_for_a_tremor() -> None:
     steady = burst(scene(1), scene(1) + 1.0, scene(1) + 2.0)
     assert float(statistic(steady, "tremor").max()) <= 0
-    assert float(statistic(steady, "swing").max()) <= -0.9
+    for kind in ("swing", "swing_mean"):
+        assert float(statistic(steady, kind).max()) <= -0.9
 
 
 @pytest.mark.parametrize("cut", [burst(scene(1), scene(2), scene(2)), burst(scene(1), scene(1), scene(2))])
 def test_a_cut_within_a_burst_is_a_tremor_but_no_swing(cut: Tensor) -> None:
     assert float(statistic(cut, "tremor").min()) > 0.3
-    assert float(statistic(cut, "swing").abs().max()) < 1e-6
+    for kind in ("swing", "swing_mean"):
+        assert float(statistic(cut, kind).abs().max()) < 1e-6
 
 
 def test_a_still_burst_has_no_motion() -> None:
     still = burst(scene(1), scene(1), scene(1))
-    for kind in ("motion_mean", "motion_max", "tremor", "swing"):
+    for kind in ("motion_mean", "motion_max", "tremor", "swing", "swing_mean"):
         assert float(statistic(still, kind).abs().max()) < 1e-6, kind
+
+
+def test_the_mean_swing_sets_what_comes_back_against_what_goes_on() -> None:
+    comes_back = to_and_fro(1)
+    assert float(statistic(comes_back, "swing_mean").mean()) == pytest.approx(16 / SIDE**2, abs=1e-6)
+    goes_on = comes_back.clone()
+    goes_on[:, 1, :, 4:] += 0.5
+    goes_on[:, 2, :, 4:] += 2.0  # sixty places of a hundred: 0.5, then 1.5 more
+    expected = (16 * 1.0 - 60 * 0.5) / SIDE**2
+    assert float(statistic(goes_on, "swing_mean").mean()) == pytest.approx(expected, abs=1e-6)
+    assert float(statistic(goes_on, "swing").min()) > 0.9  # blind to all but the places that swing most
 
 
 def test_what_moves_is_weighted_by_its_motion() -> None:

@@ -16,6 +16,7 @@ import pytest
 
 from contract.errors import NoVideoStream
 from contract.video import DecodeLimits, decode, decode_cost
+from service.cores import BEHIND_THE_LOOP
 from service.errors import Draining, Overloaded
 from service.metrics import Metrics
 from service.scheduling.policy import Priority
@@ -95,6 +96,16 @@ def test_a_look_that_hangs_holds_nobody_up_for_long(clip: Path, obedient: Callab
             for task in hanging:
                 task.cancel()
             await asyncio.gather(*hanging, return_exceptions=True)
+
+    asyncio.run(scenario())
+
+
+def test_workers_step_back_behind_the_event_loop(clip: Path) -> None:
+    async def scenario() -> None:
+        async with pool_of(Metrics()) as pool:
+            await ask(pool, clip)
+            expected = max(os.getpriority(os.PRIO_PROCESS, 0), BEHIND_THE_LOOP)
+            assert [os.getpriority(os.PRIO_PROCESS, pid) for pid in pool.pids()] == [expected] * len(pool.pids())
 
     asyncio.run(scenario())
 
