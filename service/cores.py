@@ -9,8 +9,8 @@ from pathlib import Path
 
 _V1_CONTROLLER = "cpu"
 BEHIND_THE_LOOP = 5
-"""The nice value of what computes. The event loop needs a core for moments only, but then at once: a refusal that waits
-behind a decode is as late as an answer."""
+"""By how much what computes is nicer. The event loop needs a core for moments only, but then at once: a refusal that
+waits behind a decode is as late as an answer."""
 
 
 def available_cores(root: Path = Path("/")) -> int:
@@ -35,9 +35,15 @@ def quota_cores(root: Path) -> float | None:
 
 
 def step_back() -> None:
-    """Lets the event loop go first: the calling thread, and the threads and processes that it starts, yield to it."""
+    """Lets the event loop go first: the calling thread, and the threads and processes that it starts, yield to it.
+
+    Where the kernel groups processes by session (``sched_autogroup``, outside of containers with a share of the CPU)
+    it orders the threads of one session alone, and a decoder has a session of its own. Threads of onnxruntime's own
+    (``lanes.intra_threads`` above 1) do not step back.
+    """
     thread = threading.get_native_id()
-    os.setpriority(os.PRIO_PROCESS, thread, max(os.getpriority(os.PRIO_PROCESS, thread), BEHIND_THE_LOOP))
+    niceness = os.getpriority(os.PRIO_PROCESS, thread) + BEHIND_THE_LOOP
+    os.setpriority(os.PRIO_PROCESS, thread, min(19, niceness))
 
 
 def _unified(root: Path) -> list[Path]:

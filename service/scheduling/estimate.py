@@ -14,7 +14,7 @@ _FIRST = 8
 """Measurements before the factor counts as learnt; these pull without that bound, so that a bad guess is left fast."""
 _STALE_S = 60.0
 _QUANTILE = 0.99
-"""What is accepted is to be in time in 99 of 100 cases: the margin is the price of that."""
+"""Of single measurements. What is accepted is wanted in time in 99 of 100 cases, and a margin of less promised less."""
 _QUANTILE_GAIN = 0.1
 _MARGIN = (math.log(1.05), math.log(2.5))
 

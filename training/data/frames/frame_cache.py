@@ -139,7 +139,7 @@ def _decode_all(clips: Sequence[_Clip], workers: int, progress: bool) -> dict[Pa
     codes: dict[Path, str] = {}
     shown = progress and sys.stderr.isatty()
     if clips:
-        _LOG.info("decoding %d clips in %d process%s", len(clips), workers, "" if workers == 1 else "es")
+        _LOG.info("decoding %d clip(s), %d at a time", len(clips), min(workers, len(clips)))
     for clip, code in tqdm(
         _outcomes(clips, workers), total=len(clips), desc="decoding", unit="clip", disable=not shown
     ):
