@@ -145,7 +145,7 @@ def _when_privileged(card: CheckpointCard, report: Mapping[str, Any] | None) -> 
     """How the sentence on privileged features ends."""
     if not card.teacher_digest:
         return ", in training or after it."
-    if report is not None and report.get("manifest", {}).get("privileged_groups") == []:
+    if report is not None and report["manifest"].get("privileged_groups") == []:
         return ", and no row has any: the teacher read what the student reads."
     return ": the teacher alone saw them, in training."
 

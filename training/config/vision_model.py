@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import ClassVar, Final, Literal
 
 from pydantic import Field, model_validator
 
@@ -54,6 +54,8 @@ class VisionConfig(FrozenDocument):
 
 
 FeatureMap = Literal["stride16", "stride32", "head"]
+OF_THREE_PICTURES: Final = frozenset({"tremor", "swing", "swing_mean", "moving"})
+"""Statistics that need the picture before and the picture after."""
 Statistic = Literal["mean", "max", "top", "motion_mean", "motion_max", "tremor", "swing", "swing_mean", "moving"]
 
 
@@ -112,6 +114,6 @@ class MomentVisionConfig(GrowingDocument):
     @property
     def pictures_needed(self) -> int:
         """Of each burst."""
-        if {"tremor", "swing", "swing_mean", "moving"} & set(self.statistics):
+        if OF_THREE_PICTURES & set(self.statistics):
             return 3
         return 2 if any(name.startswith("motion") for name in self.statistics) else 1

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from transformers import AutoBackbone, AutoConfig
 
 from contract.input_spec import InputSpec
-from training.config import MomentVisionConfig, Statistic
+from training.config import OF_THREE_PICTURES, MomentVisionConfig, Statistic
 from training.models.efficientnet_lite import EfficientNetLite
 
 AUTO_PREFIX = "auto:"
@@ -120,7 +120,7 @@ class VisionTrunk(nn.Module):
 
 def statistic(map_MPCHW: Tensor, kind: Statistic) -> Tensor:
     """(M, C): what ``MomentVisionConfig`` calls by this name, of M moments of P pictures each."""
-    if kind in ("tremor", "swing", "swing_mean", "moving"):
+    if kind in OF_THREE_PICTURES:
         first, middle, last = map_MPCHW[:, :-2], map_MPCHW[:, 1:-1], map_MPCHW[:, 2:]
         if kind in ("swing", "swing_mean"):
             before, after = middle - first, last - middle

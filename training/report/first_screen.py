@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from training.evaluation.comparisons import BASELINE, TEACHER
@@ -79,7 +79,7 @@ def first_screen(report: Report) -> FirstScreen:
     decision = overall(verdicts)
     headline, detail = _headline(verdicts, student)
     teacher = "privileged"
-    if report.get("manifest", {}).get("privileged_groups") == []:
+    if report["manifest"].get("privileged_groups") == []:
         detail = f"{detail} No row has privileged features: the teacher reads what the student reads."
         teacher = "reads the same"
     tasks = tuple(_task_screen(name, report["tasks"][name], verdicts[name], student, teacher) for name in verdicts)
@@ -134,7 +134,7 @@ def _task_screen(name: str, task: Mapping[str, Any], verdict: ShipVerdict, stude
         roc_auc=_estimate(own.get("roc_auc")),
         at_threshold=_at_threshold(at_thresholds(task, student, final=has_final(task, student))),
         against_baseline=_against_baseline(task, student),
-        standings=(*_standings(task, student, verdict), _standing(task, "teacher", TEACHER, teacher)),
+        standings=(*_standings(task, student, verdict), replace(_standing(task, "teacher", TEACHER), name=teacher)),
     )
 
 
@@ -146,17 +146,16 @@ def _standings(task: Mapping[str, Any], student: str, verdict: ShipVerdict) -> l
     found = [Standing("chance", "base rate", number(task["positive_share"]))]
     for head, method in rivals.items():
         if method is not None and method != student and method in task["methods"]:
-            found.append(_standing(task, head, method, _NAMES.get(method, short(method))))
+            found.append(_standing(task, head, method))
     pair = task["comparisons"].get(f"{student} - {BASELINE}", {}).get("pr_auc")
     mark = "" if pair is None else verdict_on(pair)
-    mark = mark if mark in ("better", "worse") else ""
-    return [*found, _standing(task, "student", student, _NAMES.get(student, short(student)), mark, verdict.near_chance)]
+    found.append(_standing(task, "student", student, mark if mark in ("better", "worse") else "", verdict.near_chance))
+    return found
 
 
-def _standing(
-    task: Mapping[str, Any], head: str, method: str, name: str, mark: str = "", red: bool = False
-) -> Standing:
+def _standing(task: Mapping[str, Any], head: str, method: str, mark: str = "", red: bool = False) -> Standing:
     metric = task["methods"].get(method, {}).get("pr_auc")
+    name = _NAMES.get(method, short(method))
     if metric is None:
         return Standing(head, name, "-")
     return Standing(head, name, number(metric["mean"]), bracket(metric["interval"]), mark, red)

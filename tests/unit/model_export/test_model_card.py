@@ -51,6 +51,7 @@ def report() -> dict[str, Any]:
     del topics["methods"]["teacher"]
     topics["comparisons"] = {}
     return {
+        "manifest": {"privileged_groups": ["flow"]},
         "trials": [{"seed": 0}, {"seed": 1}],
         "methods": ["ce", "teacher", "cpfd"],
         "tasks": {"topics": topics, "spam": task(0.6, "better")},
