@@ -83,7 +83,7 @@ class OperatingPoint(FrozenDocument):
     max_f1                the highest F1
     recall_at_precision   the highest recall among thresholds that reach the precision ``value``
     precision_at_recall   the highest precision among thresholds that reach the recall ``value``
-    cost_ratio            the least cost, where a miss costs ``value`` times as much as a false alarm
+    cost_ratio            the least expected cost, where a miss costs ``value`` times as much as a false alarm
     review_budget         the share ``value`` of rows is flagged, or as much less as ties demand
     """
 

@@ -20,6 +20,7 @@ from tqdm import tqdm
 from recipes.benchmark.provenance import record_step
 from training.child_process import end_with_parent
 from training.data.manifest import Manifest
+from training.distillation.method import CROSS_FITTED, ENSEMBLE
 from training.distillation.registry import METHODS
 from training.evaluation.comparisons import TEACHER
 from training.experiment.control_predictions import missing_controls
@@ -40,8 +41,8 @@ class Step:
 
     trial: Trial
     name: str
-    after: str | None
-    """The trial's step that must be complete before."""
+    after: tuple[str, ...] = ()
+    """The trial's steps that must be complete before."""
 
     @property
     def key(self) -> tuple[str, str]:
@@ -50,12 +51,14 @@ class Step:
 
     def waits_for(self, unfinished: set[tuple[str, str]]) -> bool:
         """Whether a step that it depends on, such as the teacher's, is among the keys."""
-        needed = {(self.trial.name, name) for name in (TEACHER, self.after) if name is not None and name != self.name}
-        return bool(needed & unfinished)
+        return any((self.trial.name, name) in unfinished for name in self.after)
 
 
 def steps_of(plan: ExperimentPlan, trial: Trial) -> list[Step]:
-    """The trial's steps: the teacher's, then those that train a further teacher, then the others."""
+    """The trial's steps: the teacher's, then those that train a further teacher, then the others.
+
+    An ensemble waits for the steps that train its members; those that no other method asks for it trains itself.
+    """
     shared: dict[str, list[str]] = {}
     plain: list[str] = []
     for name in plan.methods:
@@ -66,10 +69,15 @@ def steps_of(plan: ExperimentPlan, trial: Trial) -> list[Step]:
         if role == "plain_large" and plan.config.kd_teacher is None:
             role = "plain"
         shared.setdefault(role, []).append(name)
-    steps = [Step(trial, TEACHER, None)]
-    steps += [Step(trial, names[0], TEACHER) for names in shared.values()]
-    steps += [Step(trial, name, TEACHER) for name in plain]
-    return steps + [Step(trial, name, names[0]) for names in shared.values() for name in names[1:]]
+    of_ensembles = shared.pop(ENSEMBLE, [])
+    steps = [Step(trial, TEACHER)]
+    steps += [Step(trial, names[0], (TEACHER,)) for names in shared.values()]
+    steps += [Step(trial, name, (TEACHER,)) for name in plain]
+    steps += [Step(trial, name, (TEACHER, names[0])) for names in shared.values() for name in names[1:]]
+    members = tuple(shared[role][0] for role in CROSS_FITTED if role in shared)
+    first = of_ensembles[:1]
+    steps += [Step(trial, name, (TEACHER, *members)) for name in first]
+    return steps + [Step(trial, name, (TEACHER, *first)) for name in of_ensembles[1:]]
 
 
 def is_complete(manifest: Manifest, step: Step, out: Path) -> bool:

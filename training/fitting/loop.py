@@ -82,7 +82,8 @@ class Trainer:
             checkpoint_layers(assignment.model)
         assignment.model.to(accelerator.device)
         self._model = accelerator.prepare_model(Trained(assignment.model))
-        optimiser = torch.optim.AdamW(parameter_groups(assignment.model, options), lr=options.lr, betas=(0.9, 0.98))
+        groups = parameter_groups(assignment.model, options)
+        optimiser = torch.optim.AdamW(groups, lr=options.lr, betas=(0.9, 0.98), fused=True)
         schedule = torch.optim.lr_scheduler.LambdaLR(
             optimiser, lambda step: learning_rate_factor(step, self._steps * options.epochs, options)
         )

@@ -154,18 +154,20 @@ def test_ranking_opens_no_test_prediction(done: Done, tmp_path: Path) -> None:
 def test_methods_that_share_a_teacher_wait_for_the_first_of_them(done: Done) -> None:
     plan = ExperimentPlan(
         trials=plan_trials(done.manifest, 1),
-        methods=("ce", "kd", "self_distillation", "gend", "pfd"),
+        methods=("ce", "cpfd_ensemble", "kd", "self_distillation", "gend", "pfd", "cpfd_crossfit"),
         config=done.request.config,
         manifest_digest=done.manifest.digest(),
     )
     after = {step.name: step.after for step in steps_of(plan, plan.trials[0])}
     assert after == {
-        "teacher": None,
-        "kd": "teacher",
-        "gend": "teacher",
-        "ce": "teacher",
-        "pfd": "teacher",
-        "self_distillation": "kd",
+        "teacher": (),
+        "kd": ("teacher",),
+        "gend": ("teacher",),
+        "ce": ("teacher",),
+        "pfd": ("teacher",),
+        "cpfd_crossfit": ("teacher",),
+        "self_distillation": ("teacher", "kd"),
+        "cpfd_ensemble": ("teacher", "cpfd_crossfit"),
     }
 
 

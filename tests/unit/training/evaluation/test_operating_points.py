@@ -1,4 +1,4 @@
-"""Thresholds of operating points, against every cut there is."""
+"""Thresholds of operating points, against every cut there is; that of a ratio of costs, against a calibration."""
 
 from __future__ import annotations
 
@@ -12,9 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from pydantic import ValidationError
+from scipy.special import expit, logit
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.calibration import CalibratedClassifierCV
+from sklearn.frozen import FrozenEstimator
 
 from contract.decision import Modality, OperatingPoint, TaskKind, TaskPolicy, TaskSpec, decide_task
-from training.evaluation.calibration import point_threshold
+from training.evaluation.calibration import cost_threshold, point_threshold
 
 TASK = TaskSpec(name="violence", kind=TaskKind.BINARY, labels=("calm", "violent"))
 BOTH = frozenset({Modality.VIDEO, Modality.TEXT})
@@ -73,16 +77,81 @@ def test_no_cut_of_the_recall_has_a_higher_precision(rows: Rows, recall: float) 
     assert hits / (hits + alarms) == max(h / (h + a) for h, a in _outcomes(rows) if h >= least)
 
 
-@given(ROWS, st.sampled_from((0.01, 0.25, 1.0, 3.0, 50.0)))
-def test_no_cut_costs_less(rows: Rows, ratio: float) -> None:
-    positives = sum(positive for _, positive in rows)
-    least = min(ratio * (positives - h) + a for h, a in _outcomes(rows))
-    threshold = _threshold(rows, "cost_ratio", ratio)
-    if least >= ratio * positives:
-        assert threshold == 1.0  # to flag nothing is as cheap
-        return
-    hits, alarms = _outcome(rows, threshold)
-    assert ratio * (positives - hits) + alarms == pytest.approx(least)
+RATIOS = st.sampled_from((0.01, 0.25, 1.0, 3.0, 50.0))
+
+
+def _bell_rows(seed: int, rows: int, shift: float = 0.0) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Probabilities whose log-odds are 2 z + shift, z normal about 1 in positives, a third of all, else about 0."""
+    rng = np.random.default_rng(seed)
+    positive = np.arange(rows) % 3 == 0
+    return expit(2 * (rng.normal(size=rows) + positive) + shift), positive
+
+
+@pytest.mark.parametrize("ratio", [0.25, 1.0, 4.0])
+def test_a_ratio_of_costs_cuts_where_the_expected_costs_are_equal(ratio: float) -> None:
+    scores, positive = _bell_rows(0, 60_000)
+    # log-odds of the label at z: log(1/2) + z - 1/2; the cut is where they are -log(ratio).
+    expected = expit(2 * (np.log(2) + 0.5 - np.log(ratio)))
+    found = point_threshold(scores, positive, OperatingPoint(kind="cost_ratio", value=ratio))
+    assert logit(found) == pytest.approx(logit(expected), abs=0.1)
+
+
+@given(st.integers(0, 1000), RATIOS)
+def test_the_cut_is_that_of_sigmoid_calibration(seed: int, ratio: float) -> None:
+    scores, positive = _bell_rows(seed, 60)
+    cut = logit(cost_threshold(scores, positive, ratio))
+    odds = logit(scores)[:, None]
+    oracle = CalibratedClassifierCV(FrozenEstimator(_Itself().fit(odds, positive)), method="sigmoid")
+    oracle.fit(odds, positive)
+    p = float(oracle.predict_proba([[cut]])[0, 1])
+    assert np.log(ratio * p / (1 - p)) == pytest.approx(0, abs=0.02)
+
+
+class _Itself(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
+    """Its decision function is the one feature that it is given."""
+
+    def fit(self, x: NDArray[np.float64], y: NDArray[np.bool_]) -> _Itself:
+        self.classes_ = np.unique(y)
+        return self
+
+    def decision_function(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
+        return np.asarray(x)[:, 0]
+
+    def predict(self, x: NDArray[np.float64]) -> NDArray[np.bool_]:
+        return self.decision_function(x) > 0
+
+
+@given(ROWS)
+def test_a_dearer_miss_never_flags_fewer(rows: Rows) -> None:
+    found = [_threshold(rows, "cost_ratio", ratio) for ratio in (0.01, 0.25, 1.0, 3.0, 50.0)]
+    assert found == sorted(found, reverse=True)
+
+
+@given(st.integers(0, 1000), RATIOS, st.sampled_from((-3.0, 0.5, 2.0)))
+def test_the_cut_moves_with_the_scores(seed: int, ratio: float, shift: float) -> None:
+    here, there = (cost_threshold(*_bell_rows(seed, 60, s), ratio) for s in (0.0, shift))
+    assert logit(there) == pytest.approx(logit(here) + shift, abs=1e-3)
+
+
+@pytest.mark.parametrize(("ratio", "expected"), [(0.9, 1.0), (1.1, 0.0)])
+@pytest.mark.parametrize("scores", [(0.5, 0.5, 0.5, 0.5), (0.1, 0.9, 0.1, 0.9), (1.0, 1.0, 1.0, 1.0)])
+def test_a_score_that_does_not_rise_with_the_label_flags_all_or_none(
+    scores: tuple[float, ...], ratio: float, expected: float
+) -> None:
+    positive = np.asarray([True, False, True, False])
+    assert cost_threshold(np.asarray(scores), positive, ratio) == expected
+
+
+def test_scores_that_part_the_classes_are_cut_between_them() -> None:
+    scores, positive = np.asarray([0.0, 0.1, 0.2, 0.8, 0.9, 1.0]), np.asarray([False] * 3 + [True] * 3)
+    assert 0.2 < cost_threshold(scores, positive, 1.0) < 0.8
+
+
+def test_one_row_moves_the_cut_little() -> None:
+    scores, positive = _bell_rows(1, 200)
+    whole = logit(cost_threshold(scores, positive, 1.0))
+    without = [logit(cost_threshold(np.delete(scores, k), np.delete(positive, k), 1.0)) for k in range(200)]
+    assert max(abs(cut - whole) for cut in without) < 0.15
 
 
 @given(ROWS, SHARES)
@@ -92,7 +161,7 @@ def test_no_cut_within_the_budget_flags_more(rows: Rows, share: float) -> None:
     assert (sum(_outcome(rows, threshold)) == max(within)) if within else (threshold == 1.0)
 
 
-@pytest.mark.parametrize(("kind", "value"), [("recall_at_precision", 0.9), ("cost_ratio", 0.1), ("review_budget", 0.1)])
+@pytest.mark.parametrize(("kind", "value"), [("recall_at_precision", 0.9), ("review_budget", 0.1)])
 def test_a_point_out_of_reach_flags_next_to_nothing(kind: str, value: float) -> None:
     assert _threshold([(6, False), (4, True), (4, False), (2, False)], kind, value) == 1.0
 
