@@ -118,23 +118,21 @@ def run_benchmark(manifest: Manifest, plan: ExperimentPlan, place: Workplace, *,
 def _run_parallel(
     manifest: Manifest, plan: ExperimentPlan, missing: Sequence[Step], place: Workplace, jobs: int
 ) -> None:
-    unfinished = {step.key for step in missing}
-    held = [step for step in missing if step.waits_for(unfinished)]
+    """The first steps that can be run, in the plan's order, so that a run that is stopped leaves whole trials."""
+    unfinished, waiting = {step.key for step in missing}, list(missing)
+    running: dict[Future[None], Step] = {}
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(jobs, mp_context=context, initializer=_start_worker)
     try:
-        ready = [step for step in missing if step not in held]
-        running = {pool.submit(_run_step, manifest, plan, step, place, jobs): step for step in ready}
         with tqdm(total=len(missing), desc="steps", disable=None) as bar:
-            while running:
+            while waiting or running:
+                ready = [step for step in waiting if not step.waits_for(unfinished)][: jobs - len(running)]
+                waiting = [step for step in waiting if step not in ready]
+                running |= {pool.submit(_run_step, manifest, plan, step, place, jobs): step for step in ready}
                 done, _ = wait(running, return_when=FIRST_COMPLETED)
                 for future in done:
-                    step = _finished(future, running)
+                    unfinished.remove(_finished(future, running).key)
                     bar.update()
-                    unfinished.remove(step.key)
-                    freed = [s for s in held if not s.waits_for(unfinished)]
-                    held = [s for s in held if s not in freed]
-                    running |= {pool.submit(_run_step, manifest, plan, s, place, jobs): s for s in freed}
     finally:
         pool.shutdown(cancel_futures=True)
 
