@@ -13,7 +13,7 @@ from training.report.words import bracket, number, verdict_on
 
 Report = Mapping[str, Any]
 _SECTIONS: Final = {
-    "teacher": "Teacher: reads privileged features, cannot be served",
+    "teacher": "Teacher: reads what privileged features there are, cannot be served",
     "students": "Baseline and students: what can be served",
     "tampered": "Controls of the weighting: CPFD with its weights tampered with",
     "controls": "Controls: see less than a student does",

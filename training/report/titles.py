@@ -8,7 +8,7 @@ from typing import Final
 from training.evaluation.comparisons import BASELINE, RIVAL, SUBJECT, TAMPERED, TEACHER
 
 TITLES: Final = {
-    TEACHER: "DF-X-VLM teacher (reads privileged features)",
+    TEACHER: "DF-X-VLM teacher (reads what privileged features there are)",
     BASELINE: "X-VLM baseline",
     "pfd": "PFD student",
     "cpfd": "CPFD student",
@@ -28,6 +28,7 @@ _LONG_TITLES: Final = {
     "pfd_crossfit": "PFD, teachers that did not see the row",
     "cpfd_crossfit": "CPFD, teachers that did not see the row",
     "cpfd_balanced": "CPFD cross-fitted, equal mean weight in each class",
+    "cpfd_ensemble": "CPFD of an ensemble of teachers, by their agreement",
     "cpfd_adaptive": "CPFD cross-fitted, lambda by what the teacher explains",
     "cpfd_preview": "CPFD cross-fitted, with PCKD's preview",
     "cpfd_norm": "CPFD, mean weight 1 in each batch",
