@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Final, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -77,6 +77,10 @@ class TaskSpec(FrozenDocument):
         return f"evidence_{self.name}"
 
 
+PointKind = Literal["max_f1", "recall_at_precision", "precision_at_recall", "cost_ratio", "review_budget"]
+POINT_KINDS: Final[tuple[PointKind, ...]] = get_args(PointKind)
+
+
 class OperatingPoint(FrozenDocument):
     """What a task's threshold is chosen for, on validation rows.
 
@@ -87,7 +91,7 @@ class OperatingPoint(FrozenDocument):
     review_budget         the share ``value`` of rows is flagged, or as much less as ties demand
     """
 
-    kind: Literal["max_f1", "recall_at_precision", "precision_at_recall", "cost_ratio", "review_budget"] = "max_f1"
+    kind: PointKind = "max_f1"
     value: float | None = Field(default=None, gt=0)
 
     @model_validator(mode="after")

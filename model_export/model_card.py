@@ -10,6 +10,7 @@ import yaml
 from pydantic import Field, ValidationError
 
 from contract.bundle_manifest import WeightsUsed
+from contract.decision import DecisionPolicy
 from contract.frozen import FrozenDocument
 from contract.input_spec import InputSpec
 from model_export.errors import ExportError, lines_of
@@ -77,7 +78,7 @@ def render_card(
     notes: CardNotes,
     report: Mapping[str, Any] | None,
     trial: int | None,
-    unserved: Mapping[str, str] | None = None,
+    policy: DecisionPolicy | None = None,
     weights: Mapping[str, WeightsUsed] | None = None,
 ) -> str:
     """The card as Markdown.
@@ -88,7 +89,7 @@ def render_card(
         notes: for every task of the checkpoint.
         report: of the experiment the checkpoint is part of; None says in the card that nothing was measured.
         trial: the checkpoint's place among the report's trials; None of one that is final, trained on every fold.
-        unserved: task -> why its verdicts are not served.
+        policy: that is served; by default the checkpoint's own.
         weights: encoder -> whose weights it started from.
 
     Raises:
@@ -101,7 +102,7 @@ def render_card(
     lines = [
         f"# {name} {version}",
         "",
-        *_good_for(card, report, unserved or {}, trial),
+        *_good_for(card, report, policy or card.policy, trial),
         "",
         f"{full(card.method)}, architecture `{card.config.model.name}`, seed {card.seed}"
         + (", every fold" if report is not None and trial is None else "")
@@ -151,15 +152,16 @@ def _when_privileged(card: CheckpointCard, report: Mapping[str, Any] | None) -> 
 
 
 def _good_for(
-    card: CheckpointCard, report: Mapping[str, Any] | None, unserved: Mapping[str, str], trial: int | None
+    card: CheckpointCard, report: Mapping[str, Any] | None, policy: DecisionPolicy, trial: int | None
 ) -> list[str]:
     """One line for each task: what can be expected of it, or why it is not served."""
     if report is None:
         return ["What it is good for was not measured: no report was given at the export."]
     lines = []
     for task in card.tasks:
-        if task.name in unserved:
-            lines.append(f"- **{task.name}: not served**, {unserved[task.name]}.")
+        served = policy.tasks[task.name]
+        if served.unserved is not None:
+            lines.append(f"- **{task.name}: not served**, {served.unserved}.")
             continue
         if card.method not in report["tasks"][task.name]["methods"]:
             continue
@@ -167,7 +169,7 @@ def _good_for(
         missed, flagged, pr_auc, roc_auc = (
             number(own[metric]["mean"]) for metric in ("miss_rate", "overkill", "pr_auc", "roc_auc")
         )
-        point = card.policy.tasks[task.name].point
+        point = served.point
         lines += [
             f"- **{task.name}**: PR-AUC {pr_auc}, ROC-AUC {roc_auc} on held-out rows; at its threshold ({point}) it",
             f"  misses a share of {missed}, and flags {flagged} of what it should let pass.",

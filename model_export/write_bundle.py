@@ -48,7 +48,8 @@ from model_export.sessions import graphs_of, open_written
 from model_export.to_onnx import OPSET, ExportedGraphs, export_graphs
 from training.config import field_faults
 from training.evaluation.shipping import MAX_OVERKILL, at_thresholds, has_final
-from training.fitting.checkpoint import CheckpointCard, read_checkpoint
+from training.experiment.plan import FINAL_FOLDER, Trial
+from training.fitting.checkpoint import CheckpointCard, read_checkpoint, read_policy
 from training.fitting.fit import PRETRAINED_FILE
 
 _LOG = logging.getLogger(__name__)
@@ -109,10 +110,12 @@ def write_bundle(checkpoint: Path, tokenizer: Path, destination: Path, request: 
     if file_digest(tokenizer) != card.tokenizer_digest:
         raise ExportError(f"{tokenizer}: not the tokenizer that the checkpoint was trained with")
     trial = trial_index(card, request.report)
-    policy = card.policy if request.report is None else _served(card, request)
-    unserved = {name: one.unserved for name, one in policy.tasks.items() if one.unserved is not None}
+    policy = read_policy(checkpoint)
+    if request.report is not None:
+        _require_same_thresholds(card, policy, request.report)
+        policy = _served(card, policy, request)
     used = weights_used(card, checkpoint)
-    words = render_card(request.name, request.version, card, request.notes, request.report, trial, unserved, used)
+    words = render_card(request.name, request.version, card, request.notes, request.report, trial, policy, used)
     destination.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=destination.parent, prefix=".bundle-") as name:
         work = Path(name) / "bundle"
@@ -249,7 +252,7 @@ def _manifest(work: Path, card: CheckpointCard, request: BundleRequest, measured
     )
 
 
-def _served(card: CheckpointCard, request: BundleRequest) -> DecisionPolicy:
+def _served(card: CheckpointCard, policy: DecisionPolicy, request: BundleRequest) -> DecisionPolicy:
     """The policy, tasks that the report finds useless being answered as unsupported.
 
     Raises:
@@ -260,13 +263,21 @@ def _served(card: CheckpointCard, request: BundleRequest) -> DecisionPolicy:
     if request.serve_useless:
         for name, reason in useless.items():
             _LOG.warning("task %s is served all the same, as was asked for: %s", name, reason)
-        return card.policy
+        return policy
     for name, reason in useless.items():
         _LOG.warning("task %s is not served: %s", name, reason)
     listed = "; ".join(f"{name}: {reason}" for name, reason in useless.items())
     if useless and (request.all_tasks or len(useless) == len(card.tasks)):
         raise ExportError(f"not good enough to be served: {listed}")
-    return with_unserved(card.policy, useless)
+    return with_unserved(policy, useless)
+
+
+def _require_same_thresholds(card: CheckpointCard, policy: DecisionPolicy, report: Mapping[str, Any]) -> None:
+    """Raises ExportError where the report's misses and false alarms are of other thresholds than the checkpoint's."""
+    home = FINAL_FOLDER if is_final(card, report) else Trial(seed=card.seed, test_fold=card.test_fold).name
+    judged = report.get("policies", {}).get(f"{home}/{card.method}", card.policy.digest())
+    if judged != policy.digest():
+        raise ExportError("the report is of other thresholds: write it anew with `python -m training report`")
 
 
 def is_final(card: CheckpointCard, report: Mapping[str, Any]) -> bool:

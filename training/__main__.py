@@ -53,6 +53,9 @@ COMMANDS: Final = {
     "final": _Command(
         _EXPERIMENTS, "final", "Trains the recipe of a finished experiment once more, on the rows of every fold"
     ),
+    "repoint": _Command(
+        _EXPERIMENTS, "repoint", "Fits the thresholds of a finished experiment anew for other operating points"
+    ),
     "fusion": _Command(_EXPERIMENTS, "fusion", "Trains a teacher of each fusion on every trial and compares them"),
     "tune": _Command("training.commands.tuning", "tune", "Tries settings on validation rows and writes the best"),
     "report": _Command(_EXPERIMENTS, "report", "Writes report.json, report.md and report.html"),

@@ -1,4 +1,4 @@
-"""Commands about experiments: run one, compare fusions of the teacher, write the report."""
+"""Commands about experiments: run one, compare fusions of the teacher, move operating points, write the report."""
 
 from __future__ import annotations
 
@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from pydantic import ValidationError
 
+from contract.decision import POINT_KINDS, OperatingPoint
 from training.atomic_write import write_json
 from training.commands.options import ManifestPath, Out, print_result
-from training.config import RunConfig, read_config
+from training.config import RunConfig, faults_in, read_config
 from training.data.frames.shards.store import read_packed_manifest
 from training.data.manifest_io import read_manifest
 from training.data.validation import require_classes, require_sound
@@ -20,6 +22,8 @@ from training.distillation.registry import METHODS
 from training.experiment.final import train_final
 from training.experiment.fusion import compare_fusions
 from training.experiment.plan import DEFAULT_METHODS, ExperimentPlan, Workplace, plan_trials, read_plan
+from training.experiment.repoint import point_back
+from training.experiment.repoint import repoint as repoint_experiment
 from training.experiment.run import run as run_experiment
 from training.fitting.operation import Operation
 from training.fitting.processes import world
@@ -147,6 +151,44 @@ def fusion(
     document = compare_fusions(dataset, plan, Workplace(out, cache, vocabulary))
     write_json(out / "fusion.json", document)
     print_result(document)
+
+
+def repoint(
+    manifest: ManifestPath,
+    runs: Annotated[Path, typer.Option(help="The folder that `run` wrote, all its trials finished.")],
+    point: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="TASK=KIND[:VALUE]",
+            help=f"What a task's threshold is chosen for; may be repeated. Kinds: {', '.join(POINT_KINDS)}.",
+        ),
+    ] = None,
+    back: Annotated[bool, typer.Option("--back", help="Take the training's own thresholds again.")] = False,
+) -> None:
+    """Fits the thresholds of a finished experiment anew for other operating points, and trains nothing.
+
+    `python -m training repoint --manifest data/mine --runs runs/mine --point violence=cost_ratio:5`
+
+    Tasks that are not named keep the preset's point. Then `report` and the export, as after a training.
+    """
+    if bool(point) == back:
+        raise typer.BadParameter("give --point TASK=KIND[:VALUE], or --back")
+    dataset = read_manifest(manifest)
+    plan = read_plan(runs, dataset)
+    require_finished(runs, plan)
+    if back:
+        print_result(point_back(plan, runs))
+    else:
+        print_result(repoint_experiment(dataset, plan, runs, dict(_point(words) for words in point or ())))
+
+
+def _point(words: str) -> tuple[str, OperatingPoint]:
+    task, _, rest = words.partition("=")
+    kind, _, value = rest.partition(":")
+    try:
+        return task, OperatingPoint.model_validate({"kind": kind, "value": value or None})
+    except ValidationError as error:
+        raise typer.BadParameter(f"--point {words}: {faults_in(error)}") from error
 
 
 def report(

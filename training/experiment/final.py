@@ -9,24 +9,22 @@ said it had not seen. Rows of fixed validation and test splits stay out of it.
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from pathlib import Path
 
-import numpy as np
-
-from contract.decision import DecisionPolicy
-from training.data.manifest import Manifest, Row
-from training.data.targets import TaskTargets, task_targets
-from training.evaluation.calibration import fit_policy
+from training.data.manifest import Manifest
 from training.experiment.plan import FINAL_FOLDER, ExperimentPlan, Workplace
-from training.experiment.predictions import VALIDATION_PREDICTIONS_FILE, labelled_logits, require_stored
+from training.experiment.predictions import VALIDATION_PREDICTIONS_FILE, policy_of, require_stored
 from training.experiment.rounds import SELECTION_FOLDER, Round
 from training.experiment.run import fit_data, prepare, privileged_statistics, run_methods
 from training.experiment.trial_scores import TEACHER
-from training.fitting.checkpoint import read_card
+from training.fitting.checkpoint import POLICY_FILE, read_card
 from training.fitting.operation import PLAIN_OPERATION, Operation
 from training.fitting.processes import world
 from training.fitting.selection import Selection, selection_of_all
+
+_LOG = logging.getLogger(__name__)
 
 
 def train_final(
@@ -72,6 +70,8 @@ def train_final(
     chosen = _Chosen(manifest, plan, place.out)
     this = Round(home, data, parts, statistics, chosen.of, name=FINAL_FOLDER)
     run_methods(manifest, plan, first, this, operation)
+    if any(place.out.glob(f"{first.name}/*/{POLICY_FILE}")) and not any(home.glob(f"*/{POLICY_FILE}")):
+        _LOG.warning("the trials were pointed anew, the final students were not: `repoint` again")
     return home
 
 
@@ -80,7 +80,6 @@ class _Chosen:
 
     def __init__(self, manifest: Manifest, plan: ExperimentPlan, out: Path) -> None:
         self._manifest, self._plan = manifest, plan
-        self._rows = {row.id: row for row in manifest.rows}
         self._homes = [out / trial.name for trial in plan.trials]
 
     def of(self, name: str) -> Selection:
@@ -88,14 +87,6 @@ class _Chosen:
         cards = [read_card(home / chose / name) for home in self._homes]
         said = [home / chose / name / VALIDATION_PREDICTIONS_FILE for home in self._homes]
         # Other teachers keep no logits of validation rows, and nobody asks for their thresholds.
-        policy = self._policy(said) if name in (TEACHER, *self._plan.methods) else None
-        return selection_of_all(cards, policy)
-
-    def _policy(self, said: list[Path]) -> DecisionPolicy:
-        logits, targets = {}, list[TaskTargets]()
-        for task in self._manifest.tasks:
-            found = [labelled_logits(path, task, self._rows) for path in said]
-            rows: list[Row] = [row for some, _ in found for row in some]
-            logits[task.name] = np.concatenate([values for _, values in found])
-            targets.append(task_targets(rows, task))
-        return fit_policy(logits, targets, self._plan.config.operating_points)
+        points = self._plan.config.operating_points
+        asked_for = name in (TEACHER, *self._plan.methods)
+        return selection_of_all(cards, policy_of(said, self._manifest, points) if asked_for else None)

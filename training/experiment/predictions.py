@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from contract.decision import TaskSpec
+from contract.decision import DecisionPolicy, OperatingPoint, TaskSpec
 from training.atomic_write import write_arrays
 from training.data.loading.row_set import RowSet
-from training.data.manifest import Row
+from training.data.manifest import Manifest, Row
+from training.data.targets import TaskTargets, task_targets
+from training.evaluation.calibration import fit_policy
 from training.fitting.checkpoint import CheckpointCard, read_card, read_checkpoint
 from training.fitting.predict import predict
 
@@ -105,3 +107,20 @@ def labelled_logits(
         labelled = np.asarray([task.name in row.labels for row in stored], np.bool_)
         logits_NK = arrays[(head or task).output_name][labelled]
     return [row for row, use in zip(stored, labelled, strict=True) if use], logits_NK
+
+
+def policy_of(said: Sequence[Path], manifest: Manifest, points: Mapping[str, OperatingPoint]) -> DecisionPolicy:
+    """Temperatures and thresholds, fitted on what one checkpoint or several, of one recipe, said of validation rows.
+
+    Args:
+        said: files of validation predictions, of different rows.
+        manifest: of the rows.
+        points: task -> what its threshold is chosen for; the highest F1 where nothing is said.
+    """
+    by_id = {row.id: row for row in manifest.rows}
+    logits, targets = {}, list[TaskTargets]()
+    for task in manifest.tasks:
+        found = [labelled_logits(path, task, by_id) for path in said]
+        logits[task.name] = np.concatenate([values for _, values in found])
+        targets.append(task_targets([row for some, _ in found for row in some], task))
+    return fit_policy(logits, targets, points)

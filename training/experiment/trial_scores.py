@@ -28,7 +28,7 @@ from training.experiment.predictions import (
     labelled_logits,
     require_stored,
 )
-from training.fitting.checkpoint import read_card
+from training.fitting.checkpoint import read_card, read_policy
 
 TEACHER = "teacher"
 HeldOut = Literal["test", "val"]
@@ -130,7 +130,7 @@ def _stored(
 
 
 def _policy(directory: Path, task: TaskSpec) -> TaskPolicy:
-    return read_card(directory).policy.tasks[task.name]
+    return read_policy(directory).tasks[task.name]
 
 
 def _decided(

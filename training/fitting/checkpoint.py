@@ -11,7 +11,7 @@ from torch import nn
 
 from contract.bundle import file_digest
 from contract.decision import DecisionPolicy, TaskSpec
-from contract.frozen import GrowingDocument
+from contract.frozen import FrozenDocument, GrowingDocument
 from training.atomic_write import replacing, write_json
 from training.config import RunConfig, faults_in
 from training.data.privileged import PrivilegedStatistics
@@ -20,6 +20,8 @@ from training.models.build import Role, build_model
 
 WEIGHTS_FILE = "weights.pt"
 CARD_FILE = "checkpoint.json"
+POLICY_FILE = "policy.json"
+"""Beside the card where thresholds were fitted anew, for other operating points than the training's."""
 
 
 class CheckpointError(TrainingError):
@@ -95,6 +97,33 @@ def read_card(directory: Path) -> CheckpointCard:
         ) from error
     except ValidationError as error:
         raise CheckpointError(f"{path}: {faults_in(error)}") from error
+
+
+class LaterPolicy(FrozenDocument):
+    """``policy.json``: a policy that takes the place of the card's, which stays what it was."""
+
+    checkpoint: str
+    """Digest of the card that it belongs to."""
+    policy: DecisionPolicy
+
+
+def read_policy(directory: Path) -> DecisionPolicy:
+    """How the checkpoint's logits are read: by its card, or by the later policy beside it.
+
+    Raises:
+        CheckpointError: either cannot be read, or the later one is of another checkpoint.
+    """
+    card, path = read_card(directory), directory / POLICY_FILE
+    if not path.exists():
+        return card.policy
+    try:
+        later = LaterPolicy.model_validate_json(path.read_bytes())
+    except (OSError, ValidationError) as error:
+        why = faults_in(error) if isinstance(error, ValidationError) else error.strerror
+        raise CheckpointError(f"{path}: {why}") from error
+    if later.checkpoint != card.digest():
+        raise CheckpointError(f"{path}: of another checkpoint than the one beside it: `repoint` again, or remove it")
+    return later.policy
 
 
 def read_checkpoint(directory: Path) -> tuple[nn.Module, CheckpointCard]:

@@ -24,6 +24,7 @@ from training.evaluation.shipping import has_final, judge, overall
 from training.evaluation.slices import threshold_by_slice
 from training.experiment.plan import FINAL_FOLDER, ExperimentPlan, read_plan
 from training.experiment.predictions import PREDICTIONS_FILE
+from training.experiment.repoint import judged_checkpoints
 from training.experiment.trial_scores import (
     HeldOut,
     Table,
@@ -33,7 +34,7 @@ from training.experiment.trial_scores import (
     score_table,
     strata,
 )
-from training.fitting.checkpoint import CARD_FILE, read_card
+from training.fitting.checkpoint import CARD_FILE, read_policy
 from training.report.held_out_classes import class_counts, positive_groups
 from training.report.titles import subject_among
 from training.teachers.confidence_record import CONFIDENCE_FILE
@@ -167,6 +168,7 @@ def build_report(
         "model": plan.config.model.name,
         "trials": [trial.model_dump() for trial in plan.trials],
         "methods": [TEACHER, *plan.methods],
+        "policies": {str(home.relative_to(out)): read_policy(home).digest() for home in judged_checkpoints(plan, out)},
         "bootstrap": {
             "replicates": replicates,
             "seed": seed,
@@ -235,7 +237,7 @@ def _final_report(out: Path, plan: ExperimentPlan, result: TaskResult, rows: Map
     for method in plan.methods:
         home = out / FINAL_FOLDER / method
         if (home / CARD_FILE).exists():
-            policy = read_card(home).policy.tasks[result.task.name]
+            policy = read_policy(home).tasks[result.task.name]
             trials = [method_scores(out / trial.name / method, result.task, rows, policy) for trial in plan.trials]
             report[method] = summary(_samples(trials, result.draws), result.draws.trials_TR)
     return report

@@ -10,6 +10,7 @@ from contract.bundle_manifest import WeightsUsed
 from contract.input_spec import BurstSpec, InputSpec, TextField
 from model_export.errors import ExportError
 from model_export.model_card import CardNotes, TaskNotes, render_card
+from model_export.served_tasks import with_unserved
 from tests.unit.model_export.conftest import Untrained
 from training.fitting.checkpoint import CheckpointCard
 
@@ -140,7 +141,7 @@ def test_what_it_is_not_good_for_holds_every_point_and_every_task(untrained: Unt
 
 
 def test_what_it_is_good_for_is_a_line_a_task_or_why_it_is_not_served(untrained: Untrained) -> None:
-    lines = rendered(untrained.card, report(), unserved={"topics": "it guesses"})
+    lines = rendered(untrained.card, report(), policy=with_unserved(untrained.card.policy, {"topics": "it guesses"}))
     assert lines[2:5] == [
         "- **topics: not served**, it guesses.",
         "- **spam**: PR-AUC 0.630, ROC-AUC 0.660 on held-out rows; at its threshold (max_f1) it",
