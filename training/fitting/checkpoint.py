@@ -68,9 +68,16 @@ class CheckpointCard(GrowingDocument):
 
 
 def save_tensors(path: Path, state: dict[str, Any]) -> None:
-    """Writes a torch file through ``replacing``."""
-    with replacing(path) as partial:
-        torch.save(state, partial)
+    """Writes a torch file through ``replacing``.
+
+    Raises:
+        CheckpointError: it cannot be written, as where the disk is full.
+    """
+    try:
+        with replacing(path) as partial:
+            torch.save(state, partial)
+    except RuntimeError as error:  # how torch says that less was written than it gave
+        raise CheckpointError(f"{path}: cannot be written whole: is the disk full?") from error
 
 
 def write_checkpoint(directory: Path, model: nn.Module, card: dict[str, Any]) -> CheckpointCard:

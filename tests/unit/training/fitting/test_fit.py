@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from training.config import RunConfig
 from training.data.loading.epoch_batches import batches_in_epoch
 from training.data.loading.row_set import with_soft_targets
 from training.data.privileged import PrivilegedStatistics
-from training.fitting.checkpoint import CARD_FILE, read_checkpoint
+from training.fitting.checkpoint import CARD_FILE, CheckpointError, read_checkpoint, save_tensors
 from training.fitting.fit import fit
 from training.teachers.cross_fitting import rows_at
 from training.teachers.soft_targets import SoftTargetsError, read_soft_targets, write_soft_targets
@@ -118,3 +119,14 @@ def test_soft_targets_of_another_teacher_are_refused(toy: Toy, tiny_config: RunC
     fit(tmp_path / "ce", toy.data, tiny_config, method="ce", seed=1)
     with pytest.raises(SoftTargetsError, match="not a teacher"):
         write_soft_targets(tmp_path / "soft2", tmp_path / "ce", train)
+
+
+def test_weights_that_do_not_fit_the_disk_are_one_clear_line_and_leave_nothing(tmp_path: Path) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, hard))
+    try:
+        with pytest.raises(CheckpointError, match=r"weights\.pt: .*disk full"):
+            save_tensors(tmp_path / "weights.pt", {"weight": torch.zeros(100_000)})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert not list(tmp_path.iterdir())
