@@ -38,7 +38,7 @@ def step_back() -> None:
     """Lets the event loop go first: the calling thread, and the threads and processes that it starts, yield to it.
 
     Where the kernel groups processes by session (``sched_autogroup``, outside of containers with a share of the CPU)
-    it orders the threads of one session alone, and a decoder has a session of its own. Threads of onnxruntime's own
+    it orders the threads of one session alone: decoders stay in this one. Threads of onnxruntime's own
     (``lanes.intra_threads`` above 1) do not step back.
     """
     thread = threading.get_native_id()

@@ -83,8 +83,9 @@ class DecodeProcess:
                 spool or tempfile.gettempdir(),
             )
             # Started on the loop's own thread on purpose: the worker dies with the thread that started it
-            # (PR_SET_PDEATHSIG), and a start is a vfork of a millisecond or two. Its own session keeps a
-            # Ctrl-C or a SIGTERM for the whole group away from it until requests in flight are answered.
+            # (PR_SET_PDEATHSIG), and a start is a vfork of a millisecond or two. Its own process group keeps a
+            # Ctrl-C or a SIGTERM for the whole group away from it until requests in flight are answered; a session
+            # of its own would do so too, and its niceness would be lost (``service.cores.step_back``).
             self._process = subprocess.Popen(
                 [sys.executable, "-m", _MODULE, *map(str, arguments)],
                 pass_fds=(theirs.fileno(), slot.fileno()),
@@ -92,7 +93,7 @@ class DecodeProcess:
                 stdout=subprocess.DEVNULL,
                 stderr=self._words,
                 env=_environment(),
-                start_new_session=True,
+                process_group=0,
             )
 
     @property

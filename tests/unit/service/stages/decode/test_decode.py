@@ -110,6 +110,19 @@ def test_workers_step_back_behind_the_event_loop(clip: Path) -> None:
     asyncio.run(scenario())
 
 
+def test_a_worker_is_in_our_session_where_its_niceness_counts_and_not_in_our_group(clip: Path) -> None:
+    """A kernel that groups by session orders the threads of one alone; a signal for the group ends no decode."""
+
+    async def scenario() -> None:
+        async with pool_of(Metrics()) as pool:
+            await ask(pool, clip)
+            for pid in pool.pids():
+                assert os.getsid(pid) == os.getsid(0)
+                assert os.getpgid(pid) == pid != os.getpgid(0)
+
+    asyncio.run(scenario())
+
+
 def test_a_caller_who_leaves_ends_no_worker(clip: Path, obedient: Callable[..., Path]) -> None:
     """However many callers allow too little time: the workers live on, and the queue is empty at once."""
 
