@@ -75,9 +75,7 @@ def steps_of(plan: ExperimentPlan, trial: Trial) -> list[Step]:
     steps += [Step(trial, name, (TEACHER,)) for name in plain]
     steps += [Step(trial, name, (TEACHER, names[0])) for names in shared.values() for name in names[1:]]
     members = tuple(shared[role][0] for role in CROSS_FITTED if role in shared)
-    first = of_ensembles[:1]
-    steps += [Step(trial, name, (TEACHER, *members)) for name in first]
-    return steps + [Step(trial, name, (TEACHER, *first)) for name in of_ensembles[1:]]
+    return steps + [Step(trial, name, (TEACHER, *members, *of_ensembles[:k])) for k, name in enumerate(of_ensembles)]
 
 
 def is_complete(manifest: Manifest, step: Step, out: Path) -> bool:

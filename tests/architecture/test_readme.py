@@ -22,6 +22,12 @@ def test_the_readme_is_a_page() -> None:
     assert len(README.splitlines()) <= 160
 
 
+def test_make_bundles_writes_the_version_that_is_committed() -> None:
+    (version,) = re.findall(r"^VERSION \?= (\S+)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    manifests = [json.loads(path.read_text()) for path in (ROOT / "bundles").glob("*/bundle.json")]
+    assert {manifest["version"] for manifest in manifests} == {version}
+
+
 def test_every_make_target_exists() -> None:
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     for page in (ROOT / "README.md", ROOT / "docs" / "results.md"):

@@ -169,7 +169,7 @@ def repoint(
 
     `python -m training repoint --manifest data/mine --runs runs/mine --point violence=cost_ratio:5`
 
-    Tasks that are not named keep the preset's point. Then `report` and the export, as after a training.
+    Tasks that are not named go back to the preset's point. Then `report` and the export, as after a training.
     """
     if bool(point) == back:
         raise typer.BadParameter("give --point TASK=KIND[:VALUE], or --back")

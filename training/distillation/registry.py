@@ -24,6 +24,7 @@ from training.distillation.methods.wsld import wsld
 
 _CPFD = "arXiv:2410.03038"
 _SCALED: Final = {"confidence": "true_prob", "weighting": "scale"}
+_AGREEING: Final = {"weighting": "scale", "per_class_norm": False}
 _BALANCED: Final = _SCALED | {"per_class_norm": True}
 
 _ALL: Final[tuple[Method, ...]] = (
@@ -63,7 +64,7 @@ _ALL: Final[tuple[Method, ...]] = (
         couples_rows=True,
     ),
     # Teachers with and without privileged features, neither of which saw the row; confidence is their agreement.
-    Method("cpfd_ensemble", cpfd_ensemble, "crossfit_ensemble", "method.md 1.8 (ours)", options=_SCALED),
+    Method("cpfd_ensemble", cpfd_ensemble, "crossfit_ensemble", "method.md 1.8 (ours)", options=_AGREEING),
     Method("cpfd_constant", cpfd_constant, teacher="privileged", source="control, method.md 1.6"),
     Method("cpfd_shuffled", cpfd_shuffled, teacher="privileged", source="control, method.md 1.6"),
     Method("cpfd_inverted", cpfd_inverted, teacher="privileged", source="control, method.md 1.6"),

@@ -80,7 +80,9 @@ def cost_threshold(scores: NDArray[np.float64], positive: NDArray[np.bool_], rat
 
     Not the cheapest cut of these rows: among some hundred, noise decides which that is. A line is fitted to the label's
     log-odds over those of the score (Platt 1999, with its smoothed targets), and the cut is where the expected costs
-    are equal (Elkan 2001). Where the label does not rise with the score, all is flagged or nothing, as is cheaper.
+    are equal (Elkan 2001). That takes the label's log-odds for linear in the score's, and few rows for little evidence:
+    a ratio far from 1 may have next to all flagged, or next to nothing. So it has where the label does not rise with
+    the score.
 
     Args:
         scores: (N,) probabilities.

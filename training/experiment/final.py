@@ -9,7 +9,6 @@ said it had not seen. Rows of fixed validation and test splits stay out of it.
 
 from __future__ import annotations
 
-import logging
 from collections import Counter
 from pathlib import Path
 
@@ -19,12 +18,10 @@ from training.experiment.predictions import VALIDATION_PREDICTIONS_FILE, policy_
 from training.experiment.rounds import SELECTION_FOLDER, Round
 from training.experiment.run import fit_data, prepare, privileged_statistics, run_methods
 from training.experiment.trial_scores import TEACHER
-from training.fitting.checkpoint import POLICY_FILE, read_card
+from training.fitting.checkpoint import read_card
 from training.fitting.operation import PLAIN_OPERATION, Operation
 from training.fitting.processes import world
 from training.fitting.selection import Selection, selection_of_all
-
-_LOG = logging.getLogger(__name__)
 
 
 def train_final(
@@ -70,8 +67,6 @@ def train_final(
     chosen = _Chosen(manifest, plan, place.out)
     this = Round(home, data, parts, statistics, chosen.of, name=FINAL_FOLDER)
     run_methods(manifest, plan, first, this, operation)
-    if any(place.out.glob(f"{first.name}/*/{POLICY_FILE}")) and not any(home.glob(f"*/{POLICY_FILE}")):
-        _LOG.warning("the trials were pointed anew, the final students were not: `repoint` again")
     return home
 
 

@@ -113,7 +113,7 @@ def policy_of(said: Sequence[Path], manifest: Manifest, points: Mapping[str, Ope
     """Temperatures and thresholds, fitted on what one checkpoint or several, of one recipe, said of validation rows.
 
     Args:
-        said: files of validation predictions, of different rows.
+        said: files of validation predictions; a row counts as often as it stands in them.
         manifest: of the rows.
         points: task -> what its threshold is chosen for; the highest F1 where nothing is said.
     """

@@ -185,7 +185,7 @@ def _of_half(directory: Path, task: TaskSpec, name: str, rows: Mapping[str, Row]
     path = directory / VALIDATION_PREDICTIONS_FILE
     if head is None or not path.exists():
         return None
-    temperature = card.policy.tasks[name].temperature
+    temperature = read_policy(directory).tasks[name].temperature
     kept, logits_NK = _stored(path, task, rows, head)
     scores = flag_scores(logits_NK, head, temperature)
     validation = scored(task, kept, scores, scores > 0, {}).scored

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -95,8 +96,8 @@ def batch_to_device(batch: Batch, device: torch.device) -> Batch:
 
 
 def _rows_to_device(rows: TaskRows, device: torch.device) -> TaskRows:
-    stored = [None if tensor is None else _moved(tensor, device) for tensor in (rows.teacher_NK, rows.features_ND)]
-    return TaskRows(rows.task, _moved(rows.positions_N, device), _moved(rows.targets, device), *stored)
+    tensors = {name: value for name, value in vars(rows).items() if isinstance(value, Tensor)}
+    return replace(rows, **{name: _moved(tensor, device) for name, tensor in tensors.items()})
 
 
 def _moved(tensor: Tensor, device: torch.device) -> Tensor:

@@ -141,6 +141,7 @@ def build_report(
     plan = read_plan(out, manifest)
     require_finished(out, plan)
     rows = {row.id: row for row in manifest.rows}
+    _require_one_point(plan, out)
     results = results or measure_all(out, manifest, replicates=replicates, seed=seed)
     tasks = {}
     for result in results:
@@ -180,6 +181,17 @@ def build_report(
         "tasks": tasks,
         "teacher_confidence": _confidence(out, plan),
     }
+
+
+def _require_one_point(plan: ExperimentPlan, out: Path) -> None:
+    """Raises ValueError where checkpoints are cut at other operating points: their means would be of neither."""
+    points = {home: {n: t.point for n, t in read_policy(home).tasks.items()} for home in judged_checkpoints(plan, out)}
+    first, expected = next(iter(points.items()))
+    for home, own in points.items():
+        if own != expected:
+            raise ValueError(
+                f"{home} is cut at other operating points than {first.relative_to(out)}: `repoint` again, or `--back`"
+            )
 
 
 def _task_report(result: TaskResult, plan: ExperimentPlan, rows: Mapping[str, Row]) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from training.distillation.confidence import teacher_confidence
 from training.evaluation.calibration import flag_scores
 from training.experiment.plan import ExperimentPlan
 from training.experiment.predictions import PREDICTIONS_FILE, labelled_logits
-from training.fitting.checkpoint import CARD_FILE, read_card
+from training.fitting.checkpoint import CARD_FILE, read_card, read_policy
 from training.teachers.soft_targets import SOFT_TARGETS_FILE
 
 Array = NDArray[np.float64]
@@ -96,7 +96,7 @@ def _held_out(home: Path, method: str, task: TaskSpec, rows: Mapping[str, Row]) 
     path = home / method / PREDICTIONS_FILE
     if path.exists() and (home / method / CARD_FILE).exists():
         kept, logits_NK = labelled_logits(path, task, rows)
-        temperature = read_card(home / method).policy.tasks[task.name].temperature
+        temperature = read_policy(home / method).tasks[task.name].temperature
         scores, raw = flag_scores(logits_NK, task, temperature), flag_scores(logits_NK, task, 1.0)
         positive = flag_targets(task_targets(kept, task))
         return HeldOut(*(flag_columns(values, task).ravel() for values in (scores, raw, positive)))

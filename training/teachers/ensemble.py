@@ -2,7 +2,7 @@
 
 One teacher's own probability tells how sure it is, and a network is sure of much that it does not know. Where teachers
 that read different things, and saw neither the row nor the same weights, say the same of it, there is more reason to
-follow them. Neither number reads a label.
+follow them. Neither number reads a label; and members that know nothing agree on that, so agreement is not knowledge.
 """
 
 from __future__ import annotations
@@ -18,10 +18,8 @@ from torch import Tensor
 
 from contract.decision import TaskKind, TaskSpec
 from contract.frozen import FrozenDocument
-from training.data.targets import TaskTargets
 from training.distillation.method import TeacherRecord
 from training.distillation.task_losses import log_probabilities
-from training.evaluation.calibration import fit_temperature
 
 
 class EnsembleCard(FrozenDocument):
@@ -31,7 +29,7 @@ class EnsembleCard(FrozenDocument):
     """Digests of the members' cards."""
     tasks: tuple[TaskSpec, ...]
     temperatures: dict[str, float]
-    """Task -> calibration temperature of the mean, fitted on the members' logits of all training rows."""
+    """Task -> 1: what is averaged is calibrated already."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,14 +74,12 @@ def opinion(members: Sequence[NDArray[np.float32]], temperatures: Sequence[float
 def ensemble(
     cards: Sequence[TeacherRecord],
     soft_targets: Sequence[Mapping[str, NDArray[np.float32]]],
-    targets: Mapping[str, TaskTargets],
 ) -> tuple[EnsembleCard, dict[str, Opinion]]:
     """The card of these teachers together, and task -> what they say of the training rows.
 
     Args:
         cards: of the members.
         soft_targets: task -> (N, K) logits of the training rows, of each member.
-        targets: of the same rows, by task.
     """
     opinions = {
         task.name: opinion(
@@ -91,9 +87,8 @@ def ensemble(
         )
         for task in cards[0].tasks
     }
-    temperatures = {name: fit_temperature(one.logits_NK, targets[name]) for name, one in opinions.items()}
-    card = EnsembleCard(members=tuple(card.digest() for card in cards), tasks=cards[0].tasks, temperatures=temperatures)
-    return card, opinions
+    digests = tuple(card.digest() for card in cards)
+    return EnsembleCard(members=digests, tasks=cards[0].tasks, temperatures=dict.fromkeys(opinions, 1.0)), opinions
 
 
 def _logits(log_p: Tensor, kind: TaskKind) -> Tensor:

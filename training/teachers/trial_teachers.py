@@ -146,7 +146,7 @@ class Teachers:
     def _together(self, members: list[Taught]) -> Taught:
         """The members as one teacher; it is a function of what they say, so nothing is stored."""
         said = [member.soft_targets for member in members]
-        card, opinions = ensemble([member.card for member in members], said, self.data.train.targets)
+        card, opinions = ensemble([member.card for member in members], said)
         return Taught(
             card,
             {name: one.logits_NK for name, one in opinions.items()},

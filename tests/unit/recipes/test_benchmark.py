@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,9 +15,10 @@ import yaml
 from typer.testing import CliRunner
 
 from contract.decision import Modality, TaskKind, TaskSpec
+from recipes.benchmark import schedule
 from recipes.benchmark.command import Request, build_benchmark, train, write_benchmark
 from recipes.benchmark.provenance import STEPS_FILE, UNRECORDED, git_revision, provenance
-from recipes.benchmark.schedule import run_benchmark, steps_of
+from recipes.benchmark.schedule import Step, run_benchmark, steps_of
 from recipes.benchmark.selection import rank_on_validation
 from recipes.benchmark.sizes import BenchmarkSize, SizeName, read_sizes, reduced
 from training.__main__ import app
@@ -169,6 +171,40 @@ def test_methods_that_share_a_teacher_wait_for_the_first_of_them(done: Done) -> 
         "self_distillation": ("teacher", "kd"),
         "cpfd_ensemble": ("teacher", "cpfd_crossfit"),
     }
+
+
+def test_steps_are_begun_trial_by_trial(done: Done, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that a benchmark that is stopped leaves whole trials; two processes never share a trial's teacher."""
+    begun: list[tuple[str, str]] = []
+
+    class Pool:
+        def __init__(self, *given: object, **named: object) -> None: ...
+
+        def submit(self, run: object, manifest: object, plan: object, step: Step, *rest: object) -> Future[None]:
+            begun.append(step.key)
+            future: Future[None] = Future()
+            future.set_result(None)
+            return future
+
+        def shutdown(self, **named: object) -> None: ...
+
+    monkeypatch.setattr(schedule, "ProcessPoolExecutor", Pool)
+    plan = ExperimentPlan(
+        trials=plan_trials(done.manifest, 3),
+        methods=("ce", "pfd", "self_distillation_crossfit", "cpfd_crossfit", "cpfd_ensemble"),
+        config=done.request.config,
+        manifest_digest=done.manifest.digest(),
+    )
+    steps = [step for trial in plan.trials for step in steps_of(plan, trial)]
+    schedule._run_parallel(done.manifest, plan, steps, done.request.place, 2)
+    assert sorted(begun) == sorted(step.key for step in steps)
+    place = {key: n for n, key in enumerate(begun)}
+    for step in steps:
+        assert all(place[step.trial.name, name] < place[step.key] for name in step.after)
+    # A second process may begin the next trial while the first's teacher is trained, and no more than that.
+    order = [trial.name for trial in plan.trials]
+    ahead = [order.index(name) - min(order.index(rest) for rest, _ in begun[n:]) for n, (name, _) in enumerate(begun)]
+    assert max(ahead) <= 1
 
 
 def test_seeds_of_a_fold_differ(done: Done) -> None:

@@ -33,7 +33,7 @@ class TaskRows:
     Attributes:
         teacher_NK: the teacher's logits.
         features_ND: what the teacher represents of them.
-        agreement_N: how far the parts of an ensemble of teachers agree on them.
+        agreement_N: how far the members of an ensemble of teachers agree on them.
     """
 
     task: TaskSpec
@@ -230,7 +230,7 @@ def with_soft_targets(
     soft_targets: Mapping[str, NDArray[np.float32]],
     agreement: Mapping[str, NDArray[np.float32]] | None = None,
 ) -> RowSet:
-    """The same rows with a teacher's logits (N, K) by task, and its parts' agreement, for a student that distils."""
+    """The same rows with a teacher's logits (N, K) by task, and its members' agreement, for a student that distils."""
     return replace(rows, soft_targets=dict(soft_targets), agreement=dict(agreement or {}))
 
 

@@ -13,7 +13,8 @@ from training.distillation.weighted_losses import weighted_loss
 def cpfd_ensemble(batch: TaskBatch, config: DistillationConfig) -> Tensor:
     """(1 - lambda) mean CE_i + lambda mean(a_i KD_i): a_i is what the members' distributions have in common.
 
-    Ours (method.md 1.8). The soft targets are the members' mean, so that where they differ these are softer too.
+    Ours (method.md 1.8). The soft targets are the members' mean, so that where they differ these are softer too. Of the
+    options, ``gamma`` and ``floor`` shape a_i as they do c_i.
 
     Raises:
         ValueError: the batch holds no soft targets, or nothing of an ensemble's agreement.

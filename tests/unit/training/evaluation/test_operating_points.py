@@ -134,12 +134,14 @@ def test_the_cut_moves_with_the_scores(seed: int, ratio: float, shift: float) ->
 
 
 @pytest.mark.parametrize(("ratio", "expected"), [(0.9, 1.0), (1.1, 0.0)])
-@pytest.mark.parametrize("scores", [(0.5, 0.5, 0.5, 0.5), (0.1, 0.9, 0.1, 0.9), (1.0, 1.0, 1.0, 1.0)])
+@pytest.mark.parametrize("scores", [(0.5, 0.5, 0.5, 0.5), (0.1, 0.9, 0.1, 0.9), (0.0, 0.0, 0.0, 0.0)])
 def test_a_score_that_does_not_rise_with_the_label_flags_all_or_none(
     scores: tuple[float, ...], ratio: float, expected: float
 ) -> None:
-    positive = np.asarray([True, False, True, False])
-    assert cost_threshold(np.asarray(scores), positive, ratio) == expected
+    positive, given = np.asarray([True, False, True, False]), np.asarray(scores)
+    threshold = cost_threshold(given, positive, ratio)
+    assert threshold == expected
+    assert (given >= threshold).sum() == (0 if ratio < 1 else 4)
 
 
 def test_scores_that_part_the_classes_are_cut_between_them() -> None:

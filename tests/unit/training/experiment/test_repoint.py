@@ -84,7 +84,7 @@ def test_a_point_moves_the_task_it_names_and_no_card(toy: Toy, plan: ExperimentP
 
 
 def test_report_and_bundle_follow_and_an_older_report_is_refused(
-    toy: Toy, plan: ExperimentPlan, out: Path, binary: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    toy: Toy, plan: ExperimentPlan, out: Path, binary: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     older = build_report(out, toy.manifest, replicates=100)
     repoint(toy.manifest, plan, out, {binary: DEAR_MISS})
@@ -104,13 +104,29 @@ def test_report_and_bundle_follow_and_an_older_report_is_refused(
     with pytest.raises(SystemExit) as refused:
         export([*arguments, "--serve-useless"])
     assert refused.value.code not in (0, None)
+    assert "of other thresholds" in caplog.text
     assert not (tmp_path / "bundle").exists()
+    del older["policies"]  # as reports from before repoint
+    write_json(tmp_path / "report.json", older)
+    with pytest.raises(SystemExit):
+        export([*arguments, "--serve-useless"])
+    assert caplog.text.count("of other thresholds") == 2
     write_json(tmp_path / "report.json", newer)
     with pytest.raises(SystemExit, match="0"):
         export([*arguments, "--serve-useless"])
     served = read_bundle(tmp_path / "bundle").manifest.policy.tasks[binary]
     assert served == read_policy(out / FINAL_FOLDER / "cpfd").tasks[binary]
     assert "at its threshold (cost_ratio 50)" in (tmp_path / "bundle" / "MODEL_CARD.md").read_text()
+
+
+def test_no_mean_is_taken_over_different_points(
+    toy: Toy, plan: ExperimentPlan, out: Path, binary: str, tmp_path: Path
+) -> None:
+    """As after a repoint that was killed, or a trial that came later."""
+    repoint(toy.manifest, plan, out, {binary: DEAR_MISS})
+    (out / plan.trials[-1].name / "cpfd" / POLICY_FILE).unlink()
+    with pytest.raises(ValueError, match=rf"{plan.trials[-1].name}/cpfd is cut at other operating points"):
+        build_report(out, toy.manifest, replicates=100)
 
 
 def test_a_policy_of_another_checkpoint_is_refused(toy: Toy, plan: ExperimentPlan, out: Path) -> None:

@@ -100,6 +100,7 @@ def test_the_ensemble_is_of_both_kinds_of_cross_fitted_teachers(
     assert isinstance(together.card, EnsembleCard)
     assert together.card.members == tuple(member.card.digest() for member in members)
     assert together.card.digest() not in together.card.members
+    assert set(together.card.temperatures.values()) == {1.0}
     for task in toy.manifest.tasks:
         p = [
             softmax(m.soft_targets[task.name] / m.card.temperatures[task.name], axis=1)
