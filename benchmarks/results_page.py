@@ -25,7 +25,7 @@ ROOT = Path(__file__).resolve().parents[1]
 BENCHMARKS = ROOT / "docs" / "benchmarks"
 DEFAULT_BUNDLES = "2026-11-26-default-bundles"
 FIVE_TASKS = "2026-11-21-five-tasks"
-FIVE_TASKS_WITH_ENCODERS = "2026-11-25-five-tasks-encoders"
+FIVE_TASKS_WITH_ENCODERS = "2026-11-26-five-tasks"
 SPEED = "2026-11-25-serve"
 
 HEADLINE = (
@@ -42,7 +42,7 @@ def read_report() -> dict[str, Any]:
     return _read(BENCHMARKS / DEFAULT_BUNDLES / "report.json")
 
 
-ENCODER_METHODS = ("teacher", "ce", "pfd", "cpfd", "self_distillation_crossfit", "cpfd_crossfit")
+ENCODER_METHODS = ("teacher", "ce", "pfd", "cpfd", "self_distillation_crossfit", "cpfd_crossfit", "cpfd_ensemble")
 
 
 def read_benchmark(name: str = FIVE_TASKS) -> dict[str, Any]:
