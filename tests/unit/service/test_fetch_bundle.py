@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -145,8 +146,8 @@ def test_another_bundle_is_refused_before_its_model_is_fetched(tmp_path: Path, s
 
 
 @pytest.mark.parametrize("name", sorted(FILES - {"bundle.json"}))
-def test_an_altered_file_is_refused(tmp_path: Path, digest: str, name: str) -> None:
-    altered = write_synthetic_bundle(tmp_path / "store")
+def test_an_altered_file_is_refused(tmp_path: Path, source: Path, digest: str, name: str) -> None:
+    altered = Path(shutil.copytree(source, tmp_path / "store"))
     (altered / name).write_bytes((altered / name).read_bytes() + b" ")
     with pytest.raises(StartError, match=name):
         fetch_bundle(str(altered), digest, tmp_path / "b")
