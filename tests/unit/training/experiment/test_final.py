@@ -48,6 +48,14 @@ def planned(toy: Toy, config: RunConfig, seeds: int, methods: tuple[str, ...] = 
     return ExperimentPlan(trials=trials, methods=methods, config=config, manifest_digest=toy.manifest.digest())
 
 
+def finished(toy: Toy, plan: ExperimentPlan, home: Path) -> Path:
+    """The folder of an experiment that is trained, with its final students; its cache lies beside it."""
+    place = Workplace(home / "runs", home / "cache", None)
+    run(toy.manifest, plan, place)
+    assert train_final(toy.manifest, plan, place) == home / "runs" / FINAL_FOLDER
+    return home / "runs"
+
+
 @pytest.fixture(scope="module")
 def plan(toy: Toy, tiny_config: RunConfig) -> ExperimentPlan:
     return planned(toy, tiny_config, toy.manifest.folds)
@@ -56,11 +64,7 @@ def plan(toy: Toy, tiny_config: RunConfig) -> ExperimentPlan:
 @pytest.fixture(scope="module")
 def out(toy: Toy, plan: ExperimentPlan, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An experiment's folder with its final students."""
-    home = tmp_path_factory.mktemp("final")
-    place = Workplace(home / "runs", home / "cache", None)
-    run(toy.manifest, plan, place)
-    assert train_final(toy.manifest, plan, place) == home / "runs" / FINAL_FOLDER
-    return home / "runs"
+    return finished(toy, plan, tmp_path_factory.mktemp("final"))
 
 
 @pytest.mark.parametrize("name", ["teacher", "cpfd"])

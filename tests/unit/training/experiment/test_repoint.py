@@ -14,16 +14,14 @@ from contract.bundle import read_bundle
 from contract.decision import OperatingPoint
 from model_export.__main__ import main as export
 from tests.unit.training.conftest import Toy
-from tests.unit.training.experiment.test_final import NOTES, planned
+from tests.unit.training.experiment.test_final import NOTES, finished, planned
 from training.__main__ import app
 from training.atomic_write import write_json
 from training.config import RunConfig
 from training.data.manifest_io import write_manifest
-from training.experiment.final import train_final
-from training.experiment.plan import FINAL_FOLDER, ExperimentPlan, Workplace
+from training.experiment.plan import FINAL_FOLDER, ExperimentPlan
 from training.experiment.predictions import VALIDATION_PREDICTIONS_FILE, PredictionsError
 from training.experiment.repoint import judged_checkpoints, point_back, repoint
-from training.experiment.run import run
 from training.fitting.checkpoint import CARD_FILE, POLICY_FILE, CheckpointError, read_card, read_policy
 from training.report.build import build_report
 
@@ -36,18 +34,14 @@ def plan(toy: Toy, tiny_config: RunConfig) -> ExperimentPlan:
 
 
 @pytest.fixture(scope="module")
-def finished(toy: Toy, plan: ExperimentPlan, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    home = tmp_path_factory.mktemp("repoint")
-    place = Workplace(home / "runs", home / "cache", None)
-    run(toy.manifest, plan, place)
-    train_final(toy.manifest, plan, place)
-    return home / "runs"
+def original(toy: Toy, plan: ExperimentPlan, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return finished(toy, plan, tmp_path_factory.mktemp("repoint"))
 
 
 @pytest.fixture
-def out(finished: Path, tmp_path: Path) -> Path:
+def out(original: Path, tmp_path: Path) -> Path:
     """A copy that a test may change."""
-    return Path(shutil.copytree(finished, tmp_path / "runs"))
+    return Path(shutil.copytree(original, tmp_path / "runs"))
 
 
 @pytest.fixture
