@@ -20,7 +20,6 @@ from tqdm import tqdm
 from recipes.benchmark.provenance import record_step
 from training.child_process import end_with_parent
 from training.data.manifest import Manifest
-from training.distillation.method import CROSS_FITTED, ENSEMBLE
 from training.distillation.registry import METHODS
 from training.evaluation.comparisons import TEACHER
 from training.experiment.control_predictions import missing_controls
@@ -55,10 +54,7 @@ class Step:
 
 
 def steps_of(plan: ExperimentPlan, trial: Trial) -> list[Step]:
-    """The trial's steps: the teacher's, then those that train a further teacher, then the others.
-
-    An ensemble waits for the steps that train its members; those that no other method asks for it trains itself.
-    """
+    """The trial's steps: the teacher's, then those that train a further teacher, then the others."""
     shared: dict[str, list[str]] = {}
     plain: list[str] = []
     for name in plan.methods:
@@ -69,13 +65,10 @@ def steps_of(plan: ExperimentPlan, trial: Trial) -> list[Step]:
         if role == "plain_large" and plan.config.kd_teacher is None:
             role = "plain"
         shared.setdefault(role, []).append(name)
-    of_ensembles = shared.pop(ENSEMBLE, [])
     steps = [Step(trial, TEACHER)]
     steps += [Step(trial, names[0], (TEACHER,)) for names in shared.values()]
     steps += [Step(trial, name, (TEACHER,)) for name in plain]
-    steps += [Step(trial, name, (TEACHER, names[0])) for names in shared.values() for name in names[1:]]
-    members = tuple(shared[role][0] for role in CROSS_FITTED if role in shared)
-    return steps + [Step(trial, name, (TEACHER, *members, *of_ensembles[:k])) for k, name in enumerate(of_ensembles)]
+    return steps + [Step(trial, name, (TEACHER, names[0])) for names in shared.values() for name in names[1:]]
 
 
 def is_complete(manifest: Manifest, step: Step, out: Path) -> bool:

@@ -18,7 +18,7 @@ from torch import Tensor
 from contract.decision import TaskKind
 from recipes.synthetic_benchmark.draws import Array, Draw
 from training.config import DistillationConfig
-from training.distillation.method import CROSS_FITTED, ENSEMBLE, Method, TeacherRole
+from training.distillation.method import CROSS_FITTED, Method, TeacherRole
 from training.distillation.registry import METHODS
 from training.distillation.row_weights import class_means
 from training.distillation.task_batch import TaskBatch, TrainingContext
@@ -65,11 +65,9 @@ def run_contender(draw: Draw, contender: Contender, teachers: dict[TeacherRole, 
         teachers: those trained already; one that is missing is trained and put in.
 
     Raises:
-        ValueError: the method predicts privileged features, compares features or learns from an ensemble.
+        ValueError: the method predicts privileged features or compares features.
     """
     method = METHODS[contender.method]
-    if method.teacher == ENSEMBLE:
-        raise ValueError(f"{method.name}: there are no ensembles of linear teachers")
     if method.predicts_privileged or method.needs_features:
         raise ValueError(f"{method.name}: a linear student has no representation that anything else could shape")
     regular, labels = _tensor(draw.regular), _tensor(draw.labels)

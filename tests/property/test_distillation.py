@@ -77,7 +77,6 @@ def test_every_method_is_finite_and_indifferent_to_the_order_of_rows(
         batch.calibration_temperature,
         batch.context,
         features=FeaturePair(*(getattr(pair, field.name).flip(0) for field in fields(pair))),
-        agreement_N=None if batch.agreement_N is None else batch.agreement_N.flip(0),
     )
     assert torch.allclose(METHODS[name](turned, config), loss, rtol=1e-4, atol=1e-4)
 

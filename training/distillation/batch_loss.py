@@ -86,7 +86,6 @@ class LossPlan:
             ),
             _prediction(rows.positions_N, batch, outputs) if self.method.predicts_privileged else None,
             _features(name, rows, outputs) if self.method.needs_features else None,
-            rows.agreement_N,
         )
 
 

@@ -13,15 +13,7 @@ from training.config import DistillationConfig
 from training.distillation.task_batch import TaskBatch
 
 TeacherRole = Literal[
-    "none",
-    "privileged",
-    "privileged_crossfit",
-    "plain",
-    "plain_crossfit",
-    "plain_large",
-    "crossfit_ensemble",
-    "privileged_only",
-    "joint",
+    "none", "privileged", "privileged_crossfit", "plain", "plain_crossfit", "plain_large", "privileged_only", "joint"
 ]
 """Which teacher's soft targets a method reads.
 
@@ -30,23 +22,13 @@ TeacherRole = Literal[
     privileged_crossfit   DF-X-VLMs trained without the rows that they are asked about (``teachers.cross_fitting``)
     plain                 a model like the student, without privileged features, of another seed
     plain_crossfit        the same, trained without the rows that they are asked about, in the same parts
-    crossfit_ensemble     both kinds of cross-fitted teachers: their mean, and how far they agree
     plain_large           the same with the architecture ``RunConfig.kd_teacher``
     privileged_only       a model that reads the privileged features and nothing else
     joint                 DF-X-VLM trained in the same steps as the student
 """
 
 CROSS_FITTED: Final[tuple[TeacherRole, ...]] = ("privileged_crossfit", "plain_crossfit")
-"""Each is several teachers, of which every training row has its own."""
-ENSEMBLE: Final[TeacherRole] = "crossfit_ensemble"
-"""Made of the ``CROSS_FITTED``; nothing is trained for it alone."""
-_PRIVILEGED: Final[tuple[TeacherRole, ...]] = (
-    "privileged",
-    "privileged_crossfit",
-    "crossfit_ensemble",
-    "privileged_only",
-    "joint",
-)
+_PRIVILEGED: Final[tuple[TeacherRole, ...]] = ("privileged", "privileged_crossfit", "privileged_only", "joint")
 
 LossFunction = Callable[[TaskBatch, DistillationConfig], Tensor]
 """(rows of one task, options) -> scalar loss."""
@@ -89,7 +71,7 @@ class Method:
     @property
     def cross_fitted(self) -> bool:
         """Whether every row's soft targets come from a teacher that was not trained on that row."""
-        return self.teacher in (*CROSS_FITTED, ENSEMBLE)
+        return self.teacher in CROSS_FITTED
 
     @property
     def reads_privileged(self) -> bool:

@@ -14,7 +14,6 @@ from training.distillation.methods.cckd import cckd
 from training.distillation.methods.ce import ce
 from training.distillation.methods.controls import cpfd_constant, cpfd_inverted, cpfd_shuffled
 from training.distillation.methods.cpfd import cpfd, cpfd_adaptive, cpfd_preview
-from training.distillation.methods.cpfd_ensemble import cpfd_ensemble
 from training.distillation.methods.ea_kd import ea_kd
 from training.distillation.methods.mtl import mtl
 from training.distillation.methods.pckd import pckd, pckd_preview
@@ -24,7 +23,6 @@ from training.distillation.methods.wsld import wsld
 
 _CPFD = "arXiv:2410.03038"
 _SCALED: Final = {"confidence": "true_prob", "weighting": "scale"}
-_AGREEING: Final = {"weighting": "scale", "per_class_norm": False}
 _BALANCED: Final = _SCALED | {"per_class_norm": True}
 
 _ALL: Final[tuple[Method, ...]] = (
@@ -63,8 +61,6 @@ _ALL: Final[tuple[Method, ...]] = (
         options=_SCALED,
         couples_rows=True,
     ),
-    # Teachers with and without privileged features, neither of which saw the row; confidence is their agreement.
-    Method("cpfd_ensemble", cpfd_ensemble, "crossfit_ensemble", "method.md 1.8 (ours)", options=_AGREEING),
     Method("cpfd_constant", cpfd_constant, teacher="privileged", source="control, method.md 1.6"),
     Method("cpfd_shuffled", cpfd_shuffled, teacher="privileged", source="control, method.md 1.6"),
     Method("cpfd_inverted", cpfd_inverted, teacher="privileged", source="control, method.md 1.6"),

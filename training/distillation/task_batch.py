@@ -89,8 +89,6 @@ class TaskBatch:
         context: where in the training the batch stands.
         privileged: of the same rows, for a method that predicts them.
         features: of the same rows, for a method that compares them.
-        agreement_N: of an ensemble of teachers, in [0, 1], of the shape of ``cross_entropy``'s result; None where the
-            teacher is none.
     """
 
     kind: TaskKind
@@ -101,7 +99,6 @@ class TaskBatch:
     context: TrainingContext = TrainingContext()
     privileged: PrivilegedPrediction | None = None
     features: FeaturePair | None = None
-    agreement_N: Tensor | None = None
 
     @property
     def teacher_logits(self) -> Tensor:

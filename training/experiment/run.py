@@ -274,9 +274,7 @@ def run_methods(manifest: Manifest, plan: ExperimentPlan, trial: Trial, this: Ro
     for name in plan.methods:
         method = METHODS[name]
         taught = teachers.get(method.teacher) if method.reads_soft_targets else None
-        rows = data
-        if taught is not None:
-            rows = replace(data, train=with_soft_targets(data.train, taught.soft_targets, taught.agreement))
+        rows = data if taught is None else replace(data, train=with_soft_targets(data.train, taught.soft_targets))
         if method.needs_features:
             features = teachers.features(method.teacher)
             rows = replace(rows, train=with_teacher_features(rows.train, features))

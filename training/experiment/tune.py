@@ -160,7 +160,7 @@ def _rows(manifest: Manifest, plan: ExperimentPlan, trial: Trial, place: Workpla
         return data, None
     plain = changed(plan.config, {"optimiser.refit": False})
     taught = Teachers(place.out / trial.name, data, plain, statistics, trial.seed).get(needs.teacher)
-    return replace(data, train=with_soft_targets(data.train, taught.soft_targets, taught.agreement)), taught
+    return replace(data, train=with_soft_targets(data.train, taught.soft_targets)), taught
 
 
 def _score(

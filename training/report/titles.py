@@ -28,7 +28,6 @@ _LONG_TITLES: Final = {
     "pfd_crossfit": "PFD, teachers that did not see the row",
     "cpfd_crossfit": "CPFD, teachers that did not see the row",
     "cpfd_balanced": "CPFD cross-fitted, equal mean weight in each class",
-    "cpfd_ensemble": "CPFD of an ensemble of teachers, by their agreement",
     "cpfd_adaptive": "CPFD cross-fitted, lambda by what the teacher explains",
     "cpfd_preview": "CPFD cross-fitted, with PCKD's preview",
     "cpfd_norm": "CPFD, mean weight 1 in each batch",

@@ -100,7 +100,6 @@ def rows_at(rows: RowSet, positions: NDArray[np.int64]) -> RowSet:
         },
         privileged={name: (values[positions], known[positions]) for name, (values, known) in rows.privileged.items()},
         soft_targets={name: logits[positions] for name, logits in rows.soft_targets.items()},
-        agreement={name: values[positions] for name, values in rows.agreement.items()},
     )
 
 

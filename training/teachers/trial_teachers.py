@@ -12,7 +12,7 @@ from training.config import RunConfig
 from training.data.loading.row_set import TeacherFeatures
 from training.data.manifest import PrivilegedGroup
 from training.data.privileged import PrivilegedStatistics
-from training.distillation.method import CROSS_FITTED, ENSEMBLE, TeacherRole
+from training.distillation.method import CROSS_FITTED, TeacherRole
 from training.fitting.checkpoint import CheckpointCard
 from training.fitting.fit import FitData, fit
 from training.fitting.operation import PLAIN_OPERATION, Operation
@@ -20,7 +20,6 @@ from training.fitting.processes import main_first
 from training.fitting.selection import Select, no_selection
 from training.models.build import Role
 from training.teachers.cross_fitting import CrossFitCard, assign_parts, rows_at
-from training.teachers.ensemble import EnsembleCard, ensemble
 from training.teachers.soft_targets import SoftTargetsError, read_soft_targets, write_cross_fitted, write_soft_targets
 from training.teachers.teacher_features import read_teacher_features, write_teacher_features
 
@@ -32,14 +31,10 @@ _PLAIN_CROSS_FIT_SEED_OFFSET = 300_000
 
 @dataclass(frozen=True)
 class Taught:
-    """A trained teacher: its card (digest and temperatures), and task -> (N, K) logits of the training rows.
+    """A trained teacher: its card (digest and temperatures), and task -> (N, K) logits of the training rows."""
 
-    Of an ensemble, task -> how far its members agree on each row, too.
-    """
-
-    card: CheckpointCard | CrossFitCard | EnsembleCard
+    card: CheckpointCard | CrossFitCard
     soft_targets: dict[str, NDArray[np.float32]]
-    agreement: dict[str, NDArray[np.float32]] = field(default_factory=dict)
 
 
 @dataclass
@@ -65,10 +60,7 @@ class Teachers:
         if role == "plain_large" and self.config.kd_teacher is None:
             role = "plain"
         if role not in self._ready:
-            if role == ENSEMBLE:
-                self._ready[role] = self._together([self.get(member) for member in CROSS_FITTED])
-            else:
-                self._ready[role] = self._cross_fit(role) if role in CROSS_FITTED else self._train(role)
+            self._ready[role] = self._cross_fit(role) if role in CROSS_FITTED else self._train(role)
         return self._ready[role]
 
     def trained(self, role: TeacherRole) -> Taught | None:
@@ -85,7 +77,7 @@ class Teachers:
         if role == "plain_large" and self.config.kd_teacher is None:
             role = "plain"
         card = self.get(role).card
-        if not isinstance(card, CheckpointCard):
+        if isinstance(card, CrossFitCard):
             raise SoftTargetsError(f"{self.home}: {role!r} is several teachers, each with features of its own")
         suffix = "" if role == "privileged" else f"_{role}"
         home = self.home / f"soft_targets{suffix}"
@@ -142,16 +134,6 @@ class Teachers:
         with main_first():  # the others find the file
             path, together = write_cross_fitted(home, directories, cards, train, parts)
         return Taught(together, read_soft_targets(path, together, train))
-
-    def _together(self, members: list[Taught]) -> Taught:
-        """The members as one teacher; it is a function of what they say, so nothing is stored."""
-        said = [member.soft_targets for member in members]
-        card, opinions = ensemble([member.card for member in members], said)
-        return Taught(
-            card,
-            {name: one.logits_NK for name, one in opinions.items()},
-            {name: one.agreement_N for name, one in opinions.items()},
-        )
 
     def _inputs(self, role: TeacherRole) -> tuple[RunConfig, int, PrivilegedStatistics | None, Role]:
         plain_seed = self.seed + _PLAIN_SEED_OFFSET

@@ -156,7 +156,7 @@ def test_ranking_opens_no_test_prediction(done: Done, tmp_path: Path) -> None:
 def test_methods_that_share_a_teacher_wait_for_the_first_of_them(done: Done) -> None:
     plan = ExperimentPlan(
         trials=plan_trials(done.manifest, 1),
-        methods=("ce", "cpfd_ensemble", "kd", "self_distillation", "gend", "pfd", "cpfd_crossfit"),
+        methods=("ce", "kd", "self_distillation", "gend", "pfd"),
         config=done.request.config,
         manifest_digest=done.manifest.digest(),
     )
@@ -167,9 +167,7 @@ def test_methods_that_share_a_teacher_wait_for_the_first_of_them(done: Done) -> 
         "gend": ("teacher",),
         "ce": ("teacher",),
         "pfd": ("teacher",),
-        "cpfd_crossfit": ("teacher",),
         "self_distillation": ("teacher", "kd"),
-        "cpfd_ensemble": ("teacher", "cpfd_crossfit"),
     }
 
 
@@ -191,7 +189,7 @@ def test_steps_are_begun_trial_by_trial(done: Done, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(schedule, "ProcessPoolExecutor", Pool)
     plan = ExperimentPlan(
         trials=plan_trials(done.manifest, 3),
-        methods=("ce", "pfd", "self_distillation_crossfit", "cpfd_crossfit", "cpfd_ensemble"),
+        methods=("ce", "pfd", "self_distillation_crossfit", "cpfd_crossfit"),
         config=done.request.config,
         manifest_digest=done.manifest.digest(),
     )

@@ -17,7 +17,7 @@ from recipes.synthetic_benchmark.studies import LOPEZ_PAZ, SCENARIO_STUDIES, Stu
 from recipes.synthetic_benchmark.table import render
 from recipes.synthetic_benchmark.verdicts import difference
 from training.config import DistillationConfig
-from training.distillation.method import ENSEMBLE, TeacherRole
+from training.distillation.method import TeacherRole
 from training.distillation.registry import METHODS
 from training.distillation.task_batch import TaskBatch, TrainingContext
 
@@ -84,20 +84,9 @@ def test_confidence_does_not_beat_an_intact_teacher() -> None:
     assert abs((scores["cpfd"].accuracy - scores["pfd"].accuracy).mean()) < 0.005
 
 
-LINEAR = [
-    name
-    for name, one in METHODS.items()
-    if not one.predicts_privileged and not one.needs_features and one.teacher != ENSEMBLE
-]
-
-
-def test_there_is_no_ensemble_of_linear_teachers() -> None:
-    contender = Contender("cpfd_ensemble", "cpfd_ensemble", DistillationConfig())
-    with pytest.raises(ValueError, match="ensembles"):
-        run_contender(stack(lopez_paz("clean_labels"), [0], 0), contender, {})
-
-
-@pytest.mark.parametrize("method", LINEAR)
+@pytest.mark.parametrize(
+    "method", [name for name, one in METHODS.items() if not one.predicts_privileged and not one.needs_features]
+)
 @pytest.mark.parametrize("per_class_norm", [False, True])
 def test_mapped_losses_are_those_of_each_seed(method: str, per_class_norm: bool) -> None:
     generator = torch.Generator().manual_seed(0)

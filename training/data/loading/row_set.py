@@ -33,7 +33,6 @@ class TaskRows:
     Attributes:
         teacher_NK: the teacher's logits.
         features_ND: what the teacher represents of them.
-        agreement_N: how far the members of an ensemble of teachers agree on them.
     """
 
     task: TaskSpec
@@ -41,7 +40,6 @@ class TaskRows:
     targets: Tensor
     teacher_NK: Tensor | None
     features_ND: Tensor | None = None
-    agreement_N: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -77,8 +75,6 @@ class RowSet:
         targets: task name -> targets over the N rows.
         privileged: group -> (values (N, F), presence (N, F)); empty for a student.
         soft_targets: task name -> (N, K) teacher logits; empty where none are read.
-        agreement: task name -> (N,) or, multilabel, (N, K), how far an ensemble of teachers agrees on each row, in
-            [0, 1]; empty where the teacher is none.
         teacher_features: of the same N rows; None where no method reads them.
         workers: processes that read batches where the caller does not say; 0 reads in this one.
         clip_features, text_features: what frozen encoders give of the rows; None has frames read, and texts encoded.
@@ -93,7 +89,6 @@ class RowSet:
     targets: dict[str, TaskTargets]
     privileged: dict[str, tuple[NDArray[np.float32], NDArray[np.float32]]] = field(default_factory=dict)
     soft_targets: dict[str, NDArray[np.float32]] = field(default_factory=dict)
-    agreement: dict[str, NDArray[np.float32]] = field(default_factory=dict)
     teacher_features: TeacherFeatures | None = None
     workers: int = 0
     clip_features: ClipFeatures | None = None
@@ -166,7 +161,6 @@ class RowSet:
                 positions.append(position)
                 sources.append(source)
         stored = self.soft_targets.get(targets.task.name)
-        agreement = self.agreement.get(targets.task.name)
         features = self.teacher_features
         return TaskRows(
             targets.task,
@@ -174,7 +168,6 @@ class RowSet:
             torch.from_numpy(targets.values[sources]),
             None if stored is None else torch.from_numpy(stored[sources]),
             None if features is None else torch.from_numpy(features.represented_ND[sources]),
-            None if agreement is None else torch.from_numpy(agreement[sources]),
         )
 
     def _privileged(self, name: str, picks: Sequence[Pick]) -> tuple[Tensor, Tensor]:
@@ -225,13 +218,9 @@ def with_privileged(rows: RowSet, statistics: PrivilegedStatistics) -> RowSet:
     return replace(rows, privileged=statistics.transform(rows.rows))
 
 
-def with_soft_targets(
-    rows: RowSet,
-    soft_targets: Mapping[str, NDArray[np.float32]],
-    agreement: Mapping[str, NDArray[np.float32]] | None = None,
-) -> RowSet:
-    """The same rows with a teacher's logits (N, K) by task, and its members' agreement, for a student that distils."""
-    return replace(rows, soft_targets=dict(soft_targets), agreement=dict(agreement or {}))
+def with_soft_targets(rows: RowSet, soft_targets: Mapping[str, NDArray[np.float32]]) -> RowSet:
+    """The same rows with a teacher's logits (N, K) by task, for a student that distils."""
+    return replace(rows, soft_targets=dict(soft_targets))
 
 
 def with_teacher_features(rows: RowSet, features: TeacherFeatures) -> RowSet:

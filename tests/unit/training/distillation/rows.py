@@ -43,7 +43,6 @@ def task_rows(
         TrainingContext(seed=3, epoch=1, step=10, total_steps=20, class_means=means, teacher_advantage=0.4),
         privileged,
         pair,
-        torch.rand((rows, width) if kind is TaskKind.MULTILABEL else (rows,), generator=generator),
     )
 
 

@@ -148,16 +148,3 @@ def test_calibration_enters_the_confidence_alone() -> None:
     other = replace(one, calibration_temperature=CALIBRATION * 2)
     assert torch.equal(METHODS["pfd_crossfit"](one, config), METHODS["pfd_crossfit"](other, config))
     assert not torch.equal(METHODS["cpfd_crossfit"](one, config), METHODS["cpfd_crossfit"](other, config))
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_an_ensemble_that_always_agrees_is_distilled_as_by_pfd(kind: TaskKind) -> None:
-    one, config = task_rows(kind), DistillationConfig(lam=0.4)
-    assert one.agreement_N is not None
-    agreed = replace(one, agreement_N=torch.ones_like(one.agreement_N))
-    assert torch.equal(METHODS["cpfd_ensemble"](agreed, config), METHODS["pfd"](one, config))
-    quarrel = replace(one, agreement_N=torch.zeros_like(one.agreement_N))
-    alone = (1 - config.lam) * cross_entropy(one.logits_NK, one.targets, kind).mean()
-    assert METHODS["cpfd_ensemble"](quarrel, config).item() == pytest.approx(alone.item())
-    with pytest.raises(ValueError, match="agreement"):
-        METHODS["cpfd_ensemble"](replace(one, agreement_N=None), config)

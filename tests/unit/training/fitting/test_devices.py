@@ -18,7 +18,6 @@ ROWS = TaskRows(
     torch.ones(3),
     teacher_NK=torch.ones(3, 1),
     features_ND=torch.ones(3, 5),
-    agreement_N=torch.ones(3),
 )
 
 
@@ -36,4 +35,4 @@ def test_every_tensor_of_a_tasks_rows_is_moved(field: str) -> None:
 def test_what_no_teacher_gave_stays_none() -> None:
     bare = TaskRows(TASK, torch.arange(3), torch.ones(3), None)
     moved = batch_to_device(Batch({}, {}, {TASK.name: bare}), torch.device("meta")).tasks[TASK.name]
-    assert (moved.teacher_NK, moved.features_ND, moved.agreement_N) == (None, None, None)
+    assert (moved.teacher_NK, moved.features_ND) == (None, None)
