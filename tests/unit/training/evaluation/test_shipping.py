@@ -107,6 +107,21 @@ def test_cautions_stop_nothing() -> None:
         assert words in said
 
 
+@pytest.mark.parametrize(
+    ("interval", "said"),
+    [
+        ([0.01, 0.1], ()),
+        ([-0.02, 0.1], ("not shown to be better than counting words: PR-AUC +0.040 [-0.020, +0.100]",)),
+        ([-0.1, -0.01], ("worse than counting words: PR-AUC +0.040 [-0.100, -0.010]",)),
+        (None, ("not shown to be better than counting words: PR-AUC undefined",)),
+    ],
+)
+def test_what_counting_words_does_better_is_said(interval: list[float] | None, said: tuple[str, ...]) -> None:
+    words = {"difference": 0.04, "interval": interval}
+    task = good() | {"comparisons": {"cpfd - tfidf_logistic": {"pr_auc": words}}}
+    assert judge(task, "cpfd").cautions == said
+
+
 def test_over_all_tasks_one_that_ships_is_enough() -> None:
     few, bad, ship = ShipVerdict("too_little_data"), ShipVerdict("do_not_ship"), ShipVerdict("ship")
     assert overall({"a": few, "b": bad, "c": ship}) == "ship"
