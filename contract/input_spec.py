@@ -43,7 +43,7 @@ class InputSpec(GrowingDocument):
         {"version", "frames", "frame_size", "sampling", "interpolation", "text_fields", "text_cleaning"}
     )
     version: Literal[1] = 1
-    frames: int = Field(default=8, ge=1, le=128)
+    frames: int = Field(default=8, ge=1, le=64)
     """T: how many frames of a clip are read."""
     frame_size: int = Field(default=112, ge=16, le=512)
     """S: side in pixels of the square each frame is resized to. The aspect ratio is not kept (as X-VLM does)."""

@@ -23,17 +23,9 @@ from training.config.run_config import (
     read_config,
     read_document,
 )
-from training.config.vision_model import (
-    LUMA_MOTION,
-    OF_THREE_PICTURES,
-    FeatureMap,
-    MomentVisionConfig,
-    Statistic,
-    VisionConfig,
-)
+from training.config.vision_model import OF_THREE_PICTURES, FeatureMap, MomentVisionConfig, Statistic, VisionConfig
 
 __all__ = [
-    "LUMA_MOTION",
     "OF_THREE_PICTURES",
     "AugmentationConfig",
     "ConfidenceName",

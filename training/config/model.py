@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 
 from contract.frozen import FrozenDocument, GrowingDocument
 from contract.input_spec import InputSpec
-from training.config.vision_model import LUMA_MOTION, MomentVisionConfig, VisionConfig
+from training.config.vision_model import MomentVisionConfig, VisionConfig
 
 
 class TextConfig(GrowingDocument):
@@ -78,8 +78,6 @@ class ModelConfig(FrozenDocument):
             raise ValueError(
                 f"vision.statistics need input_spec.burst of {self.vision.pictures_needed} pictures or more"
             )
-        elif LUMA_MOTION in self.vision.statistics and any(spec.frame_size % side for side in self.vision.luma_grids):
-            raise ValueError("vision.luma_grids must divide input_spec.frame_size")
 
 
 FusionName = Literal["gated_residual", "tokens", "concat", "film"]

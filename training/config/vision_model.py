@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from typing import ClassVar, Final, Literal
 
 from pydantic import Field, model_validator
@@ -55,12 +54,9 @@ class VisionConfig(FrozenDocument):
 
 
 FeatureMap = Literal["stride16", "stride32", "head"]
-OF_THREE_PICTURES: Final = frozenset({"tremor", "swing", "swing_mean", "moving", "luma_motion"})
+OF_THREE_PICTURES: Final = frozenset({"tremor", "swing", "swing_mean", "moving"})
 """Statistics that need the picture before and the picture after."""
-LUMA_MOTION: Final = "luma_motion"
-Statistic = Literal[
-    "mean", "max", "top", "motion_mean", "motion_max", "tremor", "swing", "swing_mean", "moving", "luma_motion"
-]
+Statistic = Literal["mean", "max", "top", "motion_mean", "motion_max", "tremor", "swing", "swing_mean", "moving"]
 
 
 class MomentVisionConfig(GrowingDocument):
@@ -78,8 +74,6 @@ class MomentVisionConfig(GrowingDocument):
                               counts for little, where to ``tremor`` it looks like a fight
     swing_mean                the same over all places: whether what moves comes back, or goes on
     moving                    of B, its mean weighted by |A - 2B + C| over all channels: what it is that moves
-    luma_motion               of the pictures' brightness and no map (``training.models.luma_motion``): how much of what
-                              moves comes back, on each of ``luma_grids``. It reads all pictures of a burst
     """
 
     first_fields: ClassVar = frozenset({"backbone", "width"})
@@ -95,11 +89,6 @@ class MomentVisionConfig(GrowingDocument):
         default=("mean", "max", "top", "motion_mean", "tremor", "moving"), min_length=1
     )
     """Those of motion need bursts of two pictures or more; ``tremor``, ``moving`` and those of swing need three."""
-    luma_grids: tuple[int, ...] = (40, 10)
-    """Of ``luma_motion``: places a side of each grid that brightness is averaged on; divisors of ``frame_size``."""
-    backbone_pictures: int = Field(default=0, ge=0)
-    """P': how many pictures of each burst the backbone reads, those in its middle; 0 for all. What has no need of a
-    network may then read more of a clip than a network could be paid for."""
     task_statistics: dict[str, tuple[Statistic, ...]] = Field(default_factory=dict)
     """Task -> the statistics that it reads; all where nothing is said. With some hundred clips, what a task has no use
     for is what it is overfitted to."""
@@ -122,20 +111,9 @@ class MomentVisionConfig(GrowingDocument):
                 raise ValueError(f"task_statistics of {task} must be some of statistics")
         return self
 
-    @model_validator(mode="after")
-    def _backbone_reads_enough(self) -> MomentVisionConfig:
-        needed = _pictures_needed(set(self.statistics) - {LUMA_MOTION})
-        if 0 < self.backbone_pictures < needed:
-            raise ValueError(f"statistics need backbone_pictures of {needed} or more, or 0 for all")
-        return self
-
     @property
     def pictures_needed(self) -> int:
         """Of each burst."""
-        return max(self.backbone_pictures, _pictures_needed(self.statistics))
-
-
-def _pictures_needed(statistics: Collection[str]) -> int:
-    if OF_THREE_PICTURES.intersection(statistics):
-        return 3
-    return 2 if any(name.startswith("motion") for name in statistics) else 1
+        if OF_THREE_PICTURES & set(self.statistics):
+            return 3
+        return 2 if any(name.startswith("motion") for name in self.statistics) else 1

@@ -12,9 +12,8 @@ from torch import Tensor, nn
 from transformers import AutoBackbone, AutoConfig
 
 from contract.input_spec import InputSpec
-from training.config import LUMA_MOTION, OF_THREE_PICTURES, MomentVisionConfig, Statistic
+from training.config import OF_THREE_PICTURES, MomentVisionConfig, Statistic
 from training.models.efficientnet_lite import EfficientNetLite
-from training.models.luma_motion import WIDTH, luma, luma_motion
 
 AUTO_PREFIX = "auto:"
 AUTO_MAP = "last"
@@ -53,7 +52,7 @@ class VisionTrunk(nn.Module):
 
     Attributes:
         width: F.
-        columns: (map, statistic) -> where it stands among the F; the map of ``luma_motion`` is its grid.
+        columns: (map, statistic) -> where it stands among the F.
     """
 
     def __init__(self, config: MomentVisionConfig, spec: InputSpec) -> None:
@@ -69,19 +68,11 @@ class VisionTrunk(nn.Module):
         channels: dict[str, int] = self.pictures.channels
         self.columns: dict[tuple[str, Statistic], slice] = {}
         self.width = 0
-        of_maps = [kind for kind in config.statistics if kind != LUMA_MOTION]
         for name in self._maps:
-            for kind in of_maps:
-                self._append(name, kind, channels[name])
-        self._grids = config.luma_grids if LUMA_MOTION in config.statistics else ()
-        for places in self._grids:
-            self._append(f"luma{places}", LUMA_MOTION, WIDTH)
-        self._backbone_pictures = config.backbone_pictures
+            for kind in config.statistics:
+                self.columns[name, kind] = slice(self.width, self.width + channels[name])
+                self.width += channels[name]
         self._freeze(config.trainable_blocks)
-
-    def _append(self, name: str, kind: Statistic, width: int) -> None:
-        self.columns[name, kind] = slice(self.width, self.width + width)
-        self.width += width
 
     def columns_of(self, kinds: Collection[Statistic]) -> list[int]:
         """Where the statistics of these kinds stand among the F."""
@@ -121,16 +112,10 @@ class VisionTrunk(nn.Module):
 
     def moments(self, moments_MPHWC: Tensor) -> Tensor:
         """features_MF (M, F) float of M moments (M, P, S, S, 3) uint8 RGB, whosever they are."""
-        count = self._backbone_pictures or moments_MPHWC.shape[1]
-        first = (moments_MPHWC.shape[1] - count) // 2
-        read_MPHWC = moments_MPHWC[:, first : first + count]
-        maps = self.pictures(read_MPHWC.flatten(0, 1).permute(0, 3, 1, 2).float(), self._maps)
-        shaped = {name: found.reshape(*read_MPHWC.shape[:2], *found.shape[1:]) for name, found in maps.items()}
-        found = [statistic(shaped[name], kind) for name, kind in self.columns if kind != LUMA_MOTION]
-        if self._grids:
-            luma_MPHW = luma(moments_MPHWC)
-            found += [luma_motion(luma_MPHW, places) for places in self._grids]
-        return torch.cat(found, dim=1)
+        pixels_NCHW = moments_MPHWC.flatten(0, 1).permute(0, 3, 1, 2).float()
+        maps = self.pictures(pixels_NCHW, self._maps)
+        shaped = {name: found.reshape(*moments_MPHWC.shape[:2], *found.shape[1:]) for name, found in maps.items()}
+        return torch.cat([statistic(shaped[name], kind) for name, kind in self.columns], dim=1)
 
 
 def statistic(map_MPCHW: Tensor, kind: Statistic) -> Tensor:

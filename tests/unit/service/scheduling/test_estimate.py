@@ -61,6 +61,18 @@ def test_the_margin_covers_ninety_nine_of_a_hundred() -> None:
     assert 1.5 < estimate.margin < 2.4  # the noise has its 99th percentile at 1.79 of its median
 
 
+def test_liars_make_the_margin_wide_and_honest_callers_bring_it_back() -> None:
+    """One clip in ten lies by a thousand; then nobody does. A wide margin refuses who could have been answered."""
+    estimate = Estimate()
+    noise = random.Random(2)
+    for i in range(200):
+        estimate.learn(1000.0 if i % 10 == 9 else noise.lognormvariate(0.0, 0.1))
+    assert estimate.margin == pytest.approx(2.5, rel=0.05), "and no wider"
+    for _ in range(800):
+        estimate.learn(noise.lognormvariate(0.0, 0.1))
+    assert 1.05 <= estimate.margin < 1.5
+
+
 @given(st.lists(st.floats(allow_nan=True, allow_infinity=True), max_size=60))
 def test_no_measurement_takes_it_out_of_its_bounds(ratios: list[float]) -> None:
     estimate = Estimate()
