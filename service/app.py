@@ -67,6 +67,7 @@ class Service:
         self._metrics_port = MetricsPort(settings.host, settings.metrics_port)
         self.failure: StartError | None = None
         self.on_failure: Callable[[], None] = lambda: None
+        self.on_ready: Callable[[], None] = lambda: None
         bundles = read_bundles(settings.arms)
         self._slot_bytes = max(math.prod(bundle.manifest.input_spec.frames_shape) for bundle in bundles.values())
         self._lanes = Lanes(settings.lanes.effective_count, shares_cores=settings.lanes.provider == "cpu")
@@ -137,6 +138,7 @@ class Service:
             self.on_failure()
             return
         self.scavenger.start()
+        self.on_ready()
         self.readiness.started = True
         log.info("ready")
 

@@ -52,8 +52,7 @@ class ConnectionSettings(Section):
     head_seconds: float = Field(default=10.0, gt=0)
     """From the connection, or from a kept connection's next byte, to the end of a request's headers; then 408."""
     max_head_bytes: int = Field(default=128 * 1024, ge=1024)
-    """Request line and headers; then 431. Also what a body may bring in chunk sizes and trailers without a byte of
-    content. Long texts belong into a form, not into the query."""
+    """Request line and headers; then 431. Long texts belong into a form, not into the query."""
     max_headers: int = Field(default=128, ge=16)
     """Header fields of one request; then 431."""
     send_seconds: float = Field(default=20.0, gt=0)

@@ -8,8 +8,8 @@
     CLOSING  the last bytes are leaving   send_seconds          cut
 
 A head is bounded by ``max_head_bytes`` and ``max_headers``. Of a body, what is not content (chunk sizes, trailers) may
-be no more than the content and ``max_head_bytes``, and of that at most ``max_head_bytes`` at a stretch: so trailers
-and extensions without end are refused, and chunks so small that parsing them would take the loop from the others.
+be no more than ``_FRAMING_BYTES`` and a sixteenth of the content, and at most ``_FRAMING_BYTES`` at a stretch: so
+trailers and extensions without end are refused, and chunks so small that parsing them would take the loop from others.
 
 The parser is llhttp (httptools). One request is served at a time. What a client sends before it has its answer is not
 read: the answer is its own, and the last on this connection.
@@ -39,9 +39,12 @@ from service.wire.refusal import refusal
 
 log = logging.getLogger(__name__)
 _NO_HTTP = "this is not HTTP as the service reads it: send long texts in a form"
-_NO_CONTENT = "the body is mostly chunk sizes or trailers: send larger chunks, and no trailers"
-_SLICE = 65_536
-"""Bytes that are parsed before they are held against the bounds: four times as many may come at once."""
+_NO_CONTENT = "too much of the body is chunk sizes or trailers: send chunks of 128 bytes or more, and no trailers"
+_FRAMING_BYTES, _FRAMING_SHARE = 8 * 1024, 1 / 16
+"""What is not content of a body; the share is of the content. A chunk costs the loop a microsecond or two and six
+bytes or more, however little it holds."""
+_SLICE = 16_384
+"""Bytes that are parsed before they are held against the bounds: sixteen times as many may come at once."""
 _PROBE_S = (0.01, 0.25)
 """How long an answer is awaited in peace after its caller closed its own side; how long at the most between two looks
 at whether he is still there. The first looks come fast: what is done for who has left is taken from the others."""
@@ -348,14 +351,14 @@ class Connection(asyncio.Protocol):
 
     def _weigh(self) -> None:
         """What has come so far against the bounds."""
-        bound = self._common.settings.max_head_bytes
         if self._exchange is None:
             try:
                 self._head.check(self._received)
             except ServiceError as error:
                 self._refuse(error)
         elif not self._exchange.body_ended and (
-            self._barren > bound or self._received - self._content > bound + self._content
+            self._barren > _FRAMING_BYTES
+            or self._received - self._content > _FRAMING_BYTES + _FRAMING_SHARE * self._content
         ):
             self._misread(BadRequest(_NO_CONTENT))
 

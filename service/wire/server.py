@@ -14,6 +14,7 @@ import uvicorn
 from uvicorn.config import STARTUP_FAILURE
 
 from service.app import Service
+from service.heap import settle
 from service.logs import FIELDS
 from service.wire.capacity import Capacity, Place, affordable_connections
 from service.wire.connection import Common, Connection
@@ -53,6 +54,7 @@ class DrainingServer(uvicorn.Server):
     async def serve(self, sockets: list[Any] | None = None) -> None:
         self._loop = asyncio.get_running_loop()
         self._service.on_failure = self._stop
+        self._service.on_ready = _settle
         await super().serve(sockets)
 
     async def startup(self, sockets: list[Any] | None = None) -> None:
@@ -106,3 +108,7 @@ class DrainingServer(uvicorn.Server):
 
     def _stop(self) -> None:
         self.should_exit = True
+
+
+def _settle() -> None:
+    log.info("settled", extra={FIELDS: {"objects": settle()}})

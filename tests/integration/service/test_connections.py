@@ -72,14 +72,21 @@ def test_trailers_without_end_are_cut(brisk: Running, request_: bytes, status: i
         assert (answer.status, answer.headers["connection"]) == (status, "close")
 
 
-def test_chunks_of_a_byte_are_refused_and_small_ones_are_not(brisk: Running, clip: bytes) -> None:
+@pytest.mark.parametrize("size", [1, 64])
+def test_chunks_that_cost_more_than_they_bring_are_refused(brisk: Running, size: int) -> None:
     with connect(brisk) as connection:
-        connection.sendall(post_head(None) + b"1\r\nx\r\n" * 100_000)
+        connection.sendall(post_head(None) + (b"%x\r\n%b\r\n" % (size, b"x" * size)) * (400_000 // (size + 6)))
         answer = read_answer(connection)
         assert answer is not None
         assert (answer.status, answer.code) == (400, "bad_request")
+        assert b"chunks of 128 bytes or more" in answer.body
+
+
+def test_chunks_of_128_bytes_are_read_however_many(brisk: Running, clip: bytes) -> None:
+    padded = clip + b"\0\0\0\0" + b"\0" * 800_000  # what a reader of MP4 passes over
+    parts = [padded[i : i + 128] for i in range(0, len(padded), 128)]
     with connect(brisk) as connection:
-        chunks = b"".join(b"%x\r\n%b\r\n" % (len(c), c) for i in range(0, len(clip), 16) for c in [clip[i : i + 16]])
+        chunks = b"".join(b"%x\r\n%b\r\n" % (len(part), part) for part in parts)
         connection.sendall(post_head(None) + chunks + b"0\r\nx-checksum: 7\r\n\r\n")
         answer = read_answer(connection)
         assert answer is not None

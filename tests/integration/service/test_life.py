@@ -68,6 +68,12 @@ def test_neither_torch_nor_training_is_loaded() -> None:
     subprocess.run([sys.executable, "-W", "error", "-c", code], cwd=ROOT, check=True)
 
 
+def test_what_was_loaded_is_out_of_the_collectors_sight_before_anybody_is_let_in(start: Start) -> None:
+    said = {line["message"]: (number, line) for number, line in enumerate(start().lines())}
+    assert said["settled"][1]["objects"] > 10_000
+    assert said["settled"][0] < said["ready"][0]
+
+
 def refused_start(tmp_path: Path, environ: dict[str, str]) -> str:
     """What a service that must not serve says on stderr."""
     process = launch(tmp_path / "log", environ)
