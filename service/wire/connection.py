@@ -7,9 +7,10 @@
              the caller still sends       linger_bytes
     CLOSING  the last bytes are leaving   send_seconds          cut
 
-A head is bounded by ``max_head_bytes`` and ``max_headers``. Of a body, what is not content (chunk sizes, trailers) may
-be no more than ``_FRAMING_BYTES`` and a sixteenth of the content, and at most ``_FRAMING_BYTES`` at a stretch: so
-trailers and extensions without end are refused, and chunks so small that parsing them would take the loop from others.
+A head is bounded by ``max_head_bytes`` and ``max_headers``. Of a body, what is not content (chunk sizes, extensions,
+trailers) may be a sixteenth of the content around it, and ``_FRAMING_BYTES`` more: so neither goes on without end, nor
+do chunks so small that parsing them would take the loop from the others. Slices are weighed, ``_SLICE`` bytes each: the
+one with the end of the head is free, and so is the one in which the body ends.
 
 The parser is llhttp (httptools). One request is served at a time. What a client sends before it has its answer is not
 read: the answer is its own, and the last on this connection.
@@ -41,8 +42,10 @@ log = logging.getLogger(__name__)
 _NO_HTTP = "this is not HTTP as the service reads it: send long texts in a form"
 _NO_CONTENT = "too much of the body is chunk sizes or trailers: send chunks of 128 bytes or more, and no trailers"
 _FRAMING_BYTES, _FRAMING_SHARE = 8 * 1024, 1 / 16
-"""What is not content of a body; the share is of the content. A chunk costs the loop a microsecond or two and six
-bytes or more, however little it holds."""
+"""Of what is not content; the share is of the content, and none is saved up. A chunk costs the loop a quarter of a
+microsecond and five bytes or more of framing, however little it holds."""
+_DISCARD_PAUSE_S = 0.05
+"""Between two reads of what nobody will look at: a caller who pours on costs the others no more than this."""
 _SLICE = 16_384
 """Bytes that are parsed before they are held against the bounds: sixteen times as many may come at once."""
 _PROBE_S = (0.01, 0.25)
@@ -127,7 +130,8 @@ class Connection(asyncio.Protocol):
         self._exchange: Exchange | None = None
         self._parser = httptools.HttpRequestParser(self)
         self._head = Head(self._common.settings)
-        self._received = self._content = self._barren = 0
+        self._received = self._content = 0
+        self._framing = 0.0
 
     # What the transport tells.
 
@@ -166,7 +170,7 @@ class Connection(asyncio.Protocol):
                 return
             self._enter(State.HEAD)
         self._received += len(data)
-        self._barren += len(data)
+        self._content, in_body = 0, self._exchange is not None
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade:
@@ -175,7 +179,7 @@ class Connection(asyncio.Protocol):
             told = error.__context__
             self._misread(told if isinstance(told, ServiceError) else BadRequest(_NO_HTTP))
         else:
-            self._weigh()
+            self._weigh(len(data) if in_body else 0)
 
     def eof_received(self) -> bool:
         """Keeps the connection where the whole request has come and its answer has not yet left."""
@@ -220,7 +224,6 @@ class Connection(asyncio.Protocol):
             keep=modern and self._parser.should_keep_alive(),
             expects=modern and self._head.expects_continue,
         )
-        self._received = self._barren = max(0, self._received - self._head.size)  # of the body, in the same packet
         self._enter(State.WORK)
         task = self._loop.create_task(self._exchange.run(self._common.app))
         self._common.server.tasks.add(task)
@@ -228,7 +231,6 @@ class Connection(asyncio.Protocol):
 
     def on_body(self, body: bytes) -> None:
         self._content += len(body)
-        self._barren = 0
         if self._exchange is not None and not self._exchange.feed(body):
             self._transport.pause_reading()
 
@@ -334,6 +336,13 @@ class Connection(asyncio.Protocol):
         self._discarded += count
         if self._discarded > self._common.settings.linger_bytes:
             self._cut(State.LINGER)
+            return
+        self._transport.pause_reading()
+        self._loop.call_later(_DISCARD_PAUSE_S, self._discard_more)
+
+    def _discard_more(self) -> None:
+        if self._state is State.LINGER and not self._transport.is_closing():
+            self._transport.resume_reading()
 
     def _hear_no_more(self) -> None:
         """Leaves what still comes unread until the answer has left."""
@@ -349,18 +358,17 @@ class Connection(asyncio.Protocol):
             self._exchange.fail(fault)
         self._hear_no_more()
 
-    def _weigh(self) -> None:
-        """What has come so far against the bounds."""
+    def _weigh(self, of_body: int) -> None:
+        """What has come against the bounds: all of a head, or a slice of a body, of so many bytes."""
         if self._exchange is None:
             try:
                 self._head.check(self._received)
             except ServiceError as error:
                 self._refuse(error)
-        elif not self._exchange.body_ended and (
-            self._barren > _FRAMING_BYTES
-            or self._received - self._content > _FRAMING_BYTES + _FRAMING_SHARE * self._content
-        ):
-            self._misread(BadRequest(_NO_CONTENT))
+        elif not self._exchange.body_ended:
+            self._framing = max(0.0, self._framing + of_body - (1 + _FRAMING_SHARE) * self._content)
+            if self._framing > _FRAMING_BYTES:
+                self._misread(BadRequest(_NO_CONTENT))
 
     def _refuse(self, error: ServiceError) -> None:
         if not self._transport.is_closing():

@@ -137,7 +137,8 @@ def _cautions(task: Task, method: str) -> Iterable[str]:
             yield f"worse than the baseline in {_TITLES[metric]}, {_difference_in_words(entry)}: export the baseline"
     words = task["comparisons"].get(f"{method} - {WORD_CONTROL}", {}).get("pr_auc")
     if words is not None and not _low(words) > 0:
-        how = "worse" if _high(words) < 0 else "not shown to be better"
+        worse = words.get("adjusted_verdict", words.get("verdict")) == "worse"
+        how = "worse" if worse else "not shown to be better"
         yield f"{how} than counting words: PR-AUC {_difference_in_words(words)}"
     if task.get("seeds_per_fold") == [1]:
         yield "one seed a fold: intervals hold nothing of how much another seed would differ"
@@ -180,12 +181,6 @@ def _low(entry: Mapping[str, Any]) -> float:
     """The interval's lower end, -infinity where it is undefined."""
     bounds = entry["interval"]
     return -math.inf if bounds is None or bounds[0] is None else float(bounds[0])
-
-
-def _high(entry: Mapping[str, Any]) -> float:
-    """The interval's upper end, infinity where it is undefined."""
-    bounds = entry["interval"]
-    return math.inf if bounds is None or bounds[1] is None else float(bounds[1])
 
 
 def _in_words(metric: Mapping[str, Any]) -> str:

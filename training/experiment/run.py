@@ -185,11 +185,17 @@ def _warn_of_unread_texts(manifest: Manifest, config: RunConfig) -> None:
 
 
 def _is_of(record: Path, plan: ExperimentPlan) -> bool:
-    """Whether the recorded experiment has the plan's configuration and manifest; trials and methods may be added."""
+    """Whether the recorded experiment has the plan's configuration and manifest; trials and methods may be added.
+
+    Raises:
+        ValueError: this version cannot read the record, such as one of a method that it does not have.
+    """
     try:
         known = ExperimentPlan.model_validate_json(record.read_bytes())
-    except ValidationError:
-        return False
+    except ValidationError as error:
+        fault = error.errors()[0]
+        where = ".".join(str(part) for part in fault["loc"])
+        raise ValueError(f"{record}: not an experiment that this version reads: {where}: {fault['msg']}") from error
     return (known.config, known.manifest_digest) == (plan.config, plan.manifest_digest)
 
 

@@ -156,7 +156,7 @@ def test_ranking_opens_no_test_prediction(done: Done, tmp_path: Path) -> None:
 def test_methods_that_share_a_teacher_wait_for_the_first_of_them(done: Done) -> None:
     plan = ExperimentPlan(
         trials=plan_trials(done.manifest, 1),
-        methods=("ce", "kd", "self_distillation", "gend", "pfd"),
+        methods=("ce", "kd", "self_distillation", "gend", "pfd", "pfd_crossfit", "cpfd_crossfit"),
         config=done.request.config,
         manifest_digest=done.manifest.digest(),
     )
@@ -167,7 +167,9 @@ def test_methods_that_share_a_teacher_wait_for_the_first_of_them(done: Done) -> 
         "gend": ("teacher",),
         "ce": ("teacher",),
         "pfd": ("teacher",),
+        "pfd_crossfit": ("teacher",),
         "self_distillation": ("teacher", "kd"),
+        "cpfd_crossfit": ("teacher", "pfd_crossfit"),
     }
 
 

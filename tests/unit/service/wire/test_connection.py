@@ -10,6 +10,7 @@ import pytest
 from starlette.responses import PlainTextResponse
 from uvicorn.server import ServerState
 
+from service.errors import ServiceError
 from service.metrics import Metrics
 from service.settings import ConnectionSettings
 from service.wire.capacity import Capacity, Place
@@ -268,5 +269,79 @@ def test_an_app_that_breaks_off_costs_its_own_connection() -> None:
         scene = Scene(nobody)
         await scene.says(GET)
         await until(lambda: scene.wire.end == "cut")
+
+    play(scenario)
+
+
+POST = b"POST /classify HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n"
+LARGE = b"%x\r\n%b\r\n" % (1_000_000, b"x" * 1_000_000)
+"""A chunk that brings much; nothing may be saved up by it."""
+
+
+async def reader(scope: Any, receive: Any, send: Any) -> None:
+    """Reads the whole body, then says so."""
+    try:
+        while (await receive()).get("more_body"):
+            pass
+    except ServiceError as error:
+        await PlainTextResponse(error.detail, 400)(scope, receive, send)
+    else:
+        await PlainTextResponse("read")(scope, receive, send)
+
+
+def chunks(size: int, in_all: int) -> bytes:
+    return b"%x\r\n%b\r\n" % (size, b"x" * size) * (in_all // size)
+
+
+def trailers(in_all: int) -> bytes:
+    return b"0\r\n" + b"a: b\r\n" * (in_all // 6) + b"\r\n"
+
+
+@pytest.mark.parametrize(
+    ("body", "is_read"),
+    [
+        (chunks(128, 1_000_000) + trailers(0), True),
+        (chunks(64, 1_000_000) + trailers(0), False),
+        (chunks(1, 20_000) + trailers(0), False),
+        (LARGE + chunks(1, 20_000) + trailers(0), False),
+        (LARGE + b"1;" + b"a" * 60_000 + b"\r\nx\r\n" + trailers(0), False),
+        (LARGE + trailers(6_000), True),
+        (LARGE + trailers(60_000), False),
+    ],
+    ids=["of 128", "of 64", "of 1", "of 1 after much", "an extension", "some trailers", "many trailers"],
+)
+def test_what_is_no_content_of_a_body_is_bounded(body: bytes, is_read: bool) -> None:
+    async def scenario() -> None:
+        scene = Scene(reader)
+        parts = [body[i : i + 100_000] for i in range(0, len(body), 100_000)]
+        said = await scene.says(POST, *parts)
+        assert said.startswith(b"HTTP/1.1 200 " if is_read else b"HTTP/1.1 400 ")
+        assert (b"chunks of 128 bytes or more" in said) is not is_read
+
+    play(scenario)
+
+
+@pytest.mark.parametrize("padding", [b"x: " + b" " * 20_000 + b"y\r\n", b"x: " + b"y" * 60_000 + b"\r\n"])
+def test_a_large_head_is_not_taken_for_the_framing_of_its_body(padding: bytes) -> None:
+    async def scenario() -> None:
+        scene = Scene(reader)
+        head = POST.replace(b"transfer-encoding: chunked\r\n", padding + b"content-length: 40\r\n")
+        assert (await scene.says(head + b"z" * 20, b"z" * 20)).startswith(b"HTTP/1.1 200 ")
+
+    play(scenario)
+
+
+def test_what_is_sent_after_a_refusal_is_read_with_pauses() -> None:
+    async def scenario() -> None:
+        scene = Scene(reader, linger_bytes=150_000)
+        await scene.says(POST, chunks(1, 60_000))
+        await until(lambda: scene.wire.eof)
+        scene.connection.data_received(b"x" * 100_000)
+        assert not scene.wire.reading
+        await until(lambda: scene.wire.reading)
+        assert scene.wire.end == ""
+        scene.connection.data_received(b"x" * 100_000)
+        assert scene.wire.end == "cut"
+        assert scene.ended() == {"linger": 1.0}
 
     play(scenario)

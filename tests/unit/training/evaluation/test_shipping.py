@@ -108,16 +108,24 @@ def test_cautions_stop_nothing() -> None:
 
 
 @pytest.mark.parametrize(
-    ("interval", "said"),
+    ("difference", "interval", "verdicts", "said"),
     [
-        ([0.01, 0.1], ()),
-        ([-0.02, 0.1], ("not shown to be better than counting words: PR-AUC +0.040 [-0.020, +0.100]",)),
-        ([-0.1, -0.01], ("worse than counting words: PR-AUC +0.040 [-0.100, -0.010]",)),
-        (None, ("not shown to be better than counting words: PR-AUC undefined",)),
+        (0.05, [0.01, 0.1], {"verdict": "better"}, ()),
+        (0.04, [-0.02, 0.1], {}, ("not shown to be better than counting words: PR-AUC +0.040 [-0.020, +0.100]",)),
+        (-0.05, [-0.1, -0.01], {"verdict": "worse"}, ("worse than counting words: PR-AUC -0.050 [-0.100, -0.010]",)),
+        (
+            -0.05,
+            [-0.1, -0.01],
+            {"verdict": "worse", "adjusted_verdict": "not distinguishable"},
+            ("not shown to be better than counting words: PR-AUC -0.050 [-0.100, -0.010]",),
+        ),
+        (None, None, {}, ("not shown to be better than counting words: PR-AUC undefined",)),
     ],
 )
-def test_what_counting_words_does_better_is_said(interval: list[float] | None, said: tuple[str, ...]) -> None:
-    words = {"difference": 0.04, "interval": interval}
+def test_what_counting_words_does_better_is_said(
+    difference: float | None, interval: list[float] | None, verdicts: dict[str, str], said: tuple[str, ...]
+) -> None:
+    words = {"difference": difference, "interval": interval} | verdicts
     task = good() | {"comparisons": {"cpfd - tfidf_logistic": {"pr_auc": words}}}
     assert judge(task, "cpfd").cautions == said
 
