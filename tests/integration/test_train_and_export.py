@@ -231,6 +231,17 @@ def test_what_was_trained_is_served(finished: Finished, exported: Path, tmp_path
         assert verdict["tasks"][name]["threshold"] == pytest.approx(decision.threshold)
 
 
+def test_what_a_method_trained_that_is_no_more_is_not_overwritten(finished: Finished, tmp_path: Path) -> None:
+    recorded = finished.plan.model_dump(mode="json") | {"methods": ["ce", "of_yesterday"]}
+    (tmp_path / "experiment.json").write_text(json.dumps(recorded))
+    weights = tmp_path / finished.plan.trials[0].name / "of_yesterday" / "weights.pt"
+    weights.parent.mkdir(parents=True)
+    weights.write_bytes(b"dear")
+    with pytest.raises(ValueError, match=r"does not read \(methods: .*no method 'of_yesterday'.*choose another folder"):
+        run(finished.manifest, finished.plan, Workplace(tmp_path, finished.place.cache, vocabulary=None))
+    assert weights.read_bytes() == b"dear"
+
+
 def test_a_first_try_that_trained_nothing_does_not_bar_the_folder(finished: Finished, tmp_path: Path) -> None:
     (tmp_path / "experiment.json").write_text('{"trials": []}')
     one = finished.plan.model_copy(update={"trials": finished.plan.trials[:1], "methods": ("ce",)})

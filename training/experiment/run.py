@@ -116,9 +116,9 @@ def open_experiment(manifest: Manifest, plan: ExperimentPlan, place: Workplace, 
     require_usable(plan.config, place.vocabulary)
     place.out.mkdir(parents=True, exist_ok=True)
     record = place.out / EXPERIMENT_FILE
-    if record.exists() and not _is_of(record, plan):
+    if record.exists() and (other := _what_else(record, plan)):
         if any(place.out.glob("*/*/*.pt")):
-            raise ValueError(f"{record}: another experiment lies here; choose another folder or remove it")
+            raise ValueError(f"{record}: {other} lies here; choose another folder or remove it")
         (place.out / TOKENIZER_FILE).unlink(missing_ok=True)  # nothing was trained: a first try with a wrong config
     write_json(record, plan.model_dump(mode="json"))
     prepare(manifest, plan, place, workers=max(1, jobs))
@@ -184,19 +184,16 @@ def _warn_of_unread_texts(manifest: Manifest, config: RunConfig) -> None:
         )
 
 
-def _is_of(record: Path, plan: ExperimentPlan) -> bool:
-    """Whether the recorded experiment has the plan's configuration and manifest; trials and methods may be added.
-
-    Raises:
-        ValueError: this version cannot read the record, such as one of a method that it does not have.
-    """
+def _what_else(record: Path, plan: ExperimentPlan) -> str:
+    """What is recorded, where it has not the plan's configuration and manifest; trials and methods may be added."""
     try:
         known = ExperimentPlan.model_validate_json(record.read_bytes())
     except ValidationError as error:
         fault = error.errors()[0]
         where = ".".join(str(part) for part in fault["loc"])
-        raise ValueError(f"{record}: not an experiment that this version reads: {where}: {fault['msg']}") from error
-    return (known.config, known.manifest_digest) == (plan.config, plan.manifest_digest)
+        return f"an experiment that this version does not read ({where}: {fault['msg']})"
+    same = (known.config, known.manifest_digest) == (plan.config, plan.manifest_digest)
+    return "" if same else "another experiment"
 
 
 def trial_data(
