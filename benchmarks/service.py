@@ -2,7 +2,9 @@
 
 Mixed clips in an open loop; half of the requests have tight deadlines; some of those who are refused come back as
 told. Goodput is counted in work: a verdict within its deadline is worth what its clip takes alone, so that
-nobody looks good by answering small clips only. JSON and a table into --out, the table on stderr too.
+nobody looks good by answering small clips only. The callers run on the same cores, three times as many at three times
+the load; what they take is measured, and goodput is told of what they leave, too. JSON and a table into --out, the
+table on stderr too.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ import re
 import subprocess
 import sys
 import tempfile
+import time
 import urllib.request
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -82,10 +85,24 @@ async def _alone(port: int, clips: Sequence[Clip], times: int) -> list[Clip]:
     return found
 
 
+class _Callers:
+    """What this process, which plays the callers, takes of the cores."""
+
+    def __init__(self) -> None:
+        self._wall_s, self._cpu_s = time.monotonic(), time.process_time()
+
+    def share(self) -> float:
+        """Of all cores, since the beginning."""
+        cores = len(os.sched_getaffinity(0))
+        return (time.process_time() - self._cpu_s) / (time.monotonic() - self._wall_s) / cores
+
+
 async def _measure(port: int, clips: Sequence[Clip], options: argparse.Namespace) -> dict[str, Any]:
     callers = 4 * len(os.sched_getaffinity(0))
     before = _restarts(port)
+    few = _Callers()
     closed = await closed_loop(port, clips, callers, options.peak_seconds)
+    few_share = few.share()
     peak = _work(closed) / max(answer.sent_s + answer.took_s for answer in closed)
     per_s = sum(answer.status == 200 for answer in closed) / options.peak_seconds
     load = Load(
@@ -95,9 +112,19 @@ async def _measure(port: int, clips: Sequence[Clip], options: argparse.Namespace
         tight_s=lambda clip: max(0.3, options.tight * clip.alone_s),
         obey_share=options.obey,
     )
+    many = _Callers()
     answers = await open_loop(port, clips, load)
+    many_share = many.share()
+    figures = _figures(answers, peak, options.seconds)
     ended = {reason: count - before.get(reason, 0.0) for reason, count in _restarts(port).items()}
-    return {"peak": peak, "capacity_per_s": per_s, **_figures(answers, peak, options.seconds), "workers_ended": ended}
+    return {
+        "peak": peak,
+        "capacity_per_s": per_s,
+        **figures,
+        "callers_share": {"peak": few_share, "load": many_share},
+        "goodput_of_peak_left": figures["goodput_of_peak"] * (1 - few_share) / (1 - many_share),
+        "workers_ended": ended,
+    }
 
 
 def _work(answers: Sequence[Answer]) -> float:
@@ -155,7 +182,12 @@ def table(result: dict[str, Any]) -> str:
     rows: list[tuple[str, list[str]]] = [
         ("peak, verdicts a second", [f"{f['capacity_per_s']:.2f}" for f in found.values()]),
         ("offered, and came back as told", [f"{f['offered']}, {f['came_back']}" for f in found.values()]),
-        ("goodput over peak, by work", [f"{f['goodput_of_peak']:.2f}" for f in found.values()]),
+        ("goodput over peak, by work", [f"{f['goodput_of_peak']:.3f}" for f in found.values()]),
+        ("the same, of the cores that callers leave", [f"{f['goodput_of_peak_left']:.3f}" for f in found.values()]),
+        (
+            "the callers' share of the cores, at the peak and beyond",
+            [f"{f['callers_share']['peak']:.3f}, {f['callers_share']['load']:.3f}" for f in found.values()],
+        ),
         ("accepted and in time", [f"{f['accepted_in_time']:.3f}" for f in found.values()]),
         ("tight ones answered in time", [f"{f['tight_in_time']:.3f}" for f in found.values()]),
         ("let in when back as told", [f"{f['retry_after_kept']:.2f}" for f in found.values()]),
