@@ -2,9 +2,8 @@
 
 Mixed clips in an open loop; half of the requests have tight deadlines; some of those who are refused come back as
 told. Goodput is counted in work: a verdict within its deadline is worth what its clip takes alone, so that
-nobody looks good by answering small clips only. The callers run on the same cores, three times as many at three times
-the load; what they take is measured, and goodput is told of what they leave, too. JSON and a table into --out, the
-table on stderr too.
+nobody looks good by answering small clips only. The callers run on the same cores; what they take of them is told.
+JSON and a table into --out, the table on stderr too.
 """
 
 from __future__ import annotations
@@ -115,14 +114,12 @@ async def _measure(port: int, clips: Sequence[Clip], options: argparse.Namespace
     many = _Callers()
     answers = await open_loop(port, clips, load)
     many_share = many.share()
-    figures = _figures(answers, peak, options.seconds)
     ended = {reason: count - before.get(reason, 0.0) for reason, count in _restarts(port).items()}
     return {
         "peak": peak,
         "capacity_per_s": per_s,
-        **figures,
+        **_figures(answers, peak, options.seconds),
         "callers_share": {"peak": few_share, "load": many_share},
-        "goodput_of_peak_left": figures["goodput_of_peak"] * (1 - few_share) / (1 - many_share),
         "workers_ended": ended,
     }
 
@@ -183,7 +180,6 @@ def table(result: dict[str, Any]) -> str:
         ("peak, verdicts a second", [f"{f['capacity_per_s']:.2f}" for f in found.values()]),
         ("offered, and came back as told", [f"{f['offered']}, {f['came_back']}" for f in found.values()]),
         ("goodput over peak, by work", [f"{f['goodput_of_peak']:.3f}" for f in found.values()]),
-        ("the same, of the cores that callers leave", [f"{f['goodput_of_peak_left']:.3f}" for f in found.values()]),
         (
             "the callers' share of the cores, at the peak and beyond",
             [f"{f['callers_share']['peak']:.3f}, {f['callers_share']['load']:.3f}" for f in found.values()],
