@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import math
 import mmap
@@ -21,6 +22,7 @@ from contract.input_spec import InputSpec
 from contract.video import DecodeLimits
 from service.sandbox.slot import sealed_slot, unnamed_memory
 from service.settings import DecodeSettings
+from service.stages.decode_template import Child, Template, TemplateLost
 from service.stages.decode_worker import MAX_LINE, STOP_BYTES
 
 _MODULE = "service.stages.decode_worker"
@@ -59,49 +61,76 @@ class DecodeProcess:
         settings: the bounds it runs under.
         slot_bytes: the largest frames array that any arm asks for.
         spool: the directory of the clips' files; None: the system's temporary directory.
+        template: what it is forked from, when ``ready`` is awaited; None: it is started from nothing, at once.
 
     Attributes:
         protections: once it is ready: protection -> why it runs without it, None where it is in force.
     """
 
-    def __init__(self, settings: DecodeSettings, slot_bytes: int, spool: Path | None = None) -> None:
+    def __init__(
+        self, settings: DecodeSettings, slot_bytes: int, spool: Path | None = None, template: Template | None = None
+    ) -> None:
         self.protections: dict[str, str | None] = {}
-        self._socket, theirs = socket.socketpair()
+        self._socket, self._theirs = socket.socketpair()
         self._socket.setblocking(False)
         self._words = unnamed_memory("words")
-        with theirs, sealed_slot(slot_bytes + STOP_BYTES) as slot:
-            self._slot = mmap.mmap(slot.fileno(), slot_bytes + STOP_BYTES)
-            backend = settings.limits.backend.value
-            arguments = (
-                backend,
-                theirs.fileno(),
-                slot.fileno(),
-                slot_bytes,
-                settings.memory_bytes,
-                settings.cpu_seconds,
-                settings.sandbox.model_dump_json(),
-                spool or tempfile.gettempdir(),
-            )
-            # Started on the loop's own thread on purpose: the worker dies with the thread that started it
-            # (PR_SET_PDEATHSIG), and a start is a vfork of a millisecond or two. Its own process group keeps a
-            # Ctrl-C or a SIGTERM for the whole group away from it until requests in flight are answered; a session
-            # of its own would do so too, and its niceness would be lost (``service.cores.step_back``).
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", _MODULE, *map(str, arguments)],
-                pass_fds=(theirs.fileno(), slot.fileno()),
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=self._words,
-                env=_environment(),
-                process_group=0,
-            )
+        self._slot_file = sealed_slot(slot_bytes + STOP_BYTES)
+        self._slot = mmap.mmap(self._slot_file.fileno(), slot_bytes + STOP_BYTES)
+        self._arguments = [
+            settings.limits.backend.value,
+            str(slot_bytes),
+            str(settings.memory_bytes),
+            str(settings.cpu_seconds),
+            settings.sandbox.model_dump_json(),
+            str(spool or tempfile.gettempdir()),
+        ]
+        self._child: Child | None = None
+        self._birth: asyncio.Task[Child] | None = None
+        if template is None:
+            self._child = self._started()
+            self._handed_over()
+        else:
+            self._birth = asyncio.create_task(self._forked(template))
+
+    async def _forked(self, template: Template) -> Child:
+        files = [self._theirs.fileno(), self._slot_file.fileno(), self._words.fileno()]
+        try:
+            return await template.fork(self._arguments, files)
+        except TemplateLost:
+            return self._started()
+        finally:
+            self._handed_over()
+
+    def _started(self) -> Child:
+        # Started on the loop's own thread on purpose: the worker dies with the thread that started it
+        # (PR_SET_PDEATHSIG), and a start is a vfork of a millisecond or two. Its own process group keeps a
+        # Ctrl-C or a SIGTERM for the whole group away from it until requests in flight are answered; a session
+        # of its own would do so too, and its niceness would be lost (``service.cores.step_back``).
+        files = (self._theirs.fileno(), self._slot_file.fileno())
+        return subprocess.Popen(
+            [*_command("worker"), *map(str, files), *self._arguments],
+            pass_fds=files,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=self._words,
+            env=_environment(),
+            process_group=0,
+        )
+
+    def _handed_over(self) -> None:
+        self._theirs.close()
+        self._slot_file.close()
 
     @property
     def pid(self) -> int:
-        return self._process.pid
+        """Once it is ready, or was started from nothing."""
+        assert self._child is not None
+        return self._child.pid
 
     async def ready(self) -> None:
         """Waits for the first word. Raises WorkerDied."""
+        if self._birth is not None:
+            self._child = await asyncio.shield(self._birth)
         answer = await self._answer()
         if answer.get("ready") is not True:
             raise WorkerDied
@@ -158,21 +187,33 @@ class DecodeProcess:
         lines = self._words.read(MAX_LINE).decode("utf-8", "replace").strip().splitlines()
         return lines[-1][:200] if lines else "none"
 
-    def alive(self) -> bool:
-        return self._process.poll() is None
-
     @property
     def exit_code(self) -> int | None:
         """None while it lives; below 0: the signal that ended it."""
-        return self._process.poll()
+        return None if self._child is None else self._child.poll()
 
     async def end(self) -> None:
         """Kills it, reaps it, frees the slot."""
-        self._process.kill()
+        if self._birth is not None:
+            with contextlib.suppress(OSError):  # it could not be started
+                self._child = await self._birth
+        if self._child is not None:
+            self._child.kill()
         self._socket.close()
-        await asyncio.to_thread(self._process.wait)
+        if self._child is not None:
+            await asyncio.to_thread(self._child.wait)
         self._slot.close()
         self._words.close()
+
+
+def template_of(settings: DecodeSettings) -> Template:
+    """What a pool's workers are forked from; nothing is started before the first is asked for."""
+    command = [*_command("nursery"), settings.limits.backend.value]
+    return Template(settings, command, _environment())
+
+
+def _command(role: Literal["worker", "nursery"]) -> list[str]:
+    return [sys.executable, "-m", _MODULE, role]
 
 
 def _environment() -> dict[str, str]:

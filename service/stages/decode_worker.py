@@ -1,6 +1,9 @@
 """A decode worker: the process in which native code meets hostile bytes. It may die; that is what it is for.
 
-    python -m service.stages.decode_worker BACKEND SOCKET_FD SLOT_FD SLOT_BYTES MEMORY_BYTES CPU_SECONDS SANDBOX SPOOL
+    python -m service.stages.decode_worker worker SOCKET_FD SLOT_FD BACKEND SLOT_BYTES MEMORY_BYTES CPU_SECONDS SANDBOX
+        SPOOL
+
+or forked from a process that has loaded all it needs (``decode_nursery``).
 
 The parent sends one job at a time over the socket: a line of JSON and the clip's open file. The worker writes
 the frames into the slot (memory shared with the parent) and answers with a line of JSON. Behind the frames the slot
@@ -34,6 +37,7 @@ from service.cores import step_back
 from service.sandbox.confine import Confinement, confine
 from service.sandbox.protections import Applied, SandboxSettings
 from service.sandbox.rehearsal import Rehearsal
+from service.stages.decode_nursery import serve
 
 READY: dict[str, Any] = {"ready": True}
 STOP_BYTES = 8
@@ -141,11 +145,17 @@ def _described(frames: Frames) -> dict[str, Any]:
     }
 
 
-def main(arguments: list[str]) -> None:
-    """Serves jobs until the parent closes the socket."""
-    socket_fd, slot_fd, slot_bytes, memory_bytes, cpu_seconds = map(int, arguments[1:6])
-    backend, sandbox = Backend(arguments[0]), SandboxSettings.model_validate_json(arguments[6])
-    readable = Path(arguments[7]) if backend is Backend.DECORD else None
+def work(socket_fd: int, slot_fd: int, arguments: list[str]) -> None:
+    """Serves jobs until the parent closes the socket.
+
+    Args:
+        socket_fd: jobs come and answers go here.
+        slot_fd: of the slot.
+        arguments: ``BACKEND SLOT_BYTES MEMORY_BYTES CPU_SECONDS SANDBOX SPOOL``.
+    """
+    slot_bytes, memory_bytes, cpu_seconds = map(int, arguments[1:4])
+    backend, sandbox = Backend(arguments[0]), SandboxSettings.model_validate_json(arguments[4])
+    readable = Path(arguments[5]) if backend is Backend.DECORD else None
     # Opened before the process is confined, and open until it has said why it does not start.
     connection, slot = socket.socket(fileno=socket_fd), mmap.mmap(slot_fd, slot_bytes + STOP_BYTES)
     applied = prepare(backend, Confinement(memory_bytes, sandbox, readable))
@@ -162,6 +172,16 @@ def main(arguments: list[str]) -> None:
                 answer = measured(job, descriptor, slot)
             finally:
                 os.close(descriptor)
+
+
+def main(arguments: list[str]) -> None:
+    """A worker, or what workers are forked from, by the first argument."""
+    role, first, second, *rest = arguments
+    if role == "nursery":
+        backend, hidden = Backend(first), rest == ["hidden"]
+        serve(backend, int(second), hidden=hidden, load=lambda: load(backend), work=work)
+    else:
+        work(int(first), int(second), rest)
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ from service.metrics import Metrics
 from service.sandbox.report import SandboxReport
 from service.settings import DecodeSettings
 from service.stages.decode_answer import cpu_in, refusal_in
-from service.stages.decode_process import DecodeProcess, WorkerDied
+from service.stages.decode_process import DecodeProcess, WorkerDied, template_of
 from service.stages.outcome import fail, succeed
 from service.stages.quarantine import Quarantine
 from service.workers.backoff import delay_s
@@ -71,6 +71,7 @@ class Workers:
         self._spool = spool
         self._sandbox = SandboxReport(metrics)
         self._settings = settings
+        self._template = template_of(settings)
         self._slot_bytes = slot_bytes
         self._next_job = next_job
         self._quarantine = quarantine
@@ -129,6 +130,7 @@ class Workers:
         for supervisor in self._supervisors:
             supervisor.cancel()
         await asyncio.gather(*self._supervisors, return_exceptions=True)
+        await self._template.close()
         self._mending.pay_all()
 
     async def _supervise(self, index: int) -> None:
@@ -141,6 +143,7 @@ class Workers:
                 reason = "start_failed"
             self._metrics.decode_worker_restarts.labels(reason).inc()
             if reason in _BY_THE_CLIP:
+                self._template.blame()
                 await self._mending.turn()
             if reason == "start_failed":
                 self._mending.pay(index)
@@ -149,7 +152,7 @@ class Workers:
 
     async def _one_life(self, index: int) -> str:
         """Starts a process, lets it serve until it must go, and buries it; says why it had to go."""
-        process = DecodeProcess(self._settings, self._slot_bytes, self._spool)
+        process = DecodeProcess(self._settings, self._slot_bytes, self._spool, self._template)
         try:
             try:
                 async with asyncio.timeout(self._settings.start_seconds):

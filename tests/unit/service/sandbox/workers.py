@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from contract.input_spec import InputSpec
 from service.settings import DecodeSettings
-from service.stages.decode_process import DecodeProcess, WorkerDied
+from service.stages.decode_process import DecodeProcess, WorkerDied, template_of
 
 HOSTILE = "tests.unit.service.sandbox.hostile_worker"
 SPEC = InputSpec(frames=4, frame_size=32)
@@ -23,14 +23,18 @@ Answered = tuple[dict[str, Any], NDArray[np.uint8]]
 
 
 async def started(settings: dict[str, Any], spool: Path | None = None) -> DecodeProcess:
-    """A worker that takes jobs."""
-    process = DecodeProcess(DecodeSettings.model_validate(settings), SLOT, spool)
+    """A worker that takes jobs, forked as the service's are."""
+    made = DecodeSettings.model_validate(settings)
+    template = template_of(made)
+    process = DecodeProcess(made, SLOT, spool, template)
     try:
         async with asyncio.timeout(60):
             await process.ready()
     except BaseException:
         await process.end()
         raise
+    finally:
+        await template.close()
     return process
 
 
@@ -41,7 +45,7 @@ async def ask(process: DecodeProcess, clip: Path, settings: dict[str, Any]) -> d
         async with asyncio.timeout(60):
             return await process.decode(descriptor, SPEC, DecodeSettings.model_validate(settings).limits)
     except WorkerDied:
-        code = await asyncio.to_thread(process._process.wait)
+        code = await asyncio.to_thread(process._child.wait)
         return {"ended": signal.Signals(-code).name if code < 0 else code}
     finally:
         os.close(descriptor)
