@@ -12,6 +12,9 @@ BEHIND_THE_LOOP = 5
 """By how much what computes is nicer. The event loop needs a core for moments only, but then at once: a refusal that
 waits behind a decode is as late as an answer."""
 
+LAST = 19
+"""The niceness of what has only what the others leave."""
+
 
 def available_cores(root: Path = Path("/")) -> int:
     """The cores this process may use, at least 1; a quota of part of a core counts as a whole one.
@@ -43,7 +46,7 @@ def step_back() -> None:
     """
     thread = threading.get_native_id()
     niceness = os.getpriority(os.PRIO_PROCESS, thread) + BEHIND_THE_LOOP
-    os.setpriority(os.PRIO_PROCESS, thread, min(19, niceness))
+    os.setpriority(os.PRIO_PROCESS, thread, min(LAST, niceness))
 
 
 def _unified(root: Path) -> list[Path]:

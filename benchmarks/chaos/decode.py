@@ -84,7 +84,7 @@ def _sends(target: Target, fault: str, task: str = "decode", *, new: bool = Fals
     return _again(target, lambda counts: _ask(target, next(clips), counts, **options))
 
 
-@scenario("kill-workers", "kill -9 of a decode worker, twice a second", never=_NEVER)
+@scenario("kill-workers", "kill -9 of a decode worker, or of what they are forked from, twice a second", never=_NEVER)
 def kill_workers(target: Target) -> Counter[str]:
     rng, counts = random.Random(0), Counter[str]()
     while time.monotonic() < target.until:

@@ -11,9 +11,10 @@ import os
 from dataclasses import dataclass, field
 from enum import IntEnum
 
+from service.sandbox.kernel import PR_SET_NAME
+
 _CLONE_OF_A_THREAD = 0x00010000 | 0x00000100 | 0x00000800  # CLONE_THREAD, CLONE_VM, CLONE_SIGHAND
 _AT_EMPTY_PATH = 0x1000
-_PR_SET_NAME = 15
 _KERNELS_O_TMPFILE = 0o20000000
 
 
@@ -103,7 +104,7 @@ def worker_rules(process: int, *, opens_paths: bool) -> tuple[Rule, ...]:
         Rule("fcntl", conditions=(OneOf(1, fcntl_commands),)),
         Rule("tgkill", conditions=(OneOf(0, (process,)),)),
         Rule("prlimit64", conditions=(OneOf(0, (0,)),)),
-        Rule("prctl", conditions=(OneOf(0, (_PR_SET_NAME,)),)),
+        Rule("prctl", conditions=(OneOf(0, (PR_SET_NAME,)),)),
         Rule("clone", conditions=(Holds(0, _CLONE_OF_A_THREAD),), otherwise=Verdict.KILL),
         Rule("clone3", verdict=Verdict.ABSENT),  # its flags lie in memory, where no filter can look
         *(Rule(call, verdict=Verdict.KILL) for call in _DEADLY.split()),

@@ -217,13 +217,24 @@ class Backlog:
         return next((work for work in self._waiting if policy.may_start(work, running, self._workers)), None)
 
     def _busy(self, now: float) -> list[policy.Running]:
-        return [(work.left_s(now), work.bulk) for work in self._running]
+        return [(work.left_s(now), work.bulk) for work in self._running if not work.set_aside]
 
     def begin(self, work: Work) -> None:
         """A worker has it."""
         self._move(work, Stage.RUNNING)
         work.began = self._clock()
         self._running.append(work)
+
+    def set_aside(self, work: Work) -> bool:
+        """Others who wait may start as if the work did not run: it has had far more than its price, and steps back.
+
+        Returns:
+            Whether somebody waits; if not, all stays as it is.
+        """
+        if work not in self._running or not self._waiting:
+            return False
+        work.set_aside = True
+        return True
 
     def withdraw(self, work: Work) -> None:
         """It waits for no worker any more."""
@@ -232,6 +243,7 @@ class Backlog:
 
     def decoded(self, work: Work, *, whole: bool = True) -> None:
         """The worker is done with it; the model is not, unless the decode was broken off."""
+        work.set_aside = False
         if work.stage is Stage.RUNNING:
             self._move(work, Stage.DECODED if whole else Stage.ACCEPTED)
             work.began = self._clock()
@@ -284,7 +296,7 @@ class Backlog:
         return (max(0.0, waiting_s) + self._running_s(now)) / self._workers
 
     def _running_s(self, now: float) -> float:
-        return sum(work.left_s(now) for work in self._running)
+        return sum(left_s for left_s, _ in self._busy(now))
 
     def _model_s(self) -> float:
         return max(0.0, self._all_model_s) / self._lanes

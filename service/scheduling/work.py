@@ -66,6 +66,7 @@ class Work:
         stage: where it is; ``Backlog`` moves it on.
         began: when its decode began, then when the decode ended.
         keeps_core: whether it keeps its worker's core until the model has run: lanes on the CPU take no other.
+        set_aside: whether its decode has stepped back and leaves its core to others.
         hurried: whether it was promised a turn that it would miss by waiting for its turn among all.
     """
 
@@ -78,6 +79,7 @@ class Work:
     stage: Stage = Stage.ACCEPTED
     began: float = 0.0
     keeps_core: bool = False
+    set_aside: bool = False
     hurried: bool = False
     key: Key = field(init=False)
     decode_s: float = field(init=False)

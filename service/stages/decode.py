@@ -34,6 +34,9 @@ SPARE_PROCESSES = 2
 _LOOKS = 2
 """Processes that may look at the same time: a clip on which a look hangs must not take a decoder from the others."""
 _LOOK_PATIENCE_S = 0.25
+_FAIR_CPU_S, _FAIR_UNPRICED_CPU_S = 0.1, 1.0
+_FAR_BEYOND = 2.0
+"""Times the most that a clip of its price takes, 1 in 100 excepted: then a decode has had its share."""
 
 
 def decode_workers(settings: DecodeSettings) -> int:
@@ -64,11 +67,15 @@ class _Seen:
 
 
 class _Look(Job[_Seen]):
+    """Attributes: ``counts``: whether it is among the looks of which there are so many at a time."""
+
     task = "cost"
+    fair_cpu_s = _FAIR_CPU_S
 
     def __init__(self, clip: Clip, spec: InputSpec, pool: DecodePool) -> None:
         super().__init__(clip.descriptor, clip.digest, spec, pool.settings.limits, pool.settings.wall_seconds)
         self.size = clip.size
+        self.counts = True
         self._pool = pool
 
     def read(self, answer: dict[str, Any], process: DecodeProcess) -> _Seen | None:
@@ -78,8 +85,20 @@ class _Look(Job[_Seen]):
     def put_back(self) -> None:
         self._pool.look_again(self)
 
-    def ended(self, seconds: float, *, whole: bool) -> None:
+    def give_way(self) -> bool:
+        if not self._pool.somebody_waits():
+            return False
+        self.counts = False
         self._pool.looked()
+        self._pool.backlog.on_free()
+        return True
+
+    def in_the_way(self) -> bool:
+        return self._pool.somebody_waits()
+
+    def ended(self, seconds: float, *, whole: bool, stuck: bool = False) -> None:
+        if self.counts:
+            self._pool.looked()
 
 
 class _Decode(Job[DecodedVideo]):
@@ -101,6 +120,8 @@ class _Decode(Job[DecodedVideo]):
         self._on_cpu = on_cpu
         self._price = price
         self._pool = pool
+        fair_s = _FAR_BEYOND * price.margin * price.seconds
+        self.fair_cpu_s = max(_FAIR_CPU_S if price.trusted else _FAIR_UNPRICED_CPU_S, fair_s)
 
     def read(self, answer: dict[str, Any], process: DecodeProcess) -> DecodedVideo | None:
         return video_in(answer, process.frames(self.spec))
@@ -108,10 +129,19 @@ class _Decode(Job[DecodedVideo]):
     def put_back(self) -> None:
         self._pool.backlog.enqueue(self.work)
 
-    def ended(self, seconds: float, *, whole: bool) -> None:
+    def give_way(self) -> bool:
+        return self._pool.let_others_in(self.work)
+
+    def in_the_way(self) -> bool:
+        return self._pool.somebody_waits()
+
+    def ended(self, seconds: float, *, whole: bool, stuck: bool = False) -> None:
+        # One that stepped back took as long as the others let it; what it would have taken alone is its CPU time.
+        learnt_s = self.cpu_s if stuck else seconds
+        if whole or not stuck:
+            self._pool.learn(self._price, learnt_s, whole=whole)
         self._on_cpu(self.cpu_s)
         self.cpu_s = 0.0
-        self._pool.learn(self._price, seconds, whole=whole)
         self._pool.backlog.decoded(self.work, whole=whole)
 
 
@@ -249,6 +279,17 @@ class DecodePool:
         """A process is done with a look."""
         self._looking -= 1
 
+    def let_others_in(self, work: Work) -> bool:
+        """The work has had its share: whether somebody waits, who may then start beside it."""
+        if not self.backlog.set_aside(work):
+            return False
+        self._processes.wake()
+        return True
+
+    def somebody_waits(self) -> bool:
+        """Whether there is something to do, and no process for it."""
+        return bool(self._looks) or self.backlog.next_to_start() is not None
+
     def learn(self, price: Price, seconds: float, *, whole: bool) -> None:
         """What a decode took."""
         self.prices.learn(price, seconds, whole=whole)
@@ -267,6 +308,7 @@ class DecodePool:
             look = self._looks.pop(0)
             if not look.done.done():
                 self._looking += 1
+                look.counts = True
                 return look
         while (work := self.backlog.next_to_start()) is not None:
             job = self._decodes[work]

@@ -20,7 +20,7 @@ from collections.abc import Callable
 from typing import NoReturn
 
 from contract.video import Backend
-from service.sandbox.kernel import PR_SET_PDEATHSIG, fork_sibling, hide_process, process_control
+from service.sandbox.kernel import PR_SET_PDEATHSIG, fork_sibling, hide_process, name_process, process_control
 from service.sandbox.rehearsal import Rehearsal
 
 MAX_REQUEST = 65_536
@@ -42,6 +42,7 @@ def serve(
         work: what a worker does, given the descriptors of its socket and its slot, and the arguments asked for.
     """
     process_control(PR_SET_PDEATHSIG, signal.SIGKILL)
+    name_process("decode-nursery")
     if hidden:
         hide_process()
     load()

@@ -20,10 +20,11 @@ from numpy.typing import NDArray
 
 from contract.input_spec import InputSpec
 from contract.video import DecodeLimits
+from service.cores import LAST
 from service.sandbox.slot import sealed_slot, unnamed_memory
 from service.settings import DecodeSettings
 from service.stages.decode_template import Child, Template, TemplateLost
-from service.stages.decode_worker import MAX_LINE, STOP_BYTES
+from service.stages.decode_worker import MAX_LINE, SIGN_BYTES, STOP_BYTES, TAIL_BYTES
 
 _MODULE = "service.stages.decode_worker"
 _MALLOC = {"MALLOC_MMAP_THRESHOLD_": str(32 << 20), "MALLOC_TRIM_THRESHOLD_": str(32 << 20)}
@@ -74,8 +75,8 @@ class DecodeProcess:
         self._socket, self._theirs = socket.socketpair()
         self._socket.setblocking(False)
         self._words = unnamed_memory("words")
-        self._slot_file = sealed_slot(slot_bytes + STOP_BYTES)
-        self._slot = mmap.mmap(self._slot_file.fileno(), slot_bytes + STOP_BYTES)
+        self._slot_file = sealed_slot(slot_bytes + TAIL_BYTES)
+        self._slot = mmap.mmap(self._slot_file.fileno(), slot_bytes + TAIL_BYTES)
         self._arguments = [
             settings.limits.backend.value,
             str(slot_bytes),
@@ -157,6 +158,17 @@ class DecodeProcess:
         """The job of this number is wanted no more: the worker ends it at the next packet."""
         if not self._slot.closed:
             self._slot[-STOP_BYTES:] = number.to_bytes(STOP_BYTES, sys.byteorder)
+
+    def signs_of_life(self) -> bytes:
+        """Something that differs whenever the worker has come to its next packet. (It may lie: then it is only bounded
+        as a decode is that takes long.)"""
+        return b"" if self._slot.closed else self._slot[-TAIL_BYTES:][:SIGN_BYTES]
+
+    def step_back(self) -> None:
+        """Its threads have only what cores all others leave, for the rest of its life."""
+        with contextlib.suppress(OSError):  # it has ended, or may not be touched: it is bounded in other ways
+            for thread in Path(f"/proc/{self.pid}/task").iterdir():
+                os.setpriority(os.PRIO_PROCESS, int(thread.name), LAST)
 
     def frames(self, spec: InputSpec) -> NDArray[np.uint8]:
         """A copy of what the slot holds, (T, S, S, 3) uint8."""

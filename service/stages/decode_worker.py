@@ -7,15 +7,17 @@ or forked from a process that has loaded all it needs (``decode_nursery``).
 
 The parent sends one job at a time over the socket: a line of JSON and the clip's open file. The worker writes
 the frames into the slot (memory shared with the parent) and answers with a line of JSON. Behind the frames the slot
-holds the number of the job that is wanted no more, which is looked at between two packets. It trusts the parent;
-the parent believes nothing of it but plain values (so: no pickles). It has no name on disk to write to, no
-environment, and no output but the socket (and stderr until it is ready); what else it lacks is in ``service.sandbox``.
+holds the number of the job that is wanted no more, which is looked at between two packets, and a sign that it was
+looked at. It trusts the parent; the parent believes nothing of it but plain values (so: no pickles). It has no name on
+disk to write to, no environment, and no output but the socket (and stderr until it is ready); what else it lacks is in
+``service.sandbox``.
 """
 
 from __future__ import annotations
 
 import array
 import importlib
+import itertools
 import json
 import mmap
 import os
@@ -35,13 +37,18 @@ from contract.input_spec import InputSpec
 from contract.video import Backend, DecodeLimits, Frames, decode, decode_cost
 from service.cores import step_back
 from service.sandbox.confine import Confinement, confine
+from service.sandbox.kernel import name_process
 from service.sandbox.protections import Applied, SandboxSettings
 from service.sandbox.rehearsal import Rehearsal
 from service.stages.decode_nursery import serve
 
+NAME = "decode-worker"
 READY: dict[str, Any] = {"ready": True}
-STOP_BYTES = 8
-"""Behind the frames in the slot: the number of the job to stop, in the machine's byte order."""
+SIGN_BYTES, STOP_BYTES = 8, 8
+TAIL_BYTES = SIGN_BYTES + STOP_BYTES
+"""Behind the frames in the slot, in the machine's byte order: how many packets the worker has come to in its life, and
+the number of the job to stop."""
+_packets = itertools.count(1)
 MAX_LINE = 65_536
 _NO_DECODERS = ("av.__main__", "av.datasets")
 """A command, and a downloader that brings the standard library's HTTP client."""
@@ -128,9 +135,15 @@ def _cpu_seconds() -> float:
 
 
 def _stop_of(number: int, slot: mmap.mmap) -> Callable[[], bool]:
-    """Whether the parent wants the job no more."""
-    at, wanted = len(slot) - STOP_BYTES, number.to_bytes(STOP_BYTES, sys.byteorder)
-    return lambda: slot[at:] == wanted
+    """Whether the parent wants the job no more; to ask is a sign of life."""
+    stop_at, wanted = len(slot) - STOP_BYTES, number.to_bytes(STOP_BYTES, sys.byteorder)
+    sign = slice(stop_at - SIGN_BYTES, stop_at)
+
+    def stop() -> bool:
+        slot[sign] = next(_packets).to_bytes(SIGN_BYTES, sys.byteorder)
+        return slot[stop_at:] == wanted
+
+    return stop
 
 
 def _described(frames: Frames) -> dict[str, Any]:
@@ -153,11 +166,12 @@ def work(socket_fd: int, slot_fd: int, arguments: list[str]) -> None:
         slot_fd: of the slot.
         arguments: ``BACKEND SLOT_BYTES MEMORY_BYTES CPU_SECONDS SANDBOX SPOOL``.
     """
+    name_process(NAME)
     slot_bytes, memory_bytes, cpu_seconds = map(int, arguments[1:4])
     backend, sandbox = Backend(arguments[0]), SandboxSettings.model_validate_json(arguments[4])
     readable = Path(arguments[5]) if backend is Backend.DECORD else None
     # Opened before the process is confined, and open until it has said why it does not start.
-    connection, slot = socket.socket(fileno=socket_fd), mmap.mmap(slot_fd, slot_bytes + STOP_BYTES)
+    connection, slot = socket.socket(fileno=socket_fd), mmap.mmap(slot_fd, slot_bytes + TAIL_BYTES)
     applied = prepare(backend, Confinement(memory_bytes, sandbox, readable))
     answer: dict[str, Any] = READY | {"protections": {name.value: why for name, why in applied.items()}}
     with connection:

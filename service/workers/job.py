@@ -26,10 +26,12 @@ class Job(ABC, Generic[T]):
         limit_s: a worker that takes longer is ended.
 
     Attributes:
+        fair_cpu_s: CPU seconds after which others who wait go first.
         cpu_s: CPU seconds that workers say they spent on it.
     """
 
     task: ClassVar[Literal["cost", "decode"]]
+    fair_cpu_s: float
 
     def __init__(self, descriptor: int, digest: str, spec: InputSpec, limits: DecodeLimits, limit_s: float) -> None:
         self.descriptor = descriptor
@@ -55,10 +57,19 @@ class Job(ABC, Generic[T]):
         """No worker has it any more, through no fault of its own: it waits again, where it waited before."""
 
     @abstractmethod
-    def ended(self, seconds: float, *, whole: bool) -> None:
+    def give_way(self) -> bool:
+        """It has had its fair share. Whether others wait, who are then let in beside it."""
+
+    @abstractmethod
+    def in_the_way(self) -> bool:
+        """Whether others have to wait for its process."""
+
+    @abstractmethod
+    def ended(self, seconds: float, *, whole: bool, stuck: bool = False) -> None:
         """A worker is done with it.
 
         Args:
             seconds: what it took.
             whole: whether it came to its end.
+            stuck: whether it had stopped making headway: then ``seconds`` tell nothing of what it takes.
         """

@@ -1,6 +1,6 @@
 """How processes that clips have ended are replaced: at a pace, and before the clips are answered.
 
-A start costs as much as many small clips. Who sends nothing but clips that crash must not take cores and processes from
+A start costs as much as a small clip. Who sends nothing but clips that crash must not take cores and processes from
 the others that way.
 """
 
@@ -13,7 +13,7 @@ from typing import Any
 from service.stages.outcome import fail
 from service.workers.job import Job
 
-_PACE_S = 1.0
+_PACE_S = 0.2
 _LOOK_S = 0.05
 
 
@@ -53,7 +53,7 @@ class Mending:
             self.pay(index)
 
     async def turn(self) -> None:
-        """Returns when the next process may be started: one a second, as long as enough others are alive."""
+        """Returns when the next process may be started: five a second, as long as enough others are alive."""
         loop = asyncio.get_running_loop()
         # Turns that nobody waited for, as too few were alive, are no debt of those that come now.
         self._due = max(loop.time(), min(self._due, loop.time() + self._waiting * _PACE_S) + _PACE_S)

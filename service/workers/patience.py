@@ -1,4 +1,4 @@
-"""How a job that nobody waits for any more is ended: between two packets, and the process only if it is stuck."""
+"""How long a process is left alone with a job: while it makes headway, and nobody else is kept waiting by it."""
 
 from __future__ import annotations
 
@@ -11,32 +11,42 @@ from service.workers.job import Job
 
 _PACKET_CPU_S = 0.25
 """No packet takes so much CPU time."""
-_LOOK_S = 0.1
-_LOOKS = 20
+_LOOK_S = 0.05
+_LOOKS = 40
 """Looks in a row at which a process has made no use of its core before it counts as stopped. (Looks, not seconds: this
 process may have to wait for a core too, and must have read the answer first.)"""
 
 
 class Patience:
-    """Stops a job that nobody waits for any more, and gives its process the time to notice.
+    """Watches one job in its process.
 
-    A healthy decode looks up between two packets. One that takes more CPU time than a packet can and did not look up,
-    or that takes none at all, is stuck in native code: its process is ended. (By CPU time, so that a process which has
+    A healthy decode shows a sign of life between two packets, and looks there whether it is still wanted. One that has
+    taken more CPU time since its last sign than a packet can, or takes none at all, is stuck in native code: its
+    process is ended once nobody waits for it, or others wait for the process. (By CPU time, so that a process which has
     to wait for a core is neither ended nor blamed.)
+
+    One that takes far more than its price steps back, if others wait: they have its core from then on, and it has what
+    they leave. It cannot come forward again (that takes privileges), so its process serves nobody after it.
+
+    Attributes:
+        exhausted: it is stuck.
+        stepped_back: its process has.
     """
 
     def __init__(self, process: DecodeProcess, job: Job[Any]) -> None:
         self._process = process
         self._job = job
         self._limit: asyncio.Timeout | None = None
-        self._left_cpu_s = self._last_cpu_s = 0.0
         self._asleep = 0
-        self.exhausted = False
+        self.exhausted = self.stepped_back = False
+        self._sign = process.signs_of_life()
+        self._began_cpu_s = self._last_cpu_s = self._sign_cpu_s = cpu_seconds(process.pid)
 
     def watch(self, limit: asyncio.Timeout) -> None:
         """``limit`` ends the wait for the answer; it comes sooner if the process is stuck."""
         self._limit = limit
         self._job.done.add_done_callback(self._left)
+        asyncio.get_running_loop().call_later(_LOOK_S, self._watch)
 
     def end(self) -> None:
         """There is an answer, or there will be none."""
@@ -45,17 +55,32 @@ class Patience:
     def _left(self, _: asyncio.Future[Any]) -> None:
         if self._limit is not None:
             self._process.stop(self._job.number)
-            self._left_cpu_s = self._last_cpu_s = cpu_seconds(self._process.pid)
-            asyncio.get_running_loop().call_later(_LOOK_S, self._look)
+            self._look()
+
+    def _watch(self) -> None:
+        if self._limit is not None:
+            self._look()
+            asyncio.get_running_loop().call_later(_LOOK_S, self._watch)
 
     def _look(self) -> None:
-        if self._limit is None:
-            return
-        loop, cpu_s = asyncio.get_running_loop(), cpu_seconds(self._process.pid)
-        at_work = cpu_s > self._last_cpu_s or runnable(self._process.pid)
-        self._asleep, self._last_cpu_s = 0 if at_work else self._asleep + 1, cpu_s
-        self.exhausted = cpu_s - self._left_cpu_s > _PACKET_CPU_S
-        if self.exhausted or self._asleep >= _LOOKS:
-            self._limit.reschedule(loop.time())
+        assert self._limit is not None
+        cpu_s, sign = cpu_seconds(self._process.pid), self._process.signs_of_life()
+        if sign != self._sign:
+            self._sign, self._sign_cpu_s = sign, cpu_s
+        self.exhausted = cpu_s - self._sign_cpu_s > _PACKET_CPU_S
+        if self._job.done.done():
+            at_work = cpu_s > self._last_cpu_s or runnable(self._process.pid)
+            self._asleep = 0 if at_work else self._asleep + 1
+            over = self.exhausted or self.stepped_back or self._asleep >= _LOOKS
         else:
-            loop.call_later(_LOOK_S, self._look)
+            self._give_way(cpu_s - self._began_cpu_s)
+            over = self.exhausted and self.stepped_back and self._job.in_the_way()
+        self._last_cpu_s = cpu_s
+        if over:
+            self._limit.reschedule(asyncio.get_running_loop().time())
+            self.end()
+
+    def _give_way(self, taken_cpu_s: float) -> None:
+        if not self.stepped_back and taken_cpu_s > self._job.fair_cpu_s and self._job.give_way():
+            self.stepped_back = True
+            self._process.step_back()

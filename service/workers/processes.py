@@ -33,7 +33,17 @@ from service.workers.mending import Mending
 from service.workers.patience import Patience
 
 log = logging.getLogger(__name__)
-RESTART_REASONS = ("recycled", "start_failed", "died_idle", "killed", "timeout", "stuck", "crashed", "failed")
+RESTART_REASONS = (
+    "recycled",
+    "start_failed",
+    "died_idle",
+    "killed",
+    "timeout",
+    "stuck",
+    "stepped_back",
+    "crashed",
+    "failed",
+)
 """Why a worker is replaced: the label of ``cpfd_decode_worker_restarts``."""
 _NONE_ALIVE_S = 10.0
 """For how long there may be no process at all, without a failed start, before that counts as a fault: hostile clips
@@ -230,12 +240,12 @@ class Workers:
             job.cpu_s += cpu_in(answer)
             reason = self._resolve(index, process, job, answer)
             whole = reason is None and not {"refused", "stopped"} & answer.keys()
-            return reason
+            return "stepped_back" if reason is None and patience.stepped_back else reason
         except TimeoutError:
             if not job.done.done() or patience.exhausted:
                 self._quarantine.record(job.digest)
             if job.done.done():
-                return "stuck"
+                return "stuck" if patience.exhausted or not patience.stepped_back else "stepped_back"
             error = DecodeTimeout("the video takes too long to decode: send a shorter or smaller rendition")
             self._mending.owe(index, job, error)
             return "timeout"
@@ -251,7 +261,7 @@ class Workers:
             return "failed"
         finally:
             patience.end()
-            job.ended(time.monotonic() - began, whole=whole)
+            job.ended(time.monotonic() - began, whole=whole, stuck=patience.exhausted or patience.stepped_back)
 
     def _resolve(self, index: int, process: DecodeProcess, job: Job[Any], answer: dict[str, Any]) -> str | None:
         if job.done.done() and "failed" not in answer:

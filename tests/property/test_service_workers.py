@@ -74,6 +74,12 @@ class FakeProcess:
     def stop(self, number: int) -> None:
         self._stopped = number
 
+    def signs_of_life(self) -> bytes:
+        return b""
+
+    def step_back(self) -> None:
+        pass
+
     def frames(self, spec: InputSpec) -> NDArray[np.uint8]:
         return np.full(spec.frames_shape, self._number, np.uint8)
 

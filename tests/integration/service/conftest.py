@@ -17,6 +17,7 @@ from typing import Any
 import httpx
 import pytest
 
+from benchmarks.chaos.workers import workers_of
 from tests.synthetic_bundle import write_clip, write_synthetic_bundle
 
 ROOT = Path(__file__).parents[3]
@@ -35,8 +36,7 @@ class Running:
 
     def workers(self) -> list[int]:
         """Process ids of its decode workers."""
-        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
-        return [int(pid) for pid in children]
+        return workers_of(self.process.pid)
 
     def stop(self) -> int:
         self.process.send_signal(signal.SIGTERM)

@@ -127,6 +127,49 @@ def test_a_worker_that_does_not_look_up_when_its_caller_left_is_ended(
     asyncio.run(scenario())
 
 
+@pytest.mark.parametrize("hanging", [1, 2])
+def test_clips_that_hang_keep_nobody_waiting(clip: Path, obedient: Callable[..., Path], hanging: int) -> None:
+    """One hanging decode had its place, and all of them the service, until the wall clock ended them."""
+
+    async def scenario() -> None:
+        metrics = Metrics()
+        async with pool_of(metrics, wall_seconds=60, quarantine_after=1) as pool:
+            assert pool.processes == 2
+            for _ in range(10):  # what a clip takes is learnt
+                await ask(pool, clip)
+            starts: list[str] = []
+            spin = obedient("spin")
+            stuck = [asyncio.create_task(ask(pool, spin, f"{i}", 50, starts=starts)) for i in range(hanging)]
+            await until(lambda: len(starts) == hanging)
+            for number in range(3):
+                assert (await ask(pool, clip, f"honest {number}", 50)).codec == "h264"
+            ended = [task for task in stuck if task.done()]
+            assert bool(ended) is (hanging == pool.processes)  # else there is a process for the others
+            assert all(isinstance(task.exception(), DecodeTimeout) for task in ended)
+            for task in stuck:
+                task.cancel()
+            await until(lambda: restarts(metrics, "stuck", "stepped_back", "timeout") == hanging)
+            await until(lambda: pool.alive() == pool.processes)
+
+    asyncio.run(scenario())
+
+
+def test_a_look_that_hangs_keeps_no_look_waiting(clip: Path, obedient: Callable[..., Path]) -> None:
+    async def scenario() -> None:
+        metrics = Metrics()
+        async with pool_of(metrics, wall_seconds=60) as pool:
+            spin = obedient("spin", "cost")
+            stuck = [asyncio.create_task(ask(pool, spin, f"{i}", 50)) for i in range(2)]
+            await until(lambda: pool._looking == 2)
+            assert (await ask(pool, clip, "honest", 50)).codec == "h264"
+            for task in stuck:
+                task.cancel()
+            await asyncio.gather(*stuck, return_exceptions=True)
+            await until(lambda: pool.alive() == pool.processes)
+
+    asyncio.run(scenario())
+
+
 def test_who_breaks_a_worker_waits_until_it_is_mended(obedient: Callable[..., Path]) -> None:
     """So he cannot have more workers broken than he has requests in flight."""
 
