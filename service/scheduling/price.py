@@ -61,7 +61,10 @@ class PriceModel:
             cost: what its container says; None where it says nothing.
             size: bytes of the file.
         """
-        codec, expected_s = (UNKNOWN, _by_size(size)) if cost is None else (cost.codec, expected_seconds(cost))
+        return self.of(*((UNKNOWN, _by_size(size)) if cost is None else (cost.codec, expected_seconds(cost))))
+
+    def of(self, codec: str, expected_s: float) -> Price:
+        """The price of a clip of this codec that was expected to take so many seconds before any correction."""
         estimate = self._codecs.get(codec, self._all)
         seconds = min(self._most_s, expected_s * estimate.factor)
         return Price(codec, expected_s, seconds, estimate.margin, estimate.trusted and codec in self._codecs)

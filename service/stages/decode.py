@@ -34,8 +34,8 @@ SPARE_PROCESSES = 2
 _LOOKS = 2
 """Processes that may look at the same time: a clip on which a look hangs must not take a decoder from the others."""
 _LOOK_PATIENCE_S = 0.25
-_FAIR_CPU_S, _FAIR_UNPRICED_CPU_S = 0.1, 1.0
-_FAR_BEYOND = 2.0
+_FAIR_CPU_S, _FAIR_UNPRICED_CPU_S = 0.05, 1.0
+_BEYOND = 1.3
 """Times the most that a clip of its price takes, 1 in 100 excepted: then a decode has had its share."""
 
 
@@ -120,8 +120,9 @@ class _Decode(Job[DecodedVideo]):
         self._on_cpu = on_cpu
         self._price = price
         self._pool = pool
-        fair_s = _FAR_BEYOND * price.margin * price.seconds
-        self.fair_cpu_s = max(_FAIR_CPU_S if price.trusted else _FAIR_UNPRICED_CPU_S, fair_s)
+        # By CPU time: what a decode takes by the clock grows with what runs beside it, such as those that hang.
+        cpu = pool.cpu_prices.of(price.codec, price.expected_s)
+        self.fair_cpu_s = max(_FAIR_CPU_S if cpu.trusted else _FAIR_UNPRICED_CPU_S, _BEYOND * cpu.margin * cpu.seconds)
 
     def read(self, answer: dict[str, Any], process: DecodeProcess) -> DecodedVideo | None:
         return video_in(answer, process.frames(self.spec))
@@ -136,10 +137,11 @@ class _Decode(Job[DecodedVideo]):
         return self._pool.somebody_waits()
 
     def ended(self, seconds: float, *, whole: bool, stuck: bool = False) -> None:
-        # One that stepped back took as long as the others let it; what it would have taken alone is its CPU time.
-        learnt_s = self.cpu_s if stuck else seconds
+        if whole:
+            self._pool.cpu_prices.learn(self._price, self.cpu_s)
         if whole or not stuck:
-            self._pool.learn(self._price, learnt_s, whole=whole)
+            # One that stepped back took as long as the others let it; what it would have taken alone is its CPU time.
+            self._pool.learn(self._price, self.cpu_s if stuck else seconds, whole=whole)
         self._on_cpu(self.cpu_s)
         self.cpu_s = 0.0
         self._pool.backlog.decoded(self.work, whole=whole)
@@ -167,6 +169,7 @@ class DecodePool:
         self.settings = settings
         self.backlog = backlog
         self.prices = PriceModel(settings.wall_seconds)
+        self.cpu_prices = PriceModel(settings.cpu_seconds)
         self.workers = decode_workers(settings)
         self._metrics = metrics
         self._quarantine = Quarantine(

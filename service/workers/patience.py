@@ -11,7 +11,7 @@ from service.workers.job import Job
 
 _PACKET_CPU_S = 0.25
 """No packet takes so much CPU time."""
-_LOOK_S = 0.05
+_LOOK_S, _SOONEST_S = 0.05, 0.01
 _LOOKS = 40
 """Looks in a row at which a process has made no use of its core before it counts as stopped. (Looks, not seconds: this
 process may have to wait for a core too, and must have read the answer first.)"""
@@ -46,7 +46,7 @@ class Patience:
         """``limit`` ends the wait for the answer; it comes sooner if the process is stuck."""
         self._limit = limit
         self._job.done.add_done_callback(self._left)
-        asyncio.get_running_loop().call_later(_LOOK_S, self._watch)
+        self._watch_again()
 
     def end(self) -> None:
         """There is an answer, or there will be none."""
@@ -60,7 +60,13 @@ class Patience:
     def _watch(self) -> None:
         if self._limit is not None:
             self._look()
-            asyncio.get_running_loop().call_later(_LOOK_S, self._watch)
+            self._watch_again()
+
+    def _watch_again(self) -> None:
+        """In a moment, or as soon as one core can have used up the job's share."""
+        share_left_s = self._job.fair_cpu_s - (self._last_cpu_s - self._began_cpu_s)
+        wait_s = max(_SOONEST_S, share_left_s) if 0 < share_left_s < _LOOK_S else _LOOK_S
+        asyncio.get_running_loop().call_later(wait_s, self._watch)
 
     def _look(self) -> None:
         assert self._limit is not None
@@ -81,6 +87,6 @@ class Patience:
             self.end()
 
     def _give_way(self, taken_cpu_s: float) -> None:
-        if not self.stepped_back and taken_cpu_s > self._job.fair_cpu_s and self._job.give_way():
+        if not self.stepped_back and taken_cpu_s >= self._job.fair_cpu_s and self._job.give_way():
             self.stepped_back = True
             self._process.step_back()
