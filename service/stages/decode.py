@@ -35,7 +35,7 @@ _LOOKS = 2
 """Processes that may look at the same time: a clip on which a look hangs must not take a decoder from the others."""
 _LOOK_PATIENCE_S = 0.25
 _FAIR_CPU_S, _FAIR_UNPRICED_CPU_S = 0.05, 1.0
-_BEYOND = 1.3
+_BEYOND = 2.0
 """Times the most that a clip of its price takes, 1 in 100 excepted: then a decode has had its share."""
 
 
