@@ -45,6 +45,11 @@ class Backlog:
         metrics: where it shows.
         clock: monotonic seconds.
         shares_cores: whether batches run on the cores of the workers.
+
+    Attributes:
+        displace: called with bulk work that has to go, and why.
+        on_free: called when a core is free again.
+        most_set_aside: so many decodes that stepped back count as if they did not run: each has a process all the same.
     """
 
     def __init__(
@@ -71,6 +76,7 @@ class Backlog:
         self.promises = Promises(lambda kept: metrics.promises.labels("kept" if kept else "missed").inc(), clock=clock)
         self.displace: Callable[[Work, Overloaded], None] = lambda work, error: None
         self.on_free: Callable[[], None] = lambda: None
+        self.most_set_aside = 0
         for reason in SHED_REASONS:
             metrics.shed.labels(reason)
         # Asked at each scrape: kept up to date at each step of each request they would cost more than they tell.
@@ -217,7 +223,8 @@ class Backlog:
         return next((work for work in self._waiting if policy.may_start(work, running, self._workers)), None)
 
     def _busy(self, now: float) -> list[policy.Running]:
-        return [(work.left_s(now), work.bulk) for work in self._running if not work.set_aside]
+        aside = [work for work in self._running if work.set_aside][: self.most_set_aside]
+        return [(work.left_s(now), work.bulk) for work in self._running if work not in aside]
 
     def begin(self, work: Work) -> None:
         """A worker has it."""
@@ -225,16 +232,22 @@ class Backlog:
         work.began = self._clock()
         self._running.append(work)
 
+    @property
+    def waits(self) -> bool:
+        """Whether some work waits for a worker."""
+        return bool(self._waiting)
+
     def set_aside(self, work: Work) -> bool:
         """Others who wait may start as if the work did not run: it has had far more than its price, and steps back.
 
         Returns:
-            Whether somebody waits; if not, all stays as it is.
+            Whether somebody may start who could not before; if not, all stays as it is.
         """
-        if work not in self._running or not self._waiting:
+        if work not in self._running or self.next_to_start() is not None:
             return False
         work.set_aside = True
-        return True
+        work.set_aside = self.next_to_start() is not None
+        return work.set_aside
 
     def withdraw(self, work: Work) -> None:
         """It waits for no worker any more."""

@@ -86,7 +86,7 @@ class _Look(Job[_Seen]):
         self._pool.look_again(self)
 
     def give_way(self) -> bool:
-        if not self._pool.somebody_waits():
+        if not self._pool.looks_wait():
             return False
         self.counts = False
         self._pool.looked()
@@ -137,11 +137,12 @@ class _Decode(Job[DecodedVideo]):
         return self._pool.somebody_waits()
 
     def ended(self, seconds: float, *, whole: bool, stuck: bool = False) -> None:
+        cpu_s = min(seconds, self.cpu_s)  # a worker that was taken over says what it likes
         if whole:
-            self._pool.cpu_prices.learn(self._price, self.cpu_s)
+            self._pool.cpu_prices.learn(self._price, cpu_s)
         if whole or not stuck:
-            # One that stepped back took as long as the others let it; what it would have taken alone is its CPU time.
-            self._pool.learn(self._price, self.cpu_s if stuck else seconds, whole=whole)
+            # One that stepped back took as long as the others let it; alone it would have taken its CPU time.
+            self._pool.learn(self._price, cpu_s if stuck else seconds, whole=whole)
         self._on_cpu(self.cpu_s)
         self.cpu_s = 0.0
         self._pool.backlog.decoded(self.work, whole=whole)
@@ -184,6 +185,7 @@ class DecodePool:
         self._decodes: dict[Work, _Decode] = {}
         self._closed = False
         backlog.displace = self._displace
+        backlog.most_set_aside = SPARE_PROCESSES
         backlog.on_free = self._processes.wake
 
     def start(self) -> None:
@@ -283,15 +285,20 @@ class DecodePool:
         self._looking -= 1
 
     def let_others_in(self, work: Work) -> bool:
-        """The work has had its share: whether somebody waits, who may then start beside it."""
+        """The work has had its share: whether somebody who waits may then start beside it."""
+        self._processes.wake()  # time alone may have let somebody in
         if not self.backlog.set_aside(work):
             return False
         self._processes.wake()
         return True
 
+    def looks_wait(self) -> bool:
+        """Whether a clip waits to be looked at."""
+        return bool(self._looks)
+
     def somebody_waits(self) -> bool:
         """Whether there is something to do, and no process for it."""
-        return bool(self._looks) or self.backlog.next_to_start() is not None
+        return not self._processes.idle() and (self.looks_wait() or self.backlog.waits)
 
     def learn(self, price: Price, seconds: float, *, whole: bool) -> None:
         """What a decode took."""

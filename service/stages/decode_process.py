@@ -72,11 +72,7 @@ class DecodeProcess:
         self, settings: DecodeSettings, slot_bytes: int, spool: Path | None = None, template: Template | None = None
     ) -> None:
         self.protections: dict[str, str | None] = {}
-        self._socket, self._theirs = socket.socketpair()
-        self._socket.setblocking(False)
-        self._words = unnamed_memory("words")
-        self._slot_file = sealed_slot(slot_bytes + TAIL_BYTES)
-        self._slot = mmap.mmap(self._slot_file.fileno(), slot_bytes + TAIL_BYTES)
+        self._slot_bytes = slot_bytes
         self._arguments = [
             settings.limits.backend.value,
             str(slot_bytes),
@@ -87,17 +83,39 @@ class DecodeProcess:
         ]
         self._child: Child | None = None
         self._birth: asyncio.Task[Child] | None = None
+        self._ended = False
+        self._meet()
         if template is None:
             self._child = self._started()
             self._handed_over()
         else:
             self._birth = asyncio.create_task(self._forked(template))
 
+    def _meet(self) -> None:
+        """Makes what the two sides share: the socket, the slot, and what takes the worker's first words."""
+        self._socket, self._theirs = socket.socketpair()
+        self._socket.setblocking(False)
+        self._words = unnamed_memory("words")
+        self._slot_file = sealed_slot(self._slot_bytes + TAIL_BYTES)
+        self._slot = mmap.mmap(self._slot_file.fileno(), self._slot_bytes + TAIL_BYTES)
+
+    def _part(self) -> None:
+        self._socket.close()
+        self._slot.close()
+        self._words.close()
+
     async def _forked(self, template: Template) -> Child:
         files = [self._theirs.fileno(), self._slot_file.fileno(), self._words.fileno()]
         try:
             return await template.fork(self._arguments, files)
         except TemplateLost:
+            self._handed_over()
+            if self._ended:
+                raise WorkerDied from None
+            # All anew: a copy may have been made all the same, and two workers on one socket would answer for each
+            # other. That one finds nobody at the other end, and ends.
+            self._part()
+            self._meet()
             return self._started()
         finally:
             self._handed_over()
@@ -166,9 +184,10 @@ class DecodeProcess:
 
     def step_back(self) -> None:
         """Its threads have only what cores all others leave, for the rest of its life."""
-        with contextlib.suppress(OSError):  # it has ended, or may not be touched: it is bounded in other ways
+        with contextlib.suppress(OSError):  # it has ended
             for thread in Path(f"/proc/{self.pid}/task").iterdir():
-                os.setpriority(os.PRIO_PROCESS, int(thread.name), LAST)
+                with contextlib.suppress(OSError):  # so has this one, or it may not be touched: other bounds hold
+                    os.setpriority(os.PRIO_PROCESS, int(thread.name), LAST)
 
     def frames(self, spec: InputSpec) -> NDArray[np.uint8]:
         """A copy of what the slot holds, (T, S, S, 3) uint8."""
@@ -206,16 +225,16 @@ class DecodeProcess:
 
     async def end(self) -> None:
         """Kills it, reaps it, frees the slot."""
+        self._ended = True
         if self._birth is not None:
-            with contextlib.suppress(OSError):  # it could not be started
+            with contextlib.suppress(OSError, WorkerDied):  # there is none
                 self._child = await self._birth
         if self._child is not None:
             self._child.kill()
         self._socket.close()
         if self._child is not None:
             await asyncio.to_thread(self._child.wait)
-        self._slot.close()
-        self._words.close()
+        self._part()
 
 
 def template_of(settings: DecodeSettings) -> Template:

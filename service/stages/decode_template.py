@@ -23,6 +23,13 @@ log = logging.getLogger(__name__)
 WORN_AFTER = 8
 """Deaths by clips. Copies of one process have one layout in memory, and one secret against overwritten stacks: who may
 crash one after the other learns a little of them each time. Eight tell him no byte."""
+_HOPELESS_AFTER = 5
+"""Failures in a row: a system on which no process can be forked so is not asked for ever."""
+_SHARE_OF_A_START = 1 / 3
+"""Of what a start may take: the rest is left for another way."""
+_LOST = "a decode worker is started from nothing: the process that it should be forked from is lost"
+_LOST_FOR_GOOD = "decode workers are started from nothing from now on: none can be forked"
+_NOT_RENEWED = "what decode workers are forked from could not be renewed"
 
 
 class Child(Protocol):
@@ -146,12 +153,12 @@ class Template:
     def __init__(self, settings: DecodeSettings, command: Sequence[str], environment: dict[str, str]) -> None:
         hidden = Protection.HIDDEN not in settings.sandbox.omitted
         self._launch: Callable[[], _Nursery] = lambda: _Nursery(command, environment, hidden=hidden)
-        self._patience_s = settings.start_seconds
+        self._patience_s = settings.start_seconds * _SHARE_OF_A_START
         self._nursery: _Nursery | None = None
         self._next: _Nursery | None = None
-        self._deaths = 0
+        self._deaths = self._failures = 0
         self._turn = asyncio.Lock()
-        self._told = False
+        self._closed = False
         self._background: set[asyncio.Task[None]] = set()
 
     async def fork(self, arguments: Sequence[str], descriptors: Sequence[int]) -> Forked:
@@ -164,41 +171,61 @@ class Template:
         Raises:
             TemplateLost: it must be started in another way. The next one may come from here again.
         """
-        async with self._turn:
-            self._renew()
-            nursery = self._nursery = self._nursery or self._launch()
-            try:
-                async with asyncio.timeout(self._patience_s):
-                    return await nursery.fork(arguments, descriptors)
-            except (TemplateLost, TimeoutError):
-                self._nursery = None
-                self._bury(nursery)
-                if not self._told:
-                    self._told = True
-                    said = "decode workers are started one by one: the process that they are forked from is lost"
-                    log.warning(said, extra={FIELDS: {"stage": "decode"}})
-                raise TemplateLost from None
+        if self._failures >= _HOPELESS_AFTER:
+            raise TemplateLost
+        nursery: _Nursery | None = None
+        try:
+            async with asyncio.timeout(self._patience_s), self._turn:
+                if self._closed:
+                    raise TemplateLost
+                self._renew()
+                nursery = self._nursery = self._nursery or self._launch()
+                forked = await nursery.fork(arguments, descriptors)
+        except (TemplateLost, TimeoutError, OSError) as error:
+            if nursery is not None and not self._closed:
+                self._lost(nursery, error)
+            raise TemplateLost from None
+        self._failures = 0
+        return forked
 
     def blame(self) -> None:
         """A clip has ended one of the copies."""
         self._deaths += 1
         if self._deaths >= WORN_AFTER and self._next is None and self._nursery is not None:
-            self._next = self._launch()
+            try:
+                self._next = self._launch()
+            except OSError as error:  # the next death tries again
+                log.warning(_NOT_RENEWED, extra={FIELDS: {"stage": "decode", "cause": str(error)}})
 
     async def close(self) -> None:
         """Ends what copies are made from; the copies live on."""
+        self._closed = True
         for nursery in (self._nursery, self._next):
             if nursery is not None:
                 self._bury(nursery)
         self._nursery = self._next = None
         await asyncio.gather(*self._background)
 
+    def _lost(self, nursery: _Nursery, error: Exception) -> None:
+        if self._nursery is nursery:
+            self._nursery = None
+        self._bury(nursery)
+        self._failures += 1
+        fields = {"stage": "decode", "cause": type(error).__name__, "in_a_row": self._failures}
+        log.warning(_LOST_FOR_GOOD if self._failures >= _HOPELESS_AFTER else _LOST, extra={FIELDS: fields})
+
     def _renew(self) -> None:
         """The next nursery takes over, once it has loaded."""
-        if self._next is not None and self._next.loaded.done():
-            old, self._nursery, self._next, self._deaths = self._nursery, self._next, None, 0
-            if old is not None:
-                self._bury(old)
+        if self._next is None or not self._next.loaded.done():
+            return
+        following, self._next = self._next, None
+        if following.loaded.exception() is not None:  # the next death tries again
+            self._bury(following)
+            log.warning(_NOT_RENEWED, extra={FIELDS: {"stage": "decode", "cause": "it did not load"}})
+            return
+        old, self._nursery, self._deaths = self._nursery, following, 0
+        if old is not None:
+            self._bury(old)
 
     def _bury(self, nursery: _Nursery) -> None:
         task = asyncio.create_task(nursery.end())

@@ -107,6 +107,10 @@ class Workers:
         """Processes that take jobs."""
         return sum(process.exit_code is None for process in self._live.values())
 
+    def idle(self) -> bool:
+        """Whether a process waits for a job."""
+        return bool(self._idle)
+
     def pids(self) -> list[int]:
         return [process.pid for process in self._live.values()]
 
@@ -250,6 +254,7 @@ class Workers:
             self._mending.owe(index, job, error)
             return "timeout"
         except WorkerDied:
+            patience.end()
             await asyncio.wait({ending.gone}, timeout=_REAP_S)  # its socket closes a moment before it is gone
             return self._died(index, process, job, memory_ran_out=memory_kills() > kills)
         except asyncio.CancelledError:

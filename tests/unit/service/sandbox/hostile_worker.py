@@ -27,7 +27,8 @@ PR_GET_DUMPABLE = 3
 PTRACE_TRACEME = 0
 X32_GETPID = 0x40000000 + 39
 PARENT = os.getppid()
-SOCKET_FD, SLOT_FD = int(sys.argv[2]), int(sys.argv[3])
+_really_work = decode_worker.work
+SOCKET_FD = SLOT_FD = -1
 
 
 def raw(*arguments: int) -> int:
@@ -127,6 +128,14 @@ def attack(source: Path | int, *_: object, **__: object) -> None:
     raise CorruptMedia(f"done {got}")
 
 
+def work(socket_fd: int, slot_fd: int, arguments: list[str]) -> None:
+    """What stands in for ``decode_worker.work``: an attacker knows what a worker has open."""
+    global PARENT, SOCKET_FD, SLOT_FD
+    PARENT, SOCKET_FD, SLOT_FD = os.getppid(), socket_fd, slot_fd
+    _really_work(socket_fd, slot_fd, arguments)
+
+
 if __name__ == "__main__":
+    decode_worker.work = work
     decode_worker.decode = attack  # type: ignore[assignment]
     decode_worker.main(sys.argv[1:])

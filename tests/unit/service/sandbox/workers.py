@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from contract.input_spec import InputSpec
 from service.settings import DecodeSettings
 from service.stages.decode_process import DecodeProcess, WorkerDied, template_of
+from service.stages.decode_template import Forked
 
 HOSTILE = "tests.unit.service.sandbox.hostile_worker"
 SPEC = InputSpec(frames=4, frame_size=32)
@@ -30,6 +31,7 @@ async def started(settings: dict[str, Any], spool: Path | None = None) -> Decode
     try:
         async with asyncio.timeout(60):
             await process.ready()
+        assert isinstance(process._child, Forked)
     except BaseException:
         await process.end()
         raise

@@ -360,3 +360,55 @@ def test_the_signal_reaches_what_is_scaled_on_at_any_number_of_cores(cores: int,
 def test_the_count_follows_cores_and_open_files(cores: int, files: int, expected: int) -> None:
     assert most_requests(cores, files) == expected
     assert most_requests(cores, 100) == 64
+
+
+def test_who_is_set_aside_leaves_his_place_to_those_who_wait_and_has_it_back_with_the_model() -> None:
+    door = Door(workers=1, max_s=1000.0, shares_cores=True)
+    door.backlog.most_set_aside = 1
+    slow, waiting = door.take(door.work(5.0, 100.0, model_s=1.0)), door.take(door.work(5.0, 100.0, model_s=1.0))
+    assert door.run() is slow
+    assert door.run() is None
+    assert door.backlog.set_aside(slow)
+    assert door.run() is waiting
+    assert not door.backlog.set_aside(waiting)  # nobody waits
+    door.backlog.decoded(slow)
+    other = door.take(door.work(5.0, 100.0, model_s=1.0))
+    assert door.run() is None
+    door.backlog.leave(slow)
+    door.backlog.decoded(waiting)
+    assert door.run() is None
+    door.backlog.leave(waiting)
+    assert door.run() is other
+
+
+def test_no_more_are_set_aside_than_there_are_processes_to_spare() -> None:
+    """Each holds a process: with all of them set aside everybody would be let in, and nobody begun."""
+    door = Door(workers=2, max_s=1000.0)
+    door.backlog.most_set_aside = 2
+    for _ in range(8):
+        door.take(door.work(4.0, within_s=100.0))
+    begun = [work for work in (door.run(), door.run()) if work is not None]
+    for _ in range(2):
+        assert door.backlog.set_aside(begun[-2])
+        again = door.run()
+        assert again is not None
+        begun.append(again)
+        assert door.run() is None
+    assert len(begun) == 4
+    assert not door.backlog.set_aside(begun[-1])
+    assert door.run() is None
+    assert door.backlog.drain_s() == pytest.approx((4 * 4.0 + 2 * 4.0) / 2)
+
+
+def test_nobody_is_set_aside_for_work_that_cannot_start_all_the_same() -> None:
+    door = Door(workers=2, max_s=1000.0)
+    door.backlog.most_set_aside = 2
+    for bulk in (False, True, True):
+        door.take(door.work(4.0, within_s=100.0, bulk=bulk))
+    interactive, bulk_work = door.run(), door.run()
+    assert interactive is not None
+    assert not interactive.bulk
+    assert bulk_work is not None
+    assert door.run() is None  # bulk work leaves a worker to the others
+    assert not door.backlog.set_aside(interactive)
+    assert not interactive.set_aside

@@ -44,7 +44,7 @@ class Scene:
             job = SimpleNamespace(
                 done=done,
                 number=7,
-                fair_cpu_s=0.5,
+                fair_cpu_s=0.45,
                 give_way=lambda: self.others_wait,
                 in_the_way=lambda: self.in_the_way,
             )
@@ -91,7 +91,7 @@ def test_who_was_silent_for_longer_than_a_packet_takes_ends_with_its_callers_pat
     def script(patience: Patience, done: asyncio.Future[None]) -> None:
         scene.packets += 1
         patience._look()
-        scene.cpu_s += 0.3
+        scene.cpu_s += 0.6
         patience._look()
         assert scene.happened == []
         leave(patience, done)
@@ -102,12 +102,12 @@ def test_who_was_silent_for_longer_than_a_packet_takes_ends_with_its_callers_pat
 
 def test_who_may_still_be_in_a_packet_is_given_the_time_for_it(scene: Scene) -> None:
     def script(patience: Patience, done: asyncio.Future[None]) -> None:
-        scene.cpu_s += 0.2
+        scene.cpu_s += 0.4
         leave(patience, done)
         for _ in range(100):  # it waits for a core
             patience._look()
         assert scene.happened == ["stop 7"]
-        scene.cpu_s += 0.1
+        scene.cpu_s += 0.2
         patience._look()
         assert scene.happened == ["stop 7", "end"]
 
@@ -158,9 +158,22 @@ def test_who_is_in_the_way_is_ended_only_where_it_makes_no_headway(scene: Scene)
             scene.packets += 1
             patience._look()
         assert scene.happened == ["step back"]
-        scene.cpu_s += 0.3
+        scene.cpu_s += 0.6
         patience._look()
         assert scene.happened == ["step back", "end"]
         assert not done.done()
 
     assert scene.run(script).exhausted
+
+
+def test_who_is_stuck_gives_way_however_large_its_share(scene: Scene) -> None:
+    """What a clip costs is what its container says."""
+    scene.others_wait = True
+
+    def script(patience: Patience, done: asyncio.Future[None]) -> None:
+        cast(Any, patience._job).fair_cpu_s = 50.0
+        scene.cpu_s += 0.6
+        patience._look()
+        assert scene.happened == ["step back"]
+
+    assert scene.run(script).stepped_back

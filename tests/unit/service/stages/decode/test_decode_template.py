@@ -10,12 +10,14 @@ import subprocess
 import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from service.settings import DecodeSettings
+from service.stages import decode_template as template_module
 from service.stages.decode_process import DecodeProcess, template_of
-from service.stages.decode_template import WORN_AFTER, Forked, Template
+from service.stages.decode_template import WORN_AFTER, Forked, Template, TemplateLost
 from tests.synthetic_bundle import SPEC
 from tests.unit.service.stages.decode.pools import SLOT
 from tests.until import until
@@ -122,7 +124,88 @@ def test_forks_live_on_without_what_they_were_forked_from_and_the_next_start_fin
 
     with caplog.at_level(logging.WARNING):
         with_template(scenario)
-    assert ["started one by one" in record.message for record in caplog.records] == [True]
+    assert [record.message for record in caplog.records] == [template_module._LOST]
+
+
+def test_where_none_can_be_forked_that_is_not_tried_for_ever(
+    clip: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def no_copy(*_: object) -> Forked:
+        tried.append(True)
+        raise TemplateLost
+
+    tried: list[bool] = []
+    monkeypatch.setattr(template_module._Nursery, "fork", no_copy)
+    monkeypatch.setattr(template_module, "_HOPELESS_AFTER", 2)
+
+    async def scenario(template: Template) -> None:
+        for _ in range(3):
+            process = await born(template)
+            assert await codec_of(process, clip) == "h264"
+            await process.end()
+
+    with caplog.at_level(logging.WARNING):
+        with_template(scenario)
+    assert len(tried) == 2
+    assert caplog.records[-1].message == template_module._LOST_FOR_GOOD
+
+
+def test_a_copy_whose_number_was_never_told_answers_for_nobody(clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It was made, and then its origin was lost: the worker that is started instead is alone on its socket."""
+    really, orphans = template_module._Nursery.fork, []
+
+    async def lost(*arguments: Any) -> Forked:
+        orphans.append(await really(*arguments))
+        raise TemplateLost
+
+    monkeypatch.setattr(template_module._Nursery, "fork", lost)
+
+    async def scenario(template: Template) -> None:
+        process = await born(template)
+        assert process.pid != orphans[0].pid
+        for _ in range(3):
+            assert await codec_of(process, clip) == "h264"
+        await until(lambda: orphans[0].poll() is not None)
+        await process.end()
+
+    with_template(scenario)
+
+
+def test_what_cannot_be_renewed_costs_no_worker(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def scenario(template: Template) -> None:
+        def no_process() -> Any:
+            raise BlockingIOError
+
+        first, launch = await born(template), template._launch
+        old = nursery_of(template)
+        monkeypatch.setattr(template, "_launch", no_process)
+        for _ in range(WORN_AFTER):
+            template.blame()
+        assert [record.message for record in caplog.records] == [template_module._NOT_RENEWED]
+        monkeypatch.setattr(template, "_launch", launch)
+        second = await born(template)
+        assert nursery_of(template) == old
+        for process in (first, second):
+            await process.end()
+
+    with caplog.at_level(logging.WARNING):
+        with_template(scenario)
+
+
+def test_a_service_that_shuts_down_starts_no_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[bool] = []
+    monkeypatch.setattr(DecodeProcess, "_started", lambda _: started.append(True))
+
+    async def scenario(template: Template) -> None:
+        process = DecodeProcess(SETTINGS, SLOT, None, template)
+        await template.close()
+        await process.end()
+        assert process.exit_code is None
+
+    with_template(scenario)
+    assert started == []
 
 
 def test_after_a_few_deaths_by_clips_forks_come_from_another_process() -> None:

@@ -13,6 +13,7 @@ import pytest
 
 from service.errors import DecodeCrashed, DecoderLost, DecodeTimeout, Quarantined
 from service.metrics import Metrics
+from service.stages import decode as pool_module
 from service.stages import decode_process
 from tests.unit.service.stages.decode.pools import (
     ask,
@@ -154,7 +155,14 @@ def test_clips_that_hang_keep_nobody_waiting(clip: Path, obedient: Callable[...,
     asyncio.run(scenario())
 
 
-def test_a_look_that_hangs_keeps_no_look_waiting(clip: Path, obedient: Callable[..., Path]) -> None:
+@pytest.mark.parametrize("processes", [2, 3])
+def test_looks_that_hang_keep_no_look_waiting(
+    clip: Path, obedient: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, processes: int
+) -> None:
+    """Two may look at a time, and nobody gives them up here."""
+    monkeypatch.setattr(pool_module, "_LOOK_PATIENCE_S", 50.0)
+    monkeypatch.setattr(pool_module, "SPARE_PROCESSES", processes - 1)
+
     async def scenario() -> None:
         metrics = Metrics()
         async with pool_of(metrics, wall_seconds=60) as pool:
@@ -162,6 +170,9 @@ def test_a_look_that_hangs_keeps_no_look_waiting(clip: Path, obedient: Callable[
             stuck = [asyncio.create_task(ask(pool, spin, f"{i}", 50)) for i in range(2)]
             await until(lambda: pool._looking == 2)
             assert (await ask(pool, clip, "honest", 50)).codec == "h264"
+            ended = [task for task in stuck if task.done()]
+            assert bool(ended) is (processes == 2)  # else there is a process for the others
+            assert all(isinstance(task.exception(), DecodeTimeout) for task in ended)
             for task in stuck:
                 task.cancel()
             await asyncio.gather(*stuck, return_exceptions=True)
