@@ -102,7 +102,7 @@ def test_who_was_silent_for_longer_than_a_packet_takes_ends_with_its_callers_pat
 
 def test_who_may_still_be_in_a_packet_is_given_the_time_for_it(scene: Scene) -> None:
     def script(patience: Patience, done: asyncio.Future[None]) -> None:
-        scene.cpu_s += 0.4
+        scene.cpu_s += 0.2
         leave(patience, done)
         for _ in range(100):  # it waits for a core
             patience._look()
@@ -158,7 +158,7 @@ def test_who_is_in_the_way_is_ended_only_where_it_makes_no_headway(scene: Scene)
             scene.packets += 1
             patience._look()
         assert scene.happened == ["step back"]
-        scene.cpu_s += 0.6
+        scene.cpu_s += 0.4
         patience._look()
         assert scene.happened == ["step back", "end"]
         assert not done.done()
