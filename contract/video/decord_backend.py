@@ -62,6 +62,7 @@ def pick(
             for _ in range(at, rank):
                 allowance.go_on()
                 reader.next()
+            allowance.go_on()
             picture: NDArray[np.uint8] = reader.next().asnumpy()
             at = rank + 1
         except (*damage, StopIteration):
