@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 
@@ -55,6 +57,14 @@ Style: Default,Arial,16\r
 Format: Layer, Start, End, Style, Name, MarginL, MarginR, MarginV, Effect, Text\r
 """
 QUIET = {"libx265": {"x265-params": "log-level=none"}, "libsvtav1": {"svtav1-params": "lp=1", "preset": "12"}}
+
+
+@pytest.fixture(autouse=True)
+def ordinary_scheduling() -> Iterator[None]:
+    """Run by root, SVT-AV1's encoder makes the thread that calls it a real-time one, for good. All that it starts would
+    inherit that, and a worker that spins would leave the cores to nobody."""
+    yield
+    os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
 
 
 def made(folder: Path, codec: str, suffix: str, pixel_format: str) -> Path | None:
