@@ -5,8 +5,8 @@ from __future__ import annotations
 import sys
 
 from service.__main__ import main
-from service.stages import decode_process
+from service.decoding import start
 
 if __name__ == "__main__":
-    decode_process._MODULE = "benchmarks.faulty_worker"
+    start._MODULE = "benchmarks.faulty_worker"
     sys.exit(main())

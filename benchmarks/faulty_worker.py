@@ -1,7 +1,7 @@
 """A decode worker that does what a clip tells it to, for tests and drills: hang, crash, take memory, never end.
 
     faulty(clip, "spin")               the clip, now with an order in a box that every reader skips
-    service.stages.decode_process._MODULE = "benchmarks.faulty_worker"     makes the service start these workers
+    service.decoding.start._MODULE = "benchmarks.faulty_worker"     makes the service start these workers
 
 The service itself knows nothing of this: no setting and no upload makes a real worker obey.
 """
@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from service.stages import decode_worker
+from service.decoding import worker as decode_worker
 
 _MARK = b"CPFD-FAULT:"
 _ORDER_BYTES = 64

@@ -19,6 +19,7 @@ from contract.example import ModelInputs, assemble
 from contract.text import TokenisedText
 from contract.video import Frames, VideoProbe
 from service.context import RequestContext
+from service.decoding.answer import DecodedVideo
 from service.experiment.arms import Arm
 from service.experiment.assigner import Assigner
 from service.experiment.content import content_digest
@@ -28,7 +29,6 @@ from service.scheduling.coalescing import Flight, Flights
 from service.scheduling.price import Price
 from service.scheduling.work import Work
 from service.stages.decode import Clip, DecodePool
-from service.stages.decode_answer import DecodedVideo
 from service.stages.fetch import Upload
 from service.stages.tokenisation import tokenise
 

@@ -16,6 +16,7 @@ from contract.decision import TaskDecision
 from contract.model_graphs import EVIDENCE_PREFIX, moment_scores
 from service.api.schemas import BundleName, FrameUsed, Moment, TaskVerdict, Verdict, VideoRead
 from service.context import DEADLINE_HEADER, PRIORITY_HEADER, RequestContext, allowed_ms, priority_of
+from service.decoding.answer import DecodedVideo
 from service.experiment.arms import Arm, Arms
 from service.experiment.assigner import FORCE_HEADER, forced_arm
 from service.experiment.log.endings import Endings
@@ -29,7 +30,6 @@ from service.scheduling.standing import Standing
 from service.settings import DeadlineSettings, Settings
 from service.stages.admission import Admission
 from service.stages.decision import decide_and_count
-from service.stages.decode_answer import DecodedVideo
 from service.stages.fetch import declared_bytes, fetch
 from service.stages.spool import Spool
 from service.wire.capacity import peer_of

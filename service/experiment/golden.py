@@ -12,11 +12,11 @@ from contract.errors import BundleError, GoldenMismatch, MediaError
 from contract.input_spec import InputSpec
 from contract.proof import explained, prove_inputs, prove_scores, undecodable
 from contract.video import DecodeLimits
+from service.decoding.answer import DecodedVideo, refusal_in, video_in
+from service.decoding.process import DecodeProcess, WorkerDied
 from service.errors import StartError
 from service.logs import FIELDS
 from service.settings import DecodeSettings
-from service.stages.decode_answer import DecodedVideo, refusal_in, video_in
-from service.stages.decode_process import DecodeProcess, WorkerDied
 from service.stages.inference import ArmModel
 
 log = logging.getLogger(__name__)

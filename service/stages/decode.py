@@ -17,18 +17,18 @@ from contract.input_spec import InputSpec
 from contract.video import DecodeCost
 from service.context import deadline_exceeded
 from service.cores import available_cores
+from service.decoding.answer import DecodedVideo, cost_in, video_in
+from service.decoding.process import DecodeProcess
 from service.errors import Draining, Overloaded, Quarantined
 from service.metrics import Metrics
 from service.scheduling.backlog import Backlog
 from service.scheduling.price import Price, PriceModel
 from service.scheduling.work import Work
 from service.settings import DecodeSettings
-from service.stages.decode_answer import DecodedVideo, cost_in, video_in
-from service.stages.decode_process import DecodeProcess
 from service.stages.outcome import fail, wait_for_outcome
-from service.stages.quarantine import Quarantine
 from service.workers.job import Job
 from service.workers.processes import Workers
+from service.workers.quarantine import Quarantine
 
 SPARE_PROCESSES = 2
 _LOOKS = 2

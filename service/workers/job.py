@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Generic, Literal, TypeVar
 
 from contract.input_spec import InputSpec
 from contract.video import DecodeLimits
-from service.stages.decode_process import DecodeProcess, message
+from service.decoding.process import DecodeProcess, message
 
 T = TypeVar("T")
 _numbers = itertools.count(1)
@@ -45,7 +45,7 @@ class Job(ABC, Generic[T]):
         self.done: asyncio.Future[T] = asyncio.get_running_loop().create_future()
 
     def message(self) -> dict[str, Any]:
-        """What the worker is sent; see ``decode_worker``."""
+        """What the worker is sent; see ``service.decoding.worker``."""
         return message(self.task, self.number, self.spec, self.limits)
 
     @abstractmethod

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from service.stages.decode_process import DecodeProcess
+from service.decoding.process import DecodeProcess
 from service.workers.deaths import cpu_seconds, runnable
 from service.workers.job import Job
 

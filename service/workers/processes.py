@@ -16,21 +16,22 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from service.decoding.answer import cpu_in, refusal_in
+from service.decoding.process import DecodeProcess, WorkerDied
+from service.decoding.template import Template
 from service.errors import DecodeCrashed, DecoderLost, DecodeTimeout, Draining, Unexpected
 from service.logs import FIELDS
 from service.metrics import Metrics
 from service.sandbox.report import SandboxReport
 from service.settings import DecodeSettings
-from service.stages.decode_answer import cpu_in, refusal_in
-from service.stages.decode_process import DecodeProcess, WorkerDied, template_of
 from service.stages.outcome import fail, succeed
-from service.stages.quarantine import Quarantine
 from service.workers.backoff import delay_s
 from service.workers.deaths import Blame, blame_for, memory_kills
 from service.workers.ending import Ending
 from service.workers.job import Job
 from service.workers.mending import Mending
 from service.workers.patience import Patience
+from service.workers.quarantine import Quarantine
 
 log = logging.getLogger(__name__)
 RESTART_REASONS = (
@@ -81,7 +82,7 @@ class Workers:
         self._spool = spool
         self._sandbox = SandboxReport(metrics)
         self._settings = settings
-        self._template = template_of(settings)
+        self._template = Template(settings)
         self._slot_bytes = slot_bytes
         self._next_job = next_job
         self._quarantine = quarantine

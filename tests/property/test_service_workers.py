@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from contract.input_spec import InputSpec
+from service.decoding.process import WorkerDied
 from service.errors import DeadlineExceeded, DecodeCrashed, DecoderLost, DecodeTimeout, Draining, Overloaded
 from service.metrics import Metrics
 from service.scheduling.backlog import Backlog
@@ -23,7 +24,6 @@ from service.scheduling.policy import Priority
 from service.scheduling.work import OneCaller, Work
 from service.settings import DecodeSettings
 from service.stages.decode import Clip, DecodePool
-from service.stages.decode_process import WorkerDied
 from service.workers import mending, processes
 from tests.synthetic_bundle import SPEC
 

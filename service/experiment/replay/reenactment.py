@@ -15,10 +15,10 @@ from contract.example import assemble
 from contract.input_spec import InputSpec
 from contract.replay import SCORE_TOLERANCE, TIME_TOLERANCE_MS
 from contract.video import Frames, VideoProbe
+from service.decoding.answer import DecodedVideo, refusal_in, video_in
+from service.decoding.process import DecodeProcess, WorkerDied
 from service.experiment.replay.evidence import Evidence, Lacking
 from service.settings import DecodeSettings, LaneSettings
-from service.stages.decode_answer import DecodedVideo, refusal_in, video_in
-from service.stages.decode_process import DecodeProcess, WorkerDied
 from service.stages.inference import ArmModel
 from service.stages.tokenisation import tokenise
 

@@ -17,10 +17,17 @@ from typing import Any
 import httpx
 import pytest
 
-from benchmarks.chaos.workers import workers_of
+from service.decoding.worker import NAME
 from tests.synthetic_bundle import write_clip, write_synthetic_bundle
 
 ROOT = Path(__file__).parents[3]
+
+
+def _name_of(pid: str) -> str:
+    try:
+        return Path(f"/proc/{pid}/comm").read_text().strip()
+    except OSError:  # gone meanwhile
+        return ""
 
 
 @dataclass
@@ -36,7 +43,8 @@ class Running:
 
     def workers(self) -> list[int]:
         """Process ids of its decode workers."""
-        return workers_of(self.process.pid)
+        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
+        return [int(pid) for pid in children if _name_of(pid) == NAME]
 
     def stop(self) -> int:
         self.process.send_signal(signal.SIGTERM)

@@ -11,12 +11,12 @@ import pytest
 
 from contract.errors import MediaError
 from service.context import Progress
+from service.decoding.answer import cpu_in
 from service.metrics import Metrics
 from service.scheduling.coalescing import Flight, Flights
 from service.scheduling.policy import Priority
 from service.scheduling.work import OneCaller, Work
 from service.stages import microbatch
-from service.stages.decode_answer import cpu_in
 from service.stages.inference import Lanes
 from service.stages.microbatch import MicroBatcher
 from tests.synthetic_bundle import SPEC, write_clip

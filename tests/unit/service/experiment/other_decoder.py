@@ -1,6 +1,6 @@
 """A decode worker whose decoder scales otherwise than the one that the bundle was exported with.
 
-Started as ``python -m`` in the place of ``service.stages.decode_worker``.
+Started as ``python -m`` in the place of ``service.decoding.worker``.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from contract.input_spec import InputSpec
 from contract.video import pyav_backend
-from service.stages import decode_worker
+from service.decoding import worker as decode_worker
 
 
 def shrunk(frame: Any, spec: InputSpec) -> NDArray[np.uint8]:

@@ -48,7 +48,7 @@ def test_the_other_decoder_is_proved_too(directory: Path) -> None:
 
 
 def test_a_worker_that_decodes_otherwise_stops_the_start(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("service.stages.decode_process._MODULE", f"{HERE}.experiment.other_decoder")
+    monkeypatch.setattr("service.decoding.start._MODULE", f"{HERE}.experiment.other_decoder")
     with pytest.raises(StartError, match=r"decode: [\d.]+ levels between pixels and those expected"):
         proved(directory)
 
@@ -81,6 +81,6 @@ def test_a_bundle_without_a_clip_is_served_and_told_of_once(tmp_path: Path, capl
 
 
 def test_workers_that_cannot_start_are_told_of(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("service.stages.decode_process._MODULE", f"{HERE}.sandbox.starved_worker")
+    monkeypatch.setattr("service.decoding.start._MODULE", f"{HERE}.sandbox.starved_worker")
     with pytest.raises(StartError, match=r"no decode worker starts: .*confined, the decoder does not work"):
         proved(directory)

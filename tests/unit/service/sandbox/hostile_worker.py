@@ -1,6 +1,6 @@
 """A decode worker that an attacker has taken over: instead of decoding a clip it does what the clip's bytes name.
 
-Started as ``python -m`` in the place of ``service.stages.decode_worker``. What came of it is the refusal's detail:
+Started as ``python -m`` in the place of ``service.decoding.worker``. What came of it is the refusal's detail:
 ``done`` and what was got, or the name of the error number.
 """
 
@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from contract.errors import CorruptMedia
-from service.stages import decode_worker
+from service.decoding import worker as decode_worker
 
 LIBC = ctypes.CDLL(None, use_errno=True)
 PR_GET_DUMPABLE = 3

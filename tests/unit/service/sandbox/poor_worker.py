@@ -6,8 +6,8 @@ import errno
 import os
 import sys
 
+from service.decoding import worker as decode_worker
 from service.sandbox import kernel, landlock
-from service.stages import decode_worker
 
 _really = kernel.system_call
 

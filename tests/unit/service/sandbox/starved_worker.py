@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import sys
 
+from service.decoding import worker as decode_worker
 from service.sandbox import policy
-from service.stages import decode_worker
 
 if __name__ == "__main__":
     policy._FREE = policy._FREE.replace(" lseek ", " ")

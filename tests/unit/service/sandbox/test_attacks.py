@@ -20,7 +20,7 @@ Attack = Callable[..., str]
 @pytest.fixture
 def attack(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Attack:
     """Runs one attack in a fresh worker and says what came of it."""
-    monkeypatch.setattr("service.stages.decode_process._MODULE", HOSTILE)
+    monkeypatch.setattr("service.decoding.start._MODULE", HOSTILE)
 
     def begin(order: str, *, only: Protection | None = None, **settings: Any) -> str:
         if only is not None:

@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from service.decoding.process import DecodeProcess, WorkerDied
 from service.metrics import Metrics
 from service.sandbox.protections import Protection, SandboxSettings
 from service.sandbox.report import SandboxReport
 from service.settings import DecodeSettings
-from service.stages.decode_process import DecodeProcess, WorkerDied
 from tests.synthetic_bundle import write_clip
 from tests.unit.service.sandbox.workers import SLOT, ask, started
 
@@ -42,7 +42,7 @@ def last_words(settings: dict[str, Any]) -> str:
 
 
 def test_a_poor_kernel_is_told_and_still_decodes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr("service.stages.decode_process._MODULE", f"{HERE}.poor_worker")
+    monkeypatch.setattr("service.decoding.start._MODULE", f"{HERE}.poor_worker")
 
     async def scenario() -> None:
         process = await started({})
@@ -61,12 +61,12 @@ def test_a_poor_kernel_is_told_and_still_decodes(monkeypatch: pytest.MonkeyPatch
 def test_a_required_protection_that_is_lacking_stops_the_start(
     monkeypatch: pytest.MonkeyPatch, protection: Protection
 ) -> None:
-    monkeypatch.setattr("service.stages.decode_process._MODULE", f"{HERE}.poor_worker")
+    monkeypatch.setattr("service.decoding.start._MODULE", f"{HERE}.poor_worker")
     assert f"decode.sandbox.required: {protection} cannot be had" in last_words({"sandbox": {"required": [protection]}})
 
 
 def test_a_filter_that_decoding_cannot_live_with_stops_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("service.stages.decode_process._MODULE", f"{HERE}.starved_worker")
+    monkeypatch.setattr("service.decoding.start._MODULE", f"{HERE}.starved_worker")
     assert "confined, the decoder does not work" in last_words({})
 
 

@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from contract.input_spec import InputSpec
+from service.decoding.process import DecodeProcess, WorkerDied
+from service.decoding.template import Forked, Template
 from service.settings import DecodeSettings
-from service.stages.decode_process import DecodeProcess, WorkerDied, template_of
-from service.stages.decode_template import Forked
 
 HOSTILE = "tests.unit.service.sandbox.hostile_worker"
 SPEC = InputSpec(frames=4, frame_size=32)
@@ -26,7 +26,7 @@ Answered = tuple[dict[str, Any], NDArray[np.uint8]]
 async def started(settings: dict[str, Any], spool: Path | None = None) -> DecodeProcess:
     """A worker that takes jobs, forked as the service's are."""
     made = DecodeSettings.model_validate(settings)
-    template = template_of(made)
+    template = Template(made)
     process = DecodeProcess(made, SLOT, spool, template)
     try:
         async with asyncio.timeout(60):

@@ -7,61 +7,9 @@ import contextlib
 import pytest
 
 from service.errors import DeadlineTooShort, Overloaded
-from service.metrics import Metrics
-from service.scheduling.backlog import Backlog
 from service.scheduling.bounds import most_requests
-from service.scheduling.policy import Priority
-from service.scheduling.price import Price
-from service.scheduling.work import OneCaller, Work
-from tests.unit.service.scheduling.test_estimate import Clock
-
-
-class Door:
-    """A backlog with a clock of its own."""
-
-    def __init__(self, workers: int = 2, lanes: int = 2, max_s: float = 10.0, *, shares_cores: bool = False) -> None:
-        self.clock = Clock()
-        self.metrics = Metrics()
-        self.backlog = Backlog(max_s, workers, lanes, self.metrics, self.clock, shares_cores=shares_cores)
-        self.held = contextlib.ExitStack()
-
-    def work(
-        self,
-        decode_s: float | None = 1.0,
-        within_s: float = 20.0,
-        *,
-        model_s: float = 0.0,
-        bulk: bool = False,
-        who: str | None = None,
-        trusted: bool = True,
-        margin: float = 1.0,
-    ) -> Work:
-        urgency = OneCaller(self.clock.now + within_s, Priority.BULK if bulk else Priority.INTERACTIVE)
-        price = Price("h264", 1.0, decode_s, margin, trusted) if decode_s is not None else None
-        return Work(urgency, self.clock.now, price, model_s, who, model_margin=1.0)
-
-    def take(self, work: Work) -> Work:
-        """Accepted, and waiting for a worker if there is something to decode."""
-        self.held.enter_context(self.backlog.accepted(work))
-        if work.price is not None:
-            self.backlog.enqueue(work)
-        return work
-
-    def run(self) -> Work | None:
-        work = self.backlog.next_to_start()
-        if work is not None:
-            self.backlog.begin(work)
-        return work
-
-    def sample(self, name: str, **labels: str) -> float:
-        return self.metrics.registry.get_sample_value(name, labels) or 0.0
-
-
-def refusal(door: Door, work: Work) -> Overloaded:
-    with pytest.raises(Overloaded) as refused:
-        door.take(work)
-    assert refused.value.retry_after_s is not None
-    return refused.value
+from service.scheduling.work import Work
+from tests.unit.service.scheduling.door import Door, refusal
 
 
 def test_what_cannot_be_in_time_is_refused_before_it_is_decoded() -> None:
@@ -130,77 +78,6 @@ def test_each_stage_has_its_own_backlog() -> None:
     door.take(door.work(None, model_s=3.0))
     assert door.backlog.drain_s() == 4.0
     refusal(door, door.work(1.0, model_s=20.0, within_s=23.0))
-
-
-def test_on_shared_cores_a_clip_holds_one_until_its_verdict() -> None:
-    """Decodes and batches side by side slow each other down, and nobody can foresee by how much."""
-    door = Door(workers=2, shares_cores=True)
-    freed: list[int] = []
-    door.backlog.on_free = lambda: freed.append(door.backlog.count)
-    with contextlib.ExitStack() as leaving:
-        first = door.work(1.0, model_s=1.0)
-        leaving.enter_context(door.backlog.accepted(first))
-        door.backlog.enqueue(first)
-        door.run()
-        for _ in range(2):
-            door.take(door.work(1.0, model_s=1.0))
-        assert door.run() is not None
-        assert door.run() is None
-        door.clock.now += 0.75
-        door.backlog.decoded(first)
-        assert door.run() is None
-        assert door.backlog.drain_s() == pytest.approx((1.0 + 1.25 + 2.0) / 2)
-        assert freed == []
-    assert freed == [2]
-    assert door.run() is not None
-
-
-def test_on_shared_cores_the_model_counts_as_the_decode_does() -> None:
-    door = Door(workers=2, shares_cores=True)
-    taken = 0
-    for _ in range(16):
-        with contextlib.suppress(Overloaded):
-            door.take(door.work(0.25, within_s=1.5, model_s=0.25))
-            door.run()
-            taken += 1
-    assert taken == 6
-
-
-def test_on_shared_cores_texts_and_clips_add_up() -> None:
-    door = Door(workers=2, lanes=2, shares_cores=True, max_s=100.0)
-    for _ in range(4):
-        door.take(door.work(1.0, model_s=1.0))
-    for _ in range(100):
-        door.take(door.work(None, model_s=0.04))
-    assert door.backlog.drain_s() == pytest.approx((8.0 + 4.0) / 2)
-    assert refusal(door, door.work(1.0, within_s=3.5, model_s=1.0)).retry_after_s == 6
-
-
-def test_on_shared_cores_the_model_is_part_of_the_order_from_the_start() -> None:
-    door = Door(workers=1, shares_cores=True)
-    first = door.take(door.work(1.0, model_s=1.0))
-    key = first.key
-    door.backlog.reorder(first)
-    assert first.key == key
-
-
-def test_on_shared_cores_a_decode_that_is_begun_again_gives_its_core_back() -> None:
-    door = Door(workers=1, shares_cores=True)
-    lost = door.take(door.work(1.0, model_s=1.0))
-    door.run()
-    door.backlog.decoded(lost)
-    door.backlog.enqueue(lost)
-    assert door.run() is lost
-
-
-def test_on_shared_cores_a_decode_that_is_broken_off_holds_none() -> None:
-    """Its caller may have to wait until the worker that it ended is replaced."""
-    door = Door(workers=1, shares_cores=True)
-    broken = door.take(door.work(1.0, model_s=1.0))
-    door.run()
-    waiting = door.take(door.work(1.0, model_s=1.0))
-    door.backlog.decoded(broken, whole=False)
-    assert door.run() is waiting
 
 
 def test_lanes_take_the_most_urgent_first_so_only_those_count_who_are_more_urgent() -> None:
@@ -360,55 +237,3 @@ def test_the_signal_reaches_what_is_scaled_on_at_any_number_of_cores(cores: int,
 def test_the_count_follows_cores_and_open_files(cores: int, files: int, expected: int) -> None:
     assert most_requests(cores, files) == expected
     assert most_requests(cores, 100) == 64
-
-
-def test_who_is_set_aside_leaves_his_place_to_those_who_wait_and_has_it_back_with_the_model() -> None:
-    door = Door(workers=1, max_s=1000.0, shares_cores=True)
-    door.backlog.most_set_aside = 1
-    slow, waiting = door.take(door.work(5.0, 100.0, model_s=1.0)), door.take(door.work(5.0, 100.0, model_s=1.0))
-    assert door.run() is slow
-    assert door.run() is None
-    assert door.backlog.set_aside(slow)
-    assert door.run() is waiting
-    assert not door.backlog.set_aside(waiting)  # nobody waits
-    door.backlog.decoded(slow)
-    other = door.take(door.work(5.0, 100.0, model_s=1.0))
-    assert door.run() is None
-    door.backlog.leave(slow)
-    door.backlog.decoded(waiting)
-    assert door.run() is None
-    door.backlog.leave(waiting)
-    assert door.run() is other
-
-
-def test_no_more_are_set_aside_than_there_are_processes_to_spare() -> None:
-    """Each holds a process: with all of them set aside everybody would be let in, and nobody begun."""
-    door = Door(workers=2, max_s=1000.0)
-    door.backlog.most_set_aside = 2
-    for _ in range(8):
-        door.take(door.work(4.0, within_s=100.0))
-    begun = [work for work in (door.run(), door.run()) if work is not None]
-    for _ in range(2):
-        assert door.backlog.set_aside(begun[-2])
-        again = door.run()
-        assert again is not None
-        begun.append(again)
-        assert door.run() is None
-    assert len(begun) == 4
-    assert not door.backlog.set_aside(begun[-1])
-    assert door.run() is None
-    assert door.backlog.drain_s() == pytest.approx((4 * 4.0 + 2 * 4.0) / 2)
-
-
-def test_nobody_is_set_aside_for_work_that_cannot_start_all_the_same() -> None:
-    door = Door(workers=2, max_s=1000.0)
-    door.backlog.most_set_aside = 2
-    for bulk in (False, True, True):
-        door.take(door.work(4.0, within_s=100.0, bulk=bulk))
-    interactive, bulk_work = door.run(), door.run()
-    assert interactive is not None
-    assert not interactive.bulk
-    assert bulk_work is not None
-    assert door.run() is None  # bulk work leaves a worker to the others
-    assert not door.backlog.set_aside(interactive)
-    assert not interactive.set_aside

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from benchmarks.faulty_worker import faulty
+from service.decoding import start
+from service.decoding.process import DecodeProcess
 from service.stages import decode as pool_module
-from service.stages import decode_process
-from service.stages.decode_process import DecodeProcess
 from tests.synthetic_bundle import write_clip
 
 
@@ -30,7 +30,7 @@ def few_processes(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureReques
 @pytest.fixture
 def obedient(monkeypatch: pytest.MonkeyPatch, clip: Path, tmp_path: Path) -> Callable[..., Path]:
     """Makes workers obey, and clips that order something."""
-    monkeypatch.setattr(decode_process, "_MODULE", "benchmarks.faulty_worker")
+    monkeypatch.setattr(start, "_MODULE", "benchmarks.faulty_worker")
 
     def make(fault: str, task: str = "decode") -> Path:
         path = tmp_path / f"{fault}-{task}.mp4"

@@ -11,13 +11,13 @@ from pathlib import Path
 
 import numpy as np
 
+from service.decoding.answer import DecodedVideo
 from service.metrics import Metrics
 from service.scheduling.backlog import Backlog
 from service.scheduling.policy import Priority
 from service.scheduling.work import OneCaller, Work
 from service.settings import DecodeSettings
 from service.stages.decode import Clip, DecodePool
-from service.stages.decode_answer import DecodedVideo
 from tests.synthetic_bundle import SPEC
 from tests.until import until
 

@@ -17,12 +17,12 @@ import pytest
 from contract.errors import NoVideoStream
 from contract.video import DecodeLimits, decode, decode_cost
 from service.cores import BEHIND_THE_LOOP
+from service.decoding.process import DecodeProcess
 from service.errors import Draining, Overloaded
 from service.metrics import Metrics
 from service.scheduling.policy import Priority
 from service.scheduling.work import OneCaller, Work
 from service.stages import decode as pool_module
-from service.stages.decode_process import DecodeProcess
 from tests.synthetic_bundle import SPEC, write_audio_only
 from tests.unit.service.stages.decode.pools import (
     UNPLANNED,

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from service.decoding import start
 from service.errors import DecodeCrashed, DecoderLost, DecodeTimeout, Quarantined
 from service.metrics import Metrics
 from service.stages import decode as pool_module
-from service.stages import decode_process
 from tests.unit.service.stages.decode.pools import (
     ask,
     pool_for,
@@ -233,7 +233,7 @@ def test_a_worker_that_cannot_start_is_tried_less_and_less_often_and_says_why(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """It used to be tried ten times a second for ever."""
-    monkeypatch.setattr(decode_process, "_MODULE", "service.no_such_module")
+    monkeypatch.setattr(start, "_MODULE", "service.no_such_module")
     waited: list[float] = []
 
     async def noted(seconds: float) -> None:

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from service.stages.decode_process import DecodeProcess, WorkerDied
-from service.stages.decode_worker import MAX_LINE
+from service.decoding.lines import MAX_LINE
+from service.decoding.process import DecodeProcess, WorkerDied
 
 
 def answer(*pieces: bytes, closes: bool = False) -> dict[str, Any]:

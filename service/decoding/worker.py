@@ -1,9 +1,9 @@
 """A decode worker: the process in which native code meets hostile bytes. It may die; that is what it is for.
 
-    python -m service.stages.decode_worker worker SOCKET_FD SLOT_FD BACKEND SLOT_BYTES MEMORY_BYTES CPU_SECONDS SANDBOX
+    python -m service.decoding.worker worker SOCKET_FD SLOT_FD BACKEND SLOT_BYTES MEMORY_BYTES CPU_SECONDS SANDBOX
         SPOOL
 
-or forked from a process that has loaded all it needs (``decode_nursery``).
+or forked from a process that has loaded all it needs (``nursery``).
 
 The parent sends one job at a time over the socket: a line of JSON and the clip's open file. The worker writes
 the frames into the slot (memory shared with the parent) and answers with a line of JSON. Behind the frames the slot
@@ -15,7 +15,6 @@ disk to write to, no environment, and no output but the socket (and stderr until
 
 from __future__ import annotations
 
-import array
 import importlib
 import itertools
 import json
@@ -36,11 +35,12 @@ from contract.errors import InputError, Stopped
 from contract.input_spec import InputSpec
 from contract.video import Backend, DecodeLimits, Frames, decode, decode_cost
 from service.cores import step_back
+from service.decoding.lines import receive
+from service.decoding.nursery import serve
 from service.sandbox.confine import Confinement, confine
 from service.sandbox.kernel import name_process
 from service.sandbox.protections import Applied, SandboxSettings
 from service.sandbox.rehearsal import Rehearsal
-from service.stages.decode_nursery import serve
 
 NAME = "decode-worker"
 READY: dict[str, Any] = {"ready": True}
@@ -49,7 +49,6 @@ TAIL_BYTES = SIGN_BYTES + STOP_BYTES
 """Behind the frames in the slot, in the machine's byte order: how many packets the worker has come to in its life, and
 the number of the job to stop."""
 _packets = itertools.count(1)
-MAX_LINE = 65_536
 _NO_DECODERS = ("av.__main__", "av.datasets")
 """A command, and a downloader that brings the standard library's HTTP client."""
 
@@ -85,18 +84,6 @@ def allow_cpu(seconds: int) -> None:
     """Gives the next job so much CPU time; past it the kernel ends the process."""
     _, hard = resource.getrlimit(resource.RLIMIT_CPU)
     resource.setrlimit(resource.RLIMIT_CPU, (int(_cpu_seconds()) + 1 + seconds, hard))
-
-
-def receive_job(connection: socket.socket) -> tuple[dict[str, Any], int] | None:
-    """The next job and the file descriptor of its clip; None once the parent is gone."""
-    data, descriptors = b"", array.array("i")
-    while not data.endswith(b"\n"):
-        more, received, _, _ = socket.recv_fds(connection, MAX_LINE, 1)
-        descriptors.extend(received)
-        if not more:
-            return None
-        data += more
-    return json.loads(data), descriptors[0]
 
 
 def run_job(job: dict[str, Any], descriptor: int, slot: mmap.mmap) -> dict[str, Any]:
@@ -177,10 +164,10 @@ def work(socket_fd: int, slot_fd: int, arguments: list[str]) -> None:
     with connection:
         while True:
             connection.sendall(json.dumps(answer).encode() + b"\n")
-            received = receive_job(connection)
+            received = receive(connection, 1)
             if received is None:
                 return
-            job, descriptor = received
+            job, (descriptor,) = received
             allow_cpu(cpu_seconds)
             try:
                 answer = measured(job, descriptor, slot)
@@ -190,12 +177,12 @@ def work(socket_fd: int, slot_fd: int, arguments: list[str]) -> None:
 
 def main(arguments: list[str]) -> None:
     """A worker, or what workers are forked from, by the first argument."""
-    role, first, second, *rest = arguments
+    role, descriptor, *rest = arguments
     if role == "nursery":
-        backend, hidden = Backend(first), rest == ["hidden"]
-        serve(backend, int(second), hidden=hidden, load=lambda: load(backend), work=work)
+        backend = Backend(rest[0])
+        serve(backend, int(descriptor), hidden=rest[1] == "hidden", load=lambda: load(backend), work=work)
     else:
-        work(int(first), int(second), rest)
+        work(int(descriptor), int(rest[0]), rest[1:])
 
 
 if __name__ == "__main__":

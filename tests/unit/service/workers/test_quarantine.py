@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from service.stages.quarantine import Quarantine
+from service.workers.quarantine import Quarantine
 from tests.unit.service.scheduling.test_estimate import Clock
 
 

@@ -14,21 +14,21 @@ from typing import Any
 
 import pytest
 
+from service.decoding import template as template_module
+from service.decoding.process import DecodeProcess
+from service.decoding.template import WORN_AFTER, Forked, Template, TemplateLost
 from service.settings import DecodeSettings
-from service.stages import decode_template as template_module
-from service.stages.decode_process import DecodeProcess, template_of
-from service.stages.decode_template import WORN_AFTER, Forked, Template, TemplateLost
 from tests.synthetic_bundle import SPEC
 from tests.unit.service.stages.decode.pools import SLOT
 from tests.until import until
 
 SETTINGS = DecodeSettings()
-ROOT = Path(__file__).parents[5]
+ROOT = Path(__file__).parents[4]
 
 
 def with_template(scenario: Callable[[Template], Awaitable[None]], settings: DecodeSettings = SETTINGS) -> None:
     async def run() -> None:
-        template = template_of(settings)
+        template = Template(settings)
         try:
             async with asyncio.timeout(60):
                 await scenario(template)
@@ -175,16 +175,16 @@ def test_what_cannot_be_renewed_costs_no_worker(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def scenario(template: Template) -> None:
-        def no_process() -> Any:
+        def no_process(_: DecodeSettings) -> Any:
             raise BlockingIOError
 
-        first, launch = await born(template), template._launch
+        first, nursery = await born(template), template_module._Nursery
         old = nursery_of(template)
-        monkeypatch.setattr(template, "_launch", no_process)
+        monkeypatch.setattr(template_module, "_Nursery", no_process)
         for _ in range(WORN_AFTER):
             template.blame()
         assert [record.message for record in caplog.records] == [template_module._NOT_RENEWED]
-        monkeypatch.setattr(template, "_launch", launch)
+        monkeypatch.setattr(template_module, "_Nursery", nursery)
         second = await born(template)
         assert nursery_of(template) == old
         for process in (first, second):
@@ -236,7 +236,7 @@ def test_after_a_few_deaths_by_clips_forks_come_from_another_process() -> None:
 DUMPABLE = """
 import ctypes, sys
 from contract.video import Backend
-from service.stages.decode_nursery import serve
+from service.decoding.nursery import serve
 
 def told():
     print(ctypes.CDLL(None).prctl(3, 0, 0, 0, 0))  # PR_GET_DUMPABLE

@@ -1,6 +1,6 @@
 """The process that decode workers are forked from: it has loaded all that they need, and sees no clip itself.
 
-    python -m service.stages.decode_worker nursery BACKEND CONTROL_FD hidden|open
+    python -m service.decoding.worker nursery CONTROL_FD BACKEND hidden|open
 
 A worker that starts from nothing spends 0.4 s of a core on imports; a fork has them already. The service asks for each
 worker over the control socket: a line of JSON, the worker's arguments, and with it three open files: the worker's
@@ -9,7 +9,6 @@ socket, its slot, and what takes its first words. The answer is a line with the 
 
 from __future__ import annotations
 
-import array
 import gc
 import json
 import os
@@ -20,13 +19,12 @@ from collections.abc import Callable
 from typing import NoReturn
 
 from contract.video import Backend
+from service.decoding.lines import receive
 from service.sandbox.kernel import PR_SET_PDEATHSIG, fork_sibling, hide_process, name_process, process_control
 from service.sandbox.rehearsal import Rehearsal
 
-MAX_REQUEST = 65_536
-HANDED_OVER = 3
 LOADED = b"loaded\n"
-_STDERR = 2
+_STDERR, _FILES = 2, 3
 
 
 def serve(
@@ -51,7 +49,7 @@ def serve(
     gc.freeze()  # a collection in a worker would else write to, and so copy, each page that holds an object
     with socket.socket(fileno=control_fd) as control:
         control.sendall(LOADED)
-        while (request := _request(control)) is not None:
+        while (request := receive(control, _FILES)) is not None:
             arguments, descriptors = request
             pid = fork_sibling()
             if pid == 0:
@@ -59,18 +57,6 @@ def serve(
             for descriptor in descriptors:
                 os.close(descriptor)
             control.sendall(json.dumps({"pid": pid}).encode() + b"\n")
-
-
-def _request(control: socket.socket) -> tuple[list[str], list[int]] | None:
-    """The next worker's arguments and files; None once the service is gone."""
-    data, descriptors = b"", array.array("i")
-    while not data.endswith(b"\n"):
-        more, received, _, _ = socket.recv_fds(control, MAX_REQUEST, HANDED_OVER)
-        descriptors.extend(received)
-        if not more:
-            return None
-        data += more
-    return json.loads(data), list(descriptors)
 
 
 def _live(control: socket.socket, arguments: list[str], descriptors: list[int], work: Callable[..., None]) -> NoReturn:

@@ -51,7 +51,7 @@ def video_in(answer: dict[str, Any], pixels: NDArray[np.uint8]) -> DecodedVideo 
     """The answer as a DecodedVideo; None where a value is not what a worker says.
 
     Args:
-        answer: as ``decode_worker`` describes it.
+        answer: as ``service.decoding.worker`` describes it.
         pixels: (T, S, S, 3), what the slot holds.
     """
     times = answer.get("times_ms")

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from contract.errors import NoFrames
-from service.stages.decode_answer import refusal_in, video_in
+from service.decoding.answer import refusal_in, video_in
 
 PIXELS = np.zeros((2, 4, 4, 3), np.uint8)
 GOOD: dict[str, Any] = {

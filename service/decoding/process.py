@@ -9,7 +9,6 @@ import math
 import mmap
 import os
 import socket
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -21,15 +20,13 @@ from numpy.typing import NDArray
 from contract.input_spec import InputSpec
 from contract.video import DecodeLimits
 from service.cores import LAST
+from service.decoding.lines import MAX_LINE, read_line
+from service.decoding.start import start
+from service.decoding.template import Child, Template, TemplateLost
+from service.decoding.worker import SIGN_BYTES, STOP_BYTES, TAIL_BYTES
 from service.sandbox.slot import sealed_slot, unnamed_memory
 from service.settings import DecodeSettings
-from service.stages.decode_template import Child, Template, TemplateLost
-from service.stages.decode_worker import MAX_LINE, SIGN_BYTES, STOP_BYTES, TAIL_BYTES
 
-_MODULE = "service.stages.decode_worker"
-_MALLOC = {"MALLOC_MMAP_THRESHOLD_": str(32 << 20), "MALLOC_TRIM_THRESHOLD_": str(32 << 20)}
-"""glibc's: so much of what is freed is kept. A picture of 720p would else be given back to the kernel each time and
-come back as 340 fresh pages, which made a decode take a tenth to a sixth longer."""
 NEVER_STOPPED = (1 << 8 * STOP_BYTES) - 1
 """The number of a job that is never stopped."""
 
@@ -121,20 +118,7 @@ class DecodeProcess:
             self._handed_over()
 
     def _started(self) -> Child:
-        # Started on the loop's own thread on purpose: the worker dies with the thread that started it
-        # (PR_SET_PDEATHSIG), and a start is a vfork of a millisecond or two. Its own process group keeps a
-        # Ctrl-C or a SIGTERM for the whole group away from it until requests in flight are answered; a session
-        # of its own would do so too, and its niceness would be lost (``service.cores.step_back``).
-        files = (self._theirs.fileno(), self._slot_file.fileno())
-        return subprocess.Popen(
-            [*_command("worker"), *map(str, files), *self._arguments],
-            pass_fds=files,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=self._words,
-            env=_environment(),
-            process_group=0,
-        )
+        return start("worker", (self._theirs.fileno(), self._slot_file.fileno()), self._arguments, self._words)
 
     def _handed_over(self) -> None:
         self._theirs.close()
@@ -160,7 +144,7 @@ class DecodeProcess:
         return await self.ask(message("decode", NEVER_STOPPED, spec, limits), descriptor)
 
     async def ask(self, job: dict[str, Any], descriptor: int) -> dict[str, Any]:
-        """The worker's answer (see ``decode_worker``); a decode's frames are then in the slot. Raises WorkerDied."""
+        """The worker's answer (see ``worker``); a decode's frames are then in the slot. Raises WorkerDied."""
         # Opened anew, for reading: the worker can neither change the upload nor move the offset of anybody else's.
         own = os.open(f"/proc/self/fd/{descriptor}", os.O_RDONLY | os.O_CLOEXEC)
         try:
@@ -195,15 +179,9 @@ class DecodeProcess:
         return np.frombuffer(self._slot, np.uint8, count=count).reshape(spec.frames_shape).copy()
 
     async def _answer(self) -> dict[str, Any]:
-        loop, line = asyncio.get_running_loop(), b""
-        while not line.endswith(b"\n"):
-            try:
-                more = await loop.sock_recv(self._socket, MAX_LINE)
-            except OSError:
-                raise WorkerDied from None
-            if not more or len(line) > MAX_LINE:
-                raise WorkerDied
-            line += more
+        line = await read_line(self._socket)
+        if line is None:
+            raise WorkerDied
         try:
             answer = json.loads(line)
         except ValueError:
@@ -235,19 +213,3 @@ class DecodeProcess:
         if self._child is not None:
             await asyncio.to_thread(self._child.wait)
         self._part()
-
-
-def template_of(settings: DecodeSettings) -> Template:
-    """What a pool's workers are forked from; nothing is started before the first is asked for."""
-    command = [*_command("nursery"), settings.limits.backend.value]
-    return Template(settings, command, _environment())
-
-
-def _command(role: Literal["worker", "nursery"]) -> list[str]:
-    return [sys.executable, "-m", _MODULE, role]
-
-
-def _environment() -> dict[str, str]:
-    """All that a worker gets: nothing of the service's own, which may hold secrets. decord insists on a PATH."""
-    path = os.pathsep.join(p or "." for p in sys.path)
-    return {"PYTHONPATH": path, "PATH": os.defpath, "OPENBLAS_NUM_THREADS": "1", **_MALLOC}

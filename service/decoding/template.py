@@ -11,13 +11,15 @@ import signal
 import socket
 import subprocess
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Protocol
 
+from service.decoding.lines import read_line
+from service.decoding.nursery import LOADED
+from service.decoding.start import start
 from service.logs import FIELDS
 from service.sandbox.protections import Protection
 from service.settings import DecodeSettings
-from service.stages.decode_nursery import LOADED, MAX_REQUEST
 
 log = logging.getLogger(__name__)
 WORN_AFTER = 8
@@ -88,25 +90,16 @@ class _Nursery:
     """A running one.
 
     Args:
-        command: what starts it, less the number of its socket.
-        environment: all that it gets, and its copies.
-        hidden: whether the memory of its copies is to be closed to others.
+        settings: of the pool.
     """
 
-    def __init__(self, command: Sequence[str], environment: dict[str, str], *, hidden: bool) -> None:
+    def __init__(self, settings: DecodeSettings) -> None:
+        shown = "open" if Protection.HIDDEN in settings.sandbox.omitted else "hidden"
         self._socket, theirs = socket.socketpair()
         self._socket.setblocking(False)
         with theirs:
-            # On the loop's own thread, as a worker is: what it forks dies with the thread that started it.
-            self._process = subprocess.Popen(
-                [*command, str(theirs.fileno()), "hidden" if hidden else "open"],
-                pass_fds=(theirs.fileno(),),
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                env=environment,
-                process_group=0,
-            )
+            arguments = (settings.limits.backend.value, shown)
+            self._process = start("nursery", (theirs.fileno(),), arguments, subprocess.DEVNULL)
         self.loaded = asyncio.create_task(self._load(), name="decode-nursery")
 
     async def _load(self) -> None:
@@ -122,15 +115,9 @@ class _Nursery:
             raise TemplateLost from None
 
     async def _line(self) -> bytes:
-        loop, line = asyncio.get_running_loop(), b""
-        while not line.endswith(b"\n"):
-            try:
-                more = await loop.sock_recv(self._socket, MAX_REQUEST)
-            except OSError:
-                raise TemplateLost from None
-            if not more:
-                raise TemplateLost
-            line += more
+        line = await read_line(self._socket)
+        if line is None:
+            raise TemplateLost
         return line
 
     async def end(self) -> None:
@@ -146,13 +133,10 @@ class Template:
 
     Args:
         settings: of the pool.
-        command: what starts a nursery, less its last two arguments.
-        environment: all that it gets, and its copies.
     """
 
-    def __init__(self, settings: DecodeSettings, command: Sequence[str], environment: dict[str, str]) -> None:
-        hidden = Protection.HIDDEN not in settings.sandbox.omitted
-        self._launch: Callable[[], _Nursery] = lambda: _Nursery(command, environment, hidden=hidden)
+    def __init__(self, settings: DecodeSettings) -> None:
+        self._settings = settings
         self._patience_s = settings.start_seconds * _SHARE_OF_A_START
         self._nursery: _Nursery | None = None
         self._next: _Nursery | None = None
@@ -165,7 +149,7 @@ class Template:
         """A new worker, not ready yet.
 
         Args:
-            arguments: as ``decode_worker.work`` takes them.
+            arguments: as ``worker.work`` takes them.
             descriptors: of its socket, its slot, and what takes its first words; they stay the caller's.
 
         Raises:
@@ -179,7 +163,7 @@ class Template:
                 if self._closed:
                     raise TemplateLost
                 self._renew()
-                nursery = self._nursery = self._nursery or self._launch()
+                nursery = self._nursery = self._nursery or _Nursery(self._settings)
                 forked = await nursery.fork(arguments, descriptors)
         except (TemplateLost, TimeoutError, OSError) as error:
             if nursery is not None and not self._closed:
@@ -193,7 +177,7 @@ class Template:
         self._deaths += 1
         if self._deaths >= WORN_AFTER and self._next is None and self._nursery is not None:
             try:
-                self._next = self._launch()
+                self._next = _Nursery(self._settings)
             except OSError as error:  # the next death tries again
                 log.warning(_NOT_RENEWED, extra={FIELDS: {"stage": "decode", "cause": str(error)}})
 
