@@ -41,7 +41,8 @@ class ModelGraphs:
         tasks: in the bundle's order.
         sessions: role -> graph.
         feature_shape, evidence_names: as ``BundleManifest``.
-        every_row: whether the vision tower runs over rows without a clip too, so that its batches keep one shape.
+        every_row: whether a batch with a clip takes its rows without one through the vision tower too, so that it
+            keeps one shape.
         moments_at_once: how many moments go through the tower together; 0 for all. On a CPU one at a time is fastest:
             its maps then stay in the cache.
         keep_features: whether what the vision tower gives stands among the outputs, for another arm of the same tower.
@@ -80,7 +81,7 @@ class ModelGraphs:
         frames, present = feeds["frames"], feeds["video_present"]
         assert self.feature_shape is not None
         found = np.zeros((len(frames), *self.feature_shape), np.float32)
-        rows = np.arange(len(frames)) if self.every_row else np.flatnonzero(present)
+        rows = np.arange(len(frames)) if self.every_row and present.any() else np.flatnonzero(present)
         if len(rows):
             count = self.feature_shape[0]
             moments = frames[rows].reshape(len(rows) * count, -1, *frames.shape[2:])

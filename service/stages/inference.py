@@ -15,7 +15,7 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from contract.bundle import Bundle
-from contract.bundle_manifest import VISION
+from contract.bundle_manifest import VISION, WHOLE
 from contract.errors import BundleError
 from contract.example import ModelInputs, collate
 from contract.model_graphs import FEATURES, ModelGraphs
@@ -25,7 +25,7 @@ from service.settings import LaneSettings
 
 T = TypeVar("T")
 _PROVIDERS: Mapping[str, str] = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
-_CUDA_OPTIONS = {"cudnn_conv_algo_search": "HEURISTIC", "use_tf32": "0", "arena_extend_strategy": "kSameAsRequested"}
+_CUDA_OPTIONS = {"cudnn_conv_algo_search": "HEURISTIC", "arena_extend_strategy": "kSameAsRequested"}
 
 
 def refuse_double_runtime() -> None:
@@ -117,7 +117,7 @@ class ArmModel:
         self._pad_to = bundle.manifest.input_spec.max_text_tokens if settings.provider == "cuda" else None
         self.buckets = settings.effective_buckets
         sessions = {role: _session(bundle, role, settings) for role in manifest.graphs}
-        self._graphs = ModelGraphs(
+        graphs = ModelGraphs(
             manifest.tasks,
             sessions,
             manifest.feature_shape,
@@ -125,6 +125,14 @@ class ArmModel:
             every_row=settings.provider == "cuda",  # each shape costs a search for kernels there
             moments_at_once=0 if settings.provider == "cuda" else 1,
         )
+        self._graphs = {bucket: graphs for bucket in self.buckets}
+        if settings.provider == "cuda":
+            # A session there keeps the plans of its convolutions for the last shape alone, and makes them anew, in
+            # 0.3 s, when another comes: so each batch size has a session of its own for the tower.
+            tower = VISION if VISION in sessions else WHOLE
+            for bucket in self.buckets[1:]:
+                own = {**sessions, tower: _session(bundle, tower, settings)}
+                self._graphs[bucket] = replace(graphs, sessions=own)
         self.provider: str = next(iter(sessions.values())).get_providers()[0]
         self.seconds: dict[int, float] = {}
         """Of a run by bucket, once it is proved."""
@@ -135,7 +143,7 @@ class ArmModel:
 
     def keep_features(self) -> None:
         """From now on what the vision tower gives stands among the outputs: another arm has the same tower."""
-        self._graphs = replace(self._graphs, keep_features=True)
+        self._graphs = {bucket: replace(graphs, keep_features=True) for bucket, graphs in self._graphs.items()}
 
     def infer_giving_way(
         self, example: ModelInputs, needed: Callable[[], bool], features: NDArray[np.float32] | None = None
@@ -153,7 +161,7 @@ class ArmModel:
         feeds = collate([example], self._bundle.tokenizer.pad_id, self._pad_to)
         if features is not None and example.video_present:
             feeds[FEATURES] = features[None]
-        return {name: values[0] for name, values in self._polite(needed).run(feeds).items()}
+        return {name: values[0] for name, values in self._polite(1, needed).run(feeds).items()}
 
     def infer(
         self, examples: Sequence[ModelInputs], given_up: Callable[[], bool] = lambda: False
@@ -174,14 +182,16 @@ class ArmModel:
             raise ValueError(f"{n} examples do not fit buckets {self.buckets}")
         padded = [*examples, *([examples[-1]] * (bucket - n))]
         feeds = collate(padded, self._bundle.tokenizer.pad_id, self._pad_to)
-        return {name: logits[:n] for name, logits in self._polite(given_up).run(feeds).items()}
+        return {name: logits[:n] for name, logits in self._polite(bucket, given_up).run(feeds).items()}
 
-    def _polite(self, given_up: Callable[[], bool]) -> ModelGraphs:
-        polite = {role: _Polite(session, given_up) for role, session in self._graphs.sessions.items()}
-        return replace(self._graphs, sessions=polite)
+    def _polite(self, bucket: int, given_up: Callable[[], bool]) -> ModelGraphs:
+        graphs = self._graphs[bucket]
+        polite = {role: _Polite(session, given_up) for role, session in graphs.sessions.items()}
+        return replace(graphs, sessions=polite)
 
-    def _run(self, feeds: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[np.float32]]:
-        return self._graphs.run(feeds)
+    def run(self, feeds: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[np.float32]]:
+        """What ``ModelGraphs.run`` gives for a batch that is laid out already, of one of the ``buckets``' sizes."""
+        return self._graphs[len(feeds["video_present"])].run(feeds)
 
     def prove(self) -> float:
         """Warms every bucket, times it, and replays the golden examples in it.
@@ -198,7 +208,7 @@ class ArmModel:
             for first in range(0, rows, bucket):
                 picked = np.resize(np.arange(first, min(rows, first + bucket)), bucket)
                 feeds = {name: self._padded(name, array[picked]) for name, array in golden.inputs.items()}
-                logits = self._run(feeds)
+                logits = self.run(feeds)
                 for task in self._tasks:
                     gap = np.abs(logits[task.name] - golden.logits[task.name][picked])
                     worst = max(worst, float(np.where(np.isfinite(gap), gap, np.inf).max()))
@@ -215,7 +225,7 @@ class ArmModel:
 
     def _timed(self, feeds: Mapping[str, NDArray[Any]]) -> float:
         began = time.monotonic()
-        self._run(feeds)
+        self.run(feeds)
         return time.monotonic() - began
 
     def _padded(self, name: str, array: NDArray[Any]) -> NDArray[Any]:
@@ -226,16 +236,27 @@ class ArmModel:
         return np.pad(array, ((0, 0), (0, missing)), constant_values=fill)
 
 
+def provider_options(provider: str, *, tf32: bool = False) -> list[Any]:
+    """What a session is given as ``providers`` for ``cpu`` or ``cuda``, with CUDA's libraries loaded for the latter.
+
+    Args:
+        provider: a key of ``lanes.provider``.
+        tf32: whether fp32 products may round to 10 bits on a GPU; golden examples then come out about 1e-3 away.
+    """
+    wanted = _PROVIDERS[provider]
+    if provider != "cuda":
+        return [wanted]
+    onnxruntime.preload_dlls()
+    return [(wanted, {**_CUDA_OPTIONS, "use_tf32": str(int(tf32))}), _PROVIDERS["cpu"]]
+
+
 def _session(bundle: Bundle, role: str, settings: LaneSettings) -> Any:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = settings.intra_threads
     options.inter_op_num_threads = 1
-    options.log_severity_level = 3
-    wanted = _PROVIDERS[settings.provider]
-    providers: list[Any] = [wanted]
-    if settings.provider == "cuda":
-        onnxruntime.preload_dlls()
-        providers = [(wanted, _CUDA_OPTIONS), _PROVIDERS["cpu"]]
+    # On a GPU the runtime logs an error for each plan that it tries in vain before another; what it fails at it raises.
+    options.log_severity_level = 4 if settings.provider == "cuda" else 3
+    wanted, providers = _PROVIDERS[settings.provider], provider_options(settings.provider)
     try:
         graph = bundle.graph(role)
     except BundleError as error:

@@ -65,9 +65,10 @@ def _feeds(present: Sequence[int]) -> dict[str, NDArray[Any]]:
     }
 
 
-def test_a_batch_of_text_never_calls_the_tower() -> None:
+@pytest.mark.parametrize("every_row", [False, True])
+def test_a_batch_of_text_never_calls_the_tower(every_row: bool) -> None:
     tower, rest = _tower(), _rest()
-    _graphs(tower, rest).run(_feeds([0, 0]))
+    _graphs(tower, rest, every_row=every_row).run(_feeds([0, 0]))
     assert tower.fed == []
     assert rest.fed[0][FEATURES].shape == (2, M, F)
     assert not rest.fed[0][FEATURES].any()

@@ -151,35 +151,48 @@ SESSION = onnxruntime.InferenceSession
 
 
 @pytest.fixture
-def gpu(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> tuple[ArmModel, OnGpu]:
+def gpu(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> tuple[ArmModel, list[OnGpu]]:
     OnGpu.made.clear()
     monkeypatch.setattr("onnxruntime.InferenceSession", OnGpu)
     monkeypatch.setattr("onnxruntime.preload_dlls", lambda: None, raising=False)
     model = ArmModel(bundle, LaneSettings(provider="cuda", buckets=(1, 4)))
-    (session,) = OnGpu.made
-    return model, session
+    return model, OnGpu.made
 
 
-def test_on_a_gpu_every_shape_is_one_that_was_warmed(bundle: Bundle, gpu: tuple[ArmModel, OnGpu]) -> None:
+def test_on_a_gpu_every_shape_is_one_that_was_warmed(bundle: Bundle, gpu: tuple[ArmModel, list[OnGpu]]) -> None:
     """Texts at one length, rows to the bucket, and the tower over every row and all moments at once."""
-    model, session = gpu
+    model, sessions = gpu
     assert model.provider == "CUDAExecutionProvider"
-    assert [p if isinstance(p, str) else p[0] for p in session.providers] == [
-        "CUDAExecutionProvider",
-        "CPUExecutionProvider",
-    ]
-    assert (model._graphs.every_row, model._graphs.moments_at_once) == (True, 0)
+    for session in sessions:
+        assert [p if isinstance(p, str) else p[0] for p in session.providers] == [
+            "CUDAExecutionProvider",
+            "CPUExecutionProvider",
+        ]
+    assert {(graphs.every_row, graphs.moments_at_once) for graphs in model._graphs.values()} == {(True, 0)}
     assert model.prove() < 1e-4
-    warmed = {feeds["input_ids"].shape for feeds in session.fed}
+    warmed = {feeds["input_ids"].shape for session in sessions for feeds in session.fed}
     assert warmed == {(bucket, SPEC.max_text_tokens) for bucket in (1, 4)}
     model.infer(examples(bundle, 3))
-    assert session.fed[-1]["input_ids"].shape in warmed
+    assert sessions[-1].fed[-1]["input_ids"].shape in warmed
 
 
-def test_golden_texts_are_padded_on_the_right_as_requests_are(bundle: Bundle, gpu: tuple[ArmModel, OnGpu]) -> None:
-    model, session = gpu
+def test_on_a_gpu_no_session_of_the_tower_ever_sees_a_second_shape(
+    bundle: Bundle, gpu: tuple[ArmModel, list[OnGpu]]
+) -> None:
+    """A change of shape makes it plan its convolutions anew."""
+    model, sessions = gpu
     model.prove()
-    golden, fed = bundle.golden.inputs, session.fed[0]
+    for size in (1, 4, 1, 3):
+        model.infer(examples(bundle, size))
+    assert [{len(feeds["frames"]) for feeds in session.fed} for session in sessions] == [{1}, {4}]
+
+
+def test_golden_texts_are_padded_on_the_right_as_requests_are(
+    bundle: Bundle, gpu: tuple[ArmModel, list[OnGpu]]
+) -> None:
+    model, sessions = gpu
+    model.prove()
+    golden, fed = bundle.golden.inputs, sessions[0].fed[0]
     assert len(fed["input_ids"]) == 1
     length = golden["input_ids"].shape[1]
     assert length < SPEC.max_text_tokens
@@ -191,7 +204,8 @@ def test_golden_texts_are_padded_on_the_right_as_requests_are(bundle: Bundle, gp
 def test_on_the_cpu_the_tower_reads_the_rows_that_have_a_clip_one_moment_at_a_time(bundle: Bundle) -> None:
     model = ArmModel(bundle, LaneSettings())
     assert model.provider == "CPUExecutionProvider"
-    assert (model._graphs.every_row, model._graphs.moments_at_once) == (False, 1)
+    (graphs,) = {id(graphs): graphs for graphs in model._graphs.values()}.values()
+    assert (graphs.every_row, graphs.moments_at_once) == (False, 1)
 
 
 def test_both_runtimes_at_once_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
