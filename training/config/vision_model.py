@@ -53,7 +53,7 @@ class VisionConfig(FrozenDocument):
             )
 
 
-FeatureMap = Literal["stride16", "stride32", "head"]
+FeatureMap = Literal["stride16", "stride32_first", "stride32", "head"]
 OF_THREE_PICTURES: Final = frozenset({"tremor", "swing", "swing_mean", "moving"})
 """Statistics that need the picture before and the picture after."""
 Statistic = Literal["mean", "max", "top", "motion_mean", "motion_max", "tremor", "swing", "swing_mean", "moving"]
@@ -83,12 +83,15 @@ class MomentVisionConfig(GrowingDocument):
     width: int = Field(ge=8)
     """D: of what the heads read; must be the text's ``hidden_size``."""
     maps: tuple[FeatureMap, ...] = Field(default=("stride16",), min_length=1)
-    """Of EfficientNet-Lite: which feature maps are summarised. ``head`` is the one behind the last convolution. Blocks
-    behind the last map that is wanted are not computed."""
+    """Of EfficientNet-Lite: which feature maps are summarised. ``stride32_first`` lies behind the first of the two
+    stages of stride 32, ``head`` behind the last convolution. Blocks behind the last map that is wanted are not
+    computed."""
     statistics: tuple[Statistic, ...] = Field(
         default=("mean", "max", "top", "motion_mean", "tremor", "moving"), min_length=1
     )
     """Those of motion need bursts of two pictures or more; ``tremor``, ``moving`` and those of swing need three."""
+    map_statistics: dict[FeatureMap, tuple[Statistic, ...]] = Field(default_factory=dict)
+    """Map -> the statistics that are kept of it; ``statistics`` where nothing is said."""
     task_statistics: dict[str, tuple[Statistic, ...]] = Field(default_factory=dict)
     """Task -> the statistics that it reads; all where nothing is said. With some hundred clips, what a task has no use
     for is what it is overfitted to."""
@@ -106,14 +109,30 @@ class MomentVisionConfig(GrowingDocument):
 
     @model_validator(mode="after")
     def _statistics_kept(self) -> MomentVisionConfig:
+        if stray := self.map_statistics.keys() - set(self.maps):
+            raise ValueError(f"map_statistics of {sorted(stray)[0]}, which is not one of maps")
+        if empty := [name for name, kinds in self.map_statistics.items() if not kinds]:
+            raise ValueError(f"map_statistics of {empty[0]}: name one at least, or leave the map out")
         for task, names in self.task_statistics.items():
-            if not names or not set(names) <= set(self.statistics):
-                raise ValueError(f"task_statistics of {task} must be some of statistics")
+            if not names or not set(names) <= self._kept:
+                raise ValueError(f"task_statistics of {task} must be some of those that are kept of a map")
         return self
+
+    def statistics_of(self, name: str) -> tuple[Statistic, ...]:
+        """Those that are kept of a map."""
+        return next((kinds for kept, kinds in self.map_statistics.items() if kept == name), self.statistics)
+
+    def read_by(self, task: str) -> frozenset[Statistic]:
+        """Those that a task reads, of whichever map."""
+        return frozenset(self.task_statistics.get(task, self._kept))
+
+    @property
+    def _kept(self) -> set[Statistic]:
+        return {kind for name in self.maps for kind in self.statistics_of(name)}
 
     @property
     def pictures_needed(self) -> int:
         """Of each burst."""
-        if OF_THREE_PICTURES & set(self.statistics):
+        if OF_THREE_PICTURES & self._kept:
             return 3
-        return 2 if any(name.startswith("motion") for name in self.statistics) else 1
+        return 2 if any(name.startswith("motion") for name in self._kept) else 1

@@ -36,9 +36,9 @@ _STAGES: Final = (
 _STEM_CHANNELS: Final = 32
 _HEAD_CHANNELS: Final = 1280
 _NORM_EPSILON: Final = 1e-3
-MAPS: Final = ("stride16", "stride32", "head")
-_STRIDE_16_STAGE: Final = 4
-"""The last stage whose maps have a sixteenth of the picture's side."""
+_MAP_STAGES: Final = {"stride16": 4, "stride32_first": 5, "stride32": 6}
+"""Map -> the stage that ends with it: the last of a sixteenth of the picture's side, and the two of a thirty-second."""
+MAPS: Final = (*_MAP_STAGES, "head")
 MEAN: Final = 127.0
 STD: Final = 128.0
 """Of pixels in 0..255, the same for every channel."""
@@ -81,7 +81,7 @@ class InvertedResidual(nn.Module):
 
 
 class EfficientNetLite(nn.Module):
-    """Pictures -> feature maps: of stride 16, of stride 32, and behind the last convolution.
+    """Pictures -> feature maps: of stride 16, two of stride 32, and behind the last convolution.
 
     Args:
         variant: a name in ``VARIANTS``.
@@ -106,8 +106,8 @@ class EfficientNetLite(nn.Module):
         self._blocks = nn.ModuleList(blocks)
         self._conv_head = SameConv2d(inputs, _HEAD_CHANNELS, 1, bias=False)
         self._bn1 = nn.BatchNorm2d(_HEAD_CHANNELS, eps=_NORM_EPSILON)
-        self._middle, middle_channels = ends[_STRIDE_16_STAGE]
-        self.channels = {"stride16": middle_channels, "stride32": inputs, "head": _HEAD_CHANNELS}
+        self._ends = {name: ends[stage][0] for name, stage in _MAP_STAGES.items()}
+        self.channels = {name: ends[stage][1] for name, stage in _MAP_STAGES.items()} | {"head": _HEAD_CHANNELS}
 
     def forward(self, pixels_NCHW: Tensor, names: Sequence[str] = MAPS) -> dict[str, Tensor]:
         """The maps asked for: (N, C, H / 16, W / 16) or (N, C, H / 32, W / 32), sides rounded up.
@@ -118,13 +118,10 @@ class EfficientNetLite(nn.Module):
         """
         x = F.relu6(self._bn0(self._conv_stem((pixels_NCHW - MEAN) / STD)))
         maps: dict[str, Tensor] = {}
-        for number, block in enumerate(self._blocks, start=1):
+        last = max(self._ends.get(name, len(self._blocks)) for name in names)
+        for number, block in enumerate(self._blocks[:last], start=1):
             x = block(x)
-            if number == self._middle:
-                maps["stride16"] = x
-                if set(names) == {"stride16"}:
-                    return maps
-        maps["stride32"] = x
+            maps |= {name: x for name, end in self._ends.items() if end == number}
         if "head" in names:
             maps["head"] = F.relu6(self._bn1(self._conv_head(x)))
         return {name: maps[name] for name in names}

@@ -146,7 +146,7 @@ class MomentXVLM(nn.Module):
         self.moment_heads = nn.ModuleDict({t.name: _identity_head(hidden, t.logits_width) for t in clips})
         self.scorers = nn.ModuleDict()
         for task in clips:
-            kinds = config.vision.task_statistics.get(task.name, config.vision.statistics)
+            kinds = config.vision.read_by(task.name)
             pooling = config.vision.task_pooling.get(task.name, "mean")
             columns = self.vision_encoder.trunk.columns_of(kinds)
             self.scorers[task.name] = MomentScorer(columns, task.logits_width, pooling, config.vision.bound)

@@ -69,7 +69,7 @@ class VisionTrunk(nn.Module):
         self.columns: dict[tuple[str, Statistic], slice] = {}
         self.width = 0
         for name in self._maps:
-            for kind in config.statistics:
+            for kind in config.statistics_of(name):
                 self.columns[name, kind] = slice(self.width, self.width + channels[name])
                 self.width += channels[name]
         self._freeze(config.trainable_blocks)

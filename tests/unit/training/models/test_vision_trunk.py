@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor
@@ -106,3 +108,37 @@ def test_columns_are_those_of_the_statistics_asked_for() -> None:
     each = trunk.width // 3
     assert trunk.columns_of({"swing"}) == list(range(each, 2 * each))
     assert trunk.columns_of({"mean", "moving"}) == [*range(each), *range(2 * each, 3 * each)]
+
+
+@torch.no_grad()
+def test_each_map_keeps_its_own_statistics_and_is_computed_no_deeper_than_wanted() -> None:
+    maps, kept = ("stride16", "stride32_first"), {"stride32_first": ("swing_mean",)}
+    vision = {"maps": maps, "statistics": ("mean", "moving"), "map_statistics": kept}
+    trunk = VisionTrunk(moment_config(vision=vision).vision, SPEC)  # type: ignore[arg-type]
+    assert list(trunk.columns) == [("stride16", "mean"), ("stride16", "moving"), ("stride32_first", "swing_mean")]
+    assert trunk.columns_of({"swing_mean"}) == list(range(2 * 112, 2 * 112 + 192))
+    run = []
+    for number, block in enumerate(trunk.pictures._blocks):
+        block.register_forward_hook(lambda *_, number=number: run.append(number))
+    pictures = torch.rand(3, 3, 64, 64) * 255
+    found = trunk.pictures(pictures, maps)
+    assert run == list(range(len(trunk.pictures._blocks) - 1))
+    assert {name: tuple(value.shape) for name, value in found.items()} == {
+        "stride16": (3, 112, 4, 4),
+        "stride32_first": (3, 192, 2, 2),
+    }
+    for name in ("stride32", "head"):
+        torch.testing.assert_close(trunk.pictures(pictures, (*maps, name))["stride32_first"], found["stride32_first"])
+
+
+@pytest.mark.parametrize(
+    ("vision", "says"),
+    [
+        ({"map_statistics": {"head": ("mean",)}}, "head, which is not one of maps"),
+        ({"map_statistics": {"stride16": ()}}, "one at least"),
+        ({"statistics": ("mean",), "task_statistics": {"clip": ("swing",)}}, "clip must be some of those"),
+    ],
+)
+def test_statistics_that_no_map_keeps_are_refused(vision: dict[str, Any], says: str) -> None:
+    with pytest.raises(ValueError, match=says):
+        moment_config(vision=vision)
