@@ -99,6 +99,9 @@ class MomentVisionConfig(GrowingDocument):
     """Task -> how its moments' scores become the clip's: ``mean``, for what is to be seen all along, or ``strongest``,
     for what may be over in two seconds: an average in which moments weigh by the exponential of their score. ``mean``
     where nothing is said."""
+    tied_channels: tuple[str, ...] = ()
+    """Tasks that weigh all channels of a statistic alike, and look at each moment by itself: a single weight for each
+    statistic of each map. For what shows in every channel at once, such as motion, on too few clips to learn more."""
     trainable_blocks: int = Field(default=0, ge=0)
     """How many of the backbone's last blocks are trained. With 0 it is frozen, and what it gives is kept on disk."""
     bound: float = Field(default=2.0, ge=0)

@@ -86,25 +86,43 @@ class MomentScorer(nn.Module):
     """One task's moments -> a score for each of its outputs and moments, and their shares of the clip's.
 
     A score is linear in the moment's statistics and in how far each lies from the clip's mean: with some hundred clips
-    anything richer learns them by heart. It starts at zero. Scores of ``strongest`` tasks are bounded, averaged with
-    the next moment's, and weigh by their own exponential.
+    anything richer learns them by heart. Tied, it is linear in each statistic's sum over its channels, and in nothing
+    else. It starts at zero. Scores of ``strongest`` tasks are bounded, averaged with the next moment's, and weigh by
+    their own exponential.
+
+    Args:
+        columns: those of each statistic among the F.
+        outputs: O.
+        pooling: ``mean`` or ``strongest``.
+        bound: the largest score of a ``strongest`` task's moment; 0 for none.
+        tied: whether a statistic's channels share one weight.
     """
 
-    def __init__(self, columns: Sequence[int], outputs: int, pooling: str, bound: float) -> None:
+    def __init__(
+        self, columns: Sequence[Sequence[int]], outputs: int, pooling: str, bound: float, *, tied: bool = False
+    ) -> None:
         super().__init__()
-        self.register_buffer("columns", torch.tensor(columns), persistent=False)
+        flat = [column for channels in columns for column in channels]
+        self.register_buffer("columns", torch.tensor(flat), persistent=False)
         self._strongest, self._bound = pooling == "strongest", bound
-        self.linear = nn.Linear(len(columns), outputs)
-        self.deviation = nn.Linear(len(columns), outputs, bias=False)
-        for layer in (self.linear, self.deviation):
+        if tied:
+            # By the root of their number: the sum then changes about as much as one channel, or more, never less.
+            sums = [torch.full((len(channels), 1), len(channels) ** -0.5) for channels in columns]
+            self.register_buffer("sums_FG", torch.block_diag(*sums), persistent=False)
+        self.linear = nn.Linear(len(columns) if tied else len(flat), outputs)
+        self.deviation = None if tied else nn.Linear(len(flat), outputs, bias=False)
+        for layer in (self.linear, *([] if self.deviation is None else [self.deviation])):
             nn.init.zeros_(layer.weight)
         nn.init.zeros_(self.linear.bias)
 
     def forward(self, standard_BKF: Tensor) -> Tensor:
         """shares_BKO (B, K, O): they add up to the clip's scores."""
         own_BKF = standard_BKF[:, :, self.columns]
-        apart_BKF = (own_BKF - own_BKF.mean(dim=1, keepdim=True)).abs()
-        scores_BKO = self.linear(own_BKF) + self.deviation(apart_BKF)
+        if self.deviation is None:
+            scores_BKO = self.linear(own_BKF @ self.sums_FG)
+        else:
+            apart_BKF = (own_BKF - own_BKF.mean(dim=1, keepdim=True)).abs()
+            scores_BKO = self.linear(own_BKF) + self.deviation(apart_BKF)
         if not self._strongest:
             return scores_BKO / scores_BKO.shape[1]
         if self._bound > 0:
@@ -149,7 +167,9 @@ class MomentXVLM(nn.Module):
             kinds = config.vision.read_by(task.name)
             pooling = config.vision.task_pooling.get(task.name, "mean")
             columns = self.vision_encoder.trunk.columns_of(kinds)
-            self.scorers[task.name] = MomentScorer(columns, task.logits_width, pooling, config.vision.bound)
+            self.scorers[task.name] = MomentScorer(
+                columns, task.logits_width, pooling, config.vision.bound, tied=task.name in config.vision.tied_channels
+            )
         self.ngrams = HashedNgrams(config.text, texts) if config.text.ngram_buckets and texts else None
         fused = (head for name, head in self.heads.items() if not (pools and self._read_by[name] == TEXT))
         for module in (self.pooled_projection, self.text_projection, *fused, self.cross_encoder):

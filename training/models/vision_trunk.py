@@ -74,9 +74,9 @@ class VisionTrunk(nn.Module):
                 self.width += channels[name]
         self._freeze(config.trainable_blocks)
 
-    def columns_of(self, kinds: Collection[Statistic]) -> list[int]:
-        """Where the statistics of these kinds stand among the F."""
-        return [i for (_, kind), span in self.columns.items() if kind in kinds for i in range(span.start, span.stop)]
+    def columns_of(self, kinds: Collection[Statistic]) -> list[list[int]]:
+        """Where the channels of the statistics of these kinds stand among the F, statistic by statistic of each map."""
+        return [[*range(span.start, span.stop)] for (_, kind), span in self.columns.items() if kind in kinds]
 
     def _freeze(self, trainable_blocks: int) -> None:
         for parameter in self.pictures.parameters():

@@ -103,7 +103,9 @@ def test_what_the_heads_do_with_features_does_not_make_them_others(model: Moment
             model, config.model_copy(update={"model": config.model.model_copy(update={"vision": other})})
         )
 
-    assert identity(bound=1.0, dropout=0.5, task_pooling={"clip": "strongest"}) == clip_identity(model, config)
+    assert identity(
+        bound=1.0, dropout=0.5, task_pooling={"clip": "strongest"}, tied_channels=("clip",)
+    ) == clip_identity(model, config)
     assert identity(statistics=("mean",)) != clip_identity(model, config)
 
 

@@ -101,7 +101,7 @@ def test_evidence_adds_up_to_the_logits_of_a_task_of_clips(pooling: str, bound: 
 
 def scorer(pooling: str, bound: float = 0.0) -> MomentScorer:
     """Scores a moment by its only statistic."""
-    made = MomentScorer([1], 1, pooling, bound)
+    made = MomentScorer([[1]], 1, pooling, bound)
     with torch.no_grad():
         made.linear.weight.fill_(1.0)
     return made
@@ -134,6 +134,30 @@ def test_how_far_a_moment_lies_from_the_clips_mean_can_count() -> None:
         made.deviation.weight.fill_(1.0)
     assert made(moments(2.0, 2.0, 2.0)).sum() == 0
     torch.testing.assert_close(made(moments(1.0, 3.0)).sum(), torch.tensor(1.0))
+
+
+def test_tied_channels_share_the_weight_of_their_statistic() -> None:
+    made = MomentScorer([[0, 1, 2, 3], [4]], 1, "mean", 0.0, tied=True)
+    assert {name: tuple(p.shape) for name, p in made.named_parameters()} == {
+        "linear.weight": (1, 2),
+        "linear.bias": (1,),
+    }
+    with torch.no_grad():
+        made.linear.weight.copy_(torch.tensor([[1.0, 10.0]]))
+    standard = torch.tensor([[1.0, 2.0, 3.0, 2.0, 0.5], [0.0, 0.0, 0.0, 1.0, 0.0]])
+    expected = torch.tensor([8.0 / 2 + 10 * 0.5, 1.0 / 2]) / 2
+    torch.testing.assert_close(made(standard[None])[0, :, 0], expected)
+
+
+def test_a_task_whose_channels_are_tied_is_named_in_the_preset() -> None:
+    vision = {"statistics": ("mean", "swing_mean"), "tied_channels": ("clip",), "task_pooling": {"clip": "strongest"}}
+    model = moment_model(moment_config(vision=vision))
+    assert model.scorers["clip"].linear.in_features == 2
+    assert model.scorers["both"].linear.in_features == model.vision_encoder.trunk.width
+    inputs = batch_of(3)
+    with torch.no_grad():
+        shares = model.evidence(model.vision_encoder.trunk(inputs["frames"]))["clip"]
+    torch.testing.assert_close(shares.sum(dim=1), logits(model, inputs)["clip"], **CLOSE)
 
 
 def test_a_batch_gives_what_its_rows_give_alone(model: MomentXVLM) -> None:
@@ -188,7 +212,7 @@ def test_a_task_reads_its_own_statistics_alone() -> None:
     model = moment_model(moment_config(vision={"task_statistics": {"clip": ("tremor",)}}))
     features = torch.randn(2, 2, model.vision_encoder.trunk.width)
     changed = features.clone()
-    untouched = set(model.vision_encoder.trunk.columns_of(["tremor"]))
+    untouched = {i for channels in model.vision_encoder.trunk.columns_of(["tremor"]) for i in channels}
     changed[:, :, [i for i in range(features.shape[-1]) if i not in untouched]] += 5
     inputs = batch_of(2)
     del inputs["frames"]

@@ -106,8 +106,8 @@ def test_blocks_that_are_trained_are_the_last_and_no_others() -> None:
 def test_columns_are_those_of_the_statistics_asked_for() -> None:
     trunk = VisionTrunk(moment_config(vision={"statistics": ("mean", "swing", "moving")}).vision, SPEC)  # type: ignore[arg-type]
     each = trunk.width // 3
-    assert trunk.columns_of({"swing"}) == list(range(each, 2 * each))
-    assert trunk.columns_of({"mean", "moving"}) == [*range(each), *range(2 * each, 3 * each)]
+    assert trunk.columns_of({"swing"}) == [[*range(each, 2 * each)]]
+    assert trunk.columns_of({"mean", "moving"}) == [[*range(each)], [*range(2 * each, 3 * each)]]
 
 
 @torch.no_grad()
@@ -116,7 +116,7 @@ def test_each_map_keeps_its_own_statistics_and_is_computed_no_deeper_than_wanted
     vision = {"maps": maps, "statistics": ("mean", "moving"), "map_statistics": kept}
     trunk = VisionTrunk(moment_config(vision=vision).vision, SPEC)  # type: ignore[arg-type]
     assert list(trunk.columns) == [("stride16", "mean"), ("stride16", "moving"), ("stride32_first", "swing_mean")]
-    assert trunk.columns_of({"swing_mean"}) == list(range(2 * 112, 2 * 112 + 192))
+    assert trunk.columns_of({"swing_mean"}) == [[*range(2 * 112, 2 * 112 + 192)]]
     run = []
     for number, block in enumerate(trunk.pictures._blocks):
         block.register_forward_hook(lambda *_, number=number: run.append(number))
