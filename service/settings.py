@@ -133,7 +133,7 @@ class LaneSettings(Section):
     """onnxruntime's execution provider. If ``cuda`` cannot be had, the service does not start."""
     buckets: tuple[Annotated[int, Field(ge=1, le=256)], ...] = ()
     """Batch sizes that may run, ascending from 1. Empty: (1,) on ``cpu``, where batches cost time, and
-    (1, 2, 4, 8, 16) on ``cuda``."""
+    (1, 2, 4, 8, 16) on ``cuda``, where each takes memory for a vision tower of its own."""
 
     @model_validator(mode="after")
     def _ascending(self) -> LaneSettings:

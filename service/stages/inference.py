@@ -122,7 +122,7 @@ class ArmModel:
             sessions,
             manifest.feature_shape,
             manifest.evidence_names,
-            every_row=settings.provider == "cuda",  # each shape costs a search for kernels there
+            every_row=settings.provider == "cuda",  # a shape that is new to a session costs plans there, see below
             moments_at_once=0 if settings.provider == "cuda" else 1,
         )
         self._graphs = {bucket: graphs for bucket in self.buckets}
@@ -135,7 +135,7 @@ class ArmModel:
                 self._graphs[bucket] = replace(graphs, sessions=own)
         self.provider: str = next(iter(sessions.values())).get_providers()[0]
         self.seconds: dict[int, float] = {}
-        """Of a run by bucket, once it is proved."""
+        """Of a run by bucket in which every row has a clip, once it is proved."""
         self.text_seconds = 0.0
         """Of one text without a clip."""
         self.vision_digest = manifest.files[manifest.graphs[VISION]] if VISION in manifest.graphs else None
@@ -190,8 +190,14 @@ class ArmModel:
         return replace(graphs, sessions=polite)
 
     def run(self, feeds: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[np.float32]]:
-        """What ``ModelGraphs.run`` gives for a batch that is laid out already, of one of the ``buckets``' sizes."""
-        return self._graphs[len(feeds["video_present"])].run(feeds)
+        """What ``ModelGraphs.run`` gives for a batch that is laid out already.
+
+        Raises:
+            ValueError: it has the size of none of the ``buckets``.
+        """
+        if (size := len(feeds["video_present"])) not in self._graphs:
+            raise ValueError(f"{size} examples are none of buckets {self.buckets}")
+        return self._graphs[size].run(feeds)
 
     def prove(self) -> float:
         """Warms every bucket, times it, and replays the golden examples in it.
@@ -203,15 +209,16 @@ class ArmModel:
             StartError: a difference over the bundle's ``golden_tolerance``.
         """
         golden, manifest = self._bundle.golden, self._bundle.manifest
-        rows, worst = len(golden.inputs["frames"]), 0.0
+        rows, worst = np.arange(len(golden.inputs["frames"])), 0.0
+        clips = np.flatnonzero(golden.inputs["video_present"])
         for bucket in self.buckets:
-            for first in range(0, rows, bucket):
-                picked = np.resize(np.arange(first, min(rows, first + bucket)), bucket)
-                feeds = {name: self._padded(name, array[picked]) for name, array in golden.inputs.items()}
-                logits = self.run(feeds)
+            for first in range(0, len(rows), bucket):
+                picked = np.resize(rows[first : first + bucket], bucket)
+                logits = self.run(self._golden_rows(picked))
                 for task in self._tasks:
                     gap = np.abs(logits[task.name] - golden.logits[task.name][picked])
                     worst = max(worst, float(np.where(np.isfinite(gap), gap, np.inf).max()))
+            feeds = self._golden_rows(np.resize(clips if len(clips) else rows, bucket))
             self.seconds[bucket] = self._timed(feeds)
             if bucket == self.buckets[0]:
                 absent = np.zeros_like(feeds["video_present"])
@@ -227,6 +234,9 @@ class ArmModel:
         began = time.monotonic()
         self.run(feeds)
         return time.monotonic() - began
+
+    def _golden_rows(self, picked: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
+        return {name: self._padded(name, array[picked]) for name, array in self._bundle.golden.inputs.items()}
 
     def _padded(self, name: str, array: NDArray[Any]) -> NDArray[Any]:
         if self._pad_to is None or name not in ("input_ids", "attention_mask"):

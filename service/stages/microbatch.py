@@ -112,7 +112,7 @@ class MicroBatcher:
         """Seconds on a lane that one request is expected to take; 0 before anything was measured.
 
         On the CPU a text alone does not pay for the vision tower, which is most of what a clip costs. (On a GPU every
-        row of a batch does, and both kinds learn from batches of both.)
+        row of a batch with a clip does, and both kinds learn from batches of both.)
         """
         return self._first_run_s[with_video] * self._run_estimates[with_video].factor
 

@@ -18,16 +18,18 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
 
 
 @pytest.mark.filterwarnings("ignore:Specified provider")
-def test_a_provider_that_cannot_be_had_is_a_row_that_says_why(bundle: Bundle) -> None:
-    result = run(bundle, ["cpu", "cuda"], 2)
+@pytest.mark.parametrize("providers", [["cpu", "cuda", "cuda-fp16"], ["cuda-fp16", "cuda", "cpu"]])
+def test_a_provider_that_cannot_be_had_is_a_row_that_says_why(bundle: Bundle, providers: list[str]) -> None:
+    result = run(bundle, providers, 2)
     found = result["providers"]
     assert found["cpu"]["golden_gap"] < result["tolerance"]
     assert set(found["cpu"]["ms"]) == {"1"}
     assert found["cpu"]["ratio"] == 1
     assert "serve-gpu" in found["cuda"]["error"]
+    assert "no tower" in found["cuda-fp16"]["error"]
     page = table(result | {"device": "none"})
-    assert [row.split(" | ")[0] for row in page.splitlines()[-2:]] == ["| cpu", "| cuda"]
-    assert {row.count("|") for row in page.splitlines()[-4:]} == {5 + len(SIZES)}
+    assert [row.split(" | ")[0] for row in page.splitlines()[-3:]] == [f"| {provider}" for provider in providers]
+    assert {row.count("|") for row in page.splitlines()[-5:]} == {5 + len(SIZES)}
 
 
 def test_batches_are_laid_out_as_a_gpu_gets_them(bundle: Bundle) -> None:

@@ -14,6 +14,7 @@ import pytest
 
 from contract.bundle import Bundle, Golden, read_bundle
 from contract.example import ModelInputs, assemble
+from contract.model_graphs import FEATURES, MOMENTS
 from contract.video import Frames, VideoProbe
 from service.errors import StartError
 from service.settings import LaneSettings
@@ -148,6 +149,7 @@ class OnGpu:
 
 
 SESSION = onnxruntime.InferenceSession
+DEFAULT_BUNDLE = Path(__file__).resolve().parents[4] / "bundles" / "cpfd-student"
 
 
 @pytest.fixture
@@ -173,7 +175,7 @@ def test_on_a_gpu_every_shape_is_one_that_was_warmed(bundle: Bundle, gpu: tuple[
     warmed = {feeds["input_ids"].shape for session in sessions for feeds in session.fed}
     assert warmed == {(bucket, SPEC.max_text_tokens) for bucket in (1, 4)}
     model.infer(examples(bundle, 3))
-    assert sessions[-1].fed[-1]["input_ids"].shape in warmed
+    assert {feeds["input_ids"].shape for session in sessions for feeds in session.fed} == warmed
 
 
 def test_on_a_gpu_no_session_of_the_tower_ever_sees_a_second_shape(
@@ -185,6 +187,53 @@ def test_on_a_gpu_no_session_of_the_tower_ever_sees_a_second_shape(
     for size in (1, 4, 1, 3):
         model.infer(examples(bundle, size))
     assert [{len(feeds["frames"]) for feeds in session.fed} for session in sessions] == [{1}, {4}]
+
+
+@pytest.fixture
+def served_on_gpu(gpu: object) -> ArmModel:
+    """A committed bundle, whose tower is a graph of its own."""
+    OnGpu.made.clear()
+    return ArmModel(read_bundle(DEFAULT_BUNDLE), LaneSettings(provider="cuda", buckets=(1, 2)))
+
+
+def test_on_a_gpu_a_tower_for_each_size_and_one_rest(served_on_gpu: ArmModel) -> None:
+    tower, rest, larger = OnGpu.made
+    served_on_gpu.prove()
+    moments = len(tower.fed[0][MOMENTS])
+    assert [{len(feeds[MOMENTS]) for feeds in session.fed} for session in (tower, larger)] == [{moments}, {2 * moments}]
+    assert {len(feeds[FEATURES]) for feeds in rest.fed} == {1, 2}
+
+
+def test_on_a_gpu_every_size_keeps_features_and_texts_alone_need_no_tower(served_on_gpu: ArmModel) -> None:
+    tower, _, larger = OnGpu.made
+    served_on_gpu.keep_features()
+    golden = read_bundle(DEFAULT_BUNDLE).golden.inputs
+    for size in (1, 2):
+        picked = np.resize(np.flatnonzero(golden["video_present"]), size)
+        feeds = {name: array[picked] for name, array in golden.items()}
+        assert served_on_gpu.run(feeds)[FEATURES].any()
+        assert not served_on_gpu.run(feeds | {"video_present": np.zeros(size, bool)})[FEATURES].any()
+    assert [len(session.fed) for session in (tower, larger)] == [1, 1]
+    with pytest.raises(ValueError, match="3 examples are none of"):
+        served_on_gpu.run({name: array[:3] for name, array in golden.items()})
+
+
+def test_what_a_clip_takes_is_measured_on_clips(
+    bundle: Bundle, gpu: tuple[ArmModel, list[OnGpu]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Among the golden examples is a text without one, which takes next to nothing."""
+    assert set(bundle.golden.inputs["video_present"].tolist()) == {True, False}
+    model, _ = gpu
+    timed: list[dict[str, Any]] = []
+    monkeypatch.setattr(model, "_timed", lambda feeds: float(timed.append(feeds) or len(timed)))
+    model.prove()
+    clips, texts, batch = (feeds["video_present"] for feeds in timed)
+    assert (len(clips), len(batch)) == (1, 4)
+    assert clips.all()
+    assert batch.all()
+    assert not texts.any()
+    assert model.seconds == {1: 1.0, 4: 3.0}
+    assert model.text_seconds == 2.0
 
 
 def test_golden_texts_are_padded_on_the_right_as_requests_are(
@@ -202,7 +251,7 @@ def test_golden_texts_are_padded_on_the_right_as_requests_are(
 
 
 def test_on_the_cpu_the_tower_reads_the_rows_that_have_a_clip_one_moment_at_a_time(bundle: Bundle) -> None:
-    model = ArmModel(bundle, LaneSettings())
+    model = ArmModel(bundle, LaneSettings(buckets=(1, 4)))
     assert model.provider == "CPUExecutionProvider"
     (graphs,) = {id(graphs): graphs for graphs in model._graphs.values()}.values()
     assert (graphs.every_row, graphs.moments_at_once) == (False, 1)
