@@ -23,9 +23,17 @@ from training.config.run_config import (
     read_config,
     read_document,
 )
-from training.config.vision_model import OF_THREE_PICTURES, FeatureMap, MomentVisionConfig, Statistic, VisionConfig
+from training.config.vision_model import (
+    AUTO_PREFIX,
+    OF_THREE_PICTURES,
+    FeatureMap,
+    MomentVisionConfig,
+    Statistic,
+    VisionConfig,
+)
 
 __all__ = [
+    "AUTO_PREFIX",
     "OF_THREE_PICTURES",
     "AugmentationConfig",
     "ConfidenceName",

@@ -54,6 +54,8 @@ class VisionConfig(FrozenDocument):
 
 
 FeatureMap = Literal["stride16", "stride32_first", "stride32", "head"]
+AUTO_PREFIX: Final = "auto:"
+"""Before the folder or id of a backbone that the library's AutoBackbone reads."""
 OF_THREE_PICTURES: Final = frozenset({"tremor", "swing", "swing_mean", "moving"})
 """Statistics that need the picture before and the picture after."""
 Statistic = Literal["mean", "max", "top", "motion_mean", "motion_max", "tremor", "swing", "swing_mean", "moving"]
@@ -90,7 +92,7 @@ class MomentVisionConfig(GrowingDocument):
         default=("mean", "max", "top", "motion_mean", "tremor", "moving"), min_length=1
     )
     """Those of motion need bursts of two pictures or more; ``tremor``, ``moving`` and those of swing need three."""
-    map_statistics: dict[FeatureMap, tuple[Statistic, ...]] = Field(default_factory=dict)
+    map_statistics: dict[str, tuple[Statistic, ...]] = Field(default_factory=dict)
     """Map -> the statistics that are kept of it; ``statistics`` where nothing is said."""
     task_statistics: dict[str, tuple[Statistic, ...]] = Field(default_factory=dict)
     """Task -> the statistics that it reads; all where nothing is said. With some hundred clips, what a task has no use
@@ -103,7 +105,8 @@ class MomentVisionConfig(GrowingDocument):
     """Tasks that weigh all channels of a statistic alike, and look at each moment by itself: a single weight for each
     statistic of each map. For what shows in every channel at once, such as motion, on too few clips to learn more."""
     trainable_blocks: int = Field(default=0, ge=0)
-    """How many of the backbone's last blocks are trained. With 0 it is frozen, and what it gives is kept on disk."""
+    """How many blocks are trained: the last of those up to the last map that is wanted. With 0 the backbone is frozen,
+    and what it gives is kept on disk."""
     bound: float = Field(default=2.0, ge=0)
     """The largest score of a moment, through tanh, so that no odd one (a cut, a repeated picture) decides alone; 0 for
     none. Of ``strongest`` tasks alone."""
@@ -112,6 +115,12 @@ class MomentVisionConfig(GrowingDocument):
 
     @model_validator(mode="after")
     def _statistics_kept(self) -> MomentVisionConfig:
+        if self.map_statistics and self.backbone.startswith(AUTO_PREFIX):
+            raise ValueError("map_statistics is for the EfficientNet-Lite backbones: any other's last map is read")
+        for name in self.maps:
+            kinds = self.statistics_of(name)
+            if len(set(kinds)) < len(kinds) or self.maps.count(name) > 1:
+                raise ValueError(f"maps and statistics: {name} or a statistic of it is named twice")
         if stray := self.map_statistics.keys() - set(self.maps):
             raise ValueError(f"map_statistics of {sorted(stray)[0]}, which is not one of maps")
         if empty := [name for name, kinds in self.map_statistics.items() if not kinds]:
@@ -123,7 +132,7 @@ class MomentVisionConfig(GrowingDocument):
 
     def statistics_of(self, name: str) -> tuple[Statistic, ...]:
         """Those that are kept of a map."""
-        return next((kinds for kept, kinds in self.map_statistics.items() if kept == name), self.statistics)
+        return self.map_statistics.get(name, self.statistics)
 
     def read_by(self, task: str) -> frozenset[Statistic]:
         """Those that a task reads, of whichever map."""

@@ -109,6 +109,10 @@ class EfficientNetLite(nn.Module):
         self._ends = {name: ends[stage][0] for name, stage in _MAP_STAGES.items()}
         self.channels = {name: ends[stage][1] for name, stage in _MAP_STAGES.items()} | {"head": _HEAD_CHANNELS}
 
+    def needed(self, names: Sequence[str]) -> int:
+        """How many of the blocks the maps of these names need: the first so many are computed."""
+        return max(self._ends.get(name, len(self._blocks)) for name in names)
+
     def forward(self, pixels_NCHW: Tensor, names: Sequence[str] = MAPS) -> dict[str, Tensor]:
         """The maps asked for: (N, C, H / 16, W / 16) or (N, C, H / 32, W / 32), sides rounded up.
 
@@ -118,8 +122,7 @@ class EfficientNetLite(nn.Module):
         """
         x = F.relu6(self._bn0(self._conv_stem((pixels_NCHW - MEAN) / STD)))
         maps: dict[str, Tensor] = {}
-        last = max(self._ends.get(name, len(self._blocks)) for name in names)
-        for number, block in enumerate(self._blocks[:last], start=1):
+        for number, block in enumerate(self._blocks[: self.needed(names)], start=1):
             x = block(x)
             maps |= {name: x for name, end in self._ends.items() if end == number}
         if "head" in names:

@@ -106,20 +106,20 @@ class MomentScorer(nn.Module):
         self.register_buffer("columns", torch.tensor(flat), persistent=False)
         self._strongest, self._bound = pooling == "strongest", bound
         if tied:
-            # By the root of their number: the sum then changes about as much as one channel, or more, never less.
+            # By the root of their number: of unrelated channels the sum then changes as much as one, of such as move
+            # together more.
             sums = [torch.full((len(channels), 1), len(channels) ** -0.5) for channels in columns]
-            self.register_buffer("sums_FG", torch.block_diag(*sums), persistent=False)
+            self.register_buffer("sums_FN", torch.block_diag(*sums), persistent=False)
         self.linear = nn.Linear(len(columns) if tied else len(flat), outputs)
         self.deviation = None if tied else nn.Linear(len(flat), outputs, bias=False)
-        for layer in (self.linear, *([] if self.deviation is None else [self.deviation])):
-            nn.init.zeros_(layer.weight)
-        nn.init.zeros_(self.linear.bias)
+        for parameter in self.parameters():
+            nn.init.zeros_(parameter)
 
     def forward(self, standard_BKF: Tensor) -> Tensor:
         """shares_BKO (B, K, O): they add up to the clip's scores."""
         own_BKF = standard_BKF[:, :, self.columns]
         if self.deviation is None:
-            scores_BKO = self.linear(own_BKF @ self.sums_FG)
+            scores_BKO = self.linear(own_BKF @ self.sums_FN)
         else:
             apart_BKF = (own_BKF - own_BKF.mean(dim=1, keepdim=True)).abs()
             scores_BKO = self.linear(own_BKF) + self.deviation(apart_BKF)

@@ -12,10 +12,9 @@ from torch import Tensor, nn
 from transformers import AutoBackbone, AutoConfig
 
 from contract.input_spec import InputSpec
-from training.config import OF_THREE_PICTURES, MomentVisionConfig, Statistic
+from training.config import AUTO_PREFIX, OF_THREE_PICTURES, MomentVisionConfig, Statistic
 from training.models.efficientnet_lite import EfficientNetLite
 
-AUTO_PREFIX = "auto:"
 AUTO_MAP = "last"
 _TREMOR_SHARE, _APPEARANCE_SHARE = 0.1, 0.05
 """Of the places of a map."""
@@ -87,7 +86,7 @@ class VisionTrunk(nn.Module):
         if not isinstance(self.pictures, EfficientNetLite):
             raise ValueError("trainable_blocks is for the EfficientNet-Lite backbones")
         # In a list, not a module list: they are owned, and named, by the backbone.
-        self.trained = [*self.pictures._blocks[-trainable_blocks:]]
+        self.trained = [*self.pictures._blocks[: self.pictures.needed(self._maps)][-trainable_blocks:]]
         if "head" in self._maps:
             self.trained += [self.pictures._conv_head, self.pictures._bn1]
         for module in self.trained:

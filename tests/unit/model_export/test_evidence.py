@@ -22,8 +22,8 @@ CLOSE = {"atol": 1e-4, "rtol": 1e-3}
 
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory: pytest.TempPathFactory) -> tuple[MomentXVLM, ModelGraphs]:
-    """A student whose clip task is pooled by its strongest moments, as it is once stored, and its graphs."""
-    model = moment_model(moment_config(vision={"task_pooling": {"clip": "strongest"}}))
+    """A student whose clip task is pooled by its strongest moments, channels tied, as it is once stored; its graphs."""
+    model = moment_model(moment_config(vision={"task_pooling": {"clip": "strongest"}, "tied_channels": ("clip",)}))
     longer = SPEC.model_copy(update={"text_fields": (TextField(name="title", max_tokens=14),)})
     card: Any = SimpleNamespace(role="student", config=SimpleNamespace(input_spec=longer), tasks=TASKS)
     home = tmp_path_factory.mktemp("evidence")

@@ -94,13 +94,17 @@ def test_a_frozen_trunk_stays_as_it_is_while_the_rest_is_trained() -> None:
     assert torch.equal(trunk(frames), before)
 
 
-def test_blocks_that_are_trained_are_the_last_and_no_others() -> None:
-    trunk = VisionTrunk(moment_config(vision={"trainable_blocks": 2}).vision, SPEC)  # type: ignore[arg-type]
-    trained = {name for name, parameter in trunk.named_parameters() if parameter.requires_grad}
-    count = len(trunk.pictures._blocks)
-    assert trained
-    assert {int(name.split("_blocks.")[1].split(".")[0]) for name in trained} == {count - 2, count - 1}
+@pytest.mark.parametrize(
+    ("deepest", "blocks"), [("stride16", {9, 10}), ("stride32_first", {13, 14}), ("stride32", {14, 15})]
+)
+def test_blocks_that_are_trained_are_the_last_that_are_computed(deepest: str, blocks: set[int]) -> None:
+    vision = {"trainable_blocks": 2, "maps": tuple(dict.fromkeys(("stride16", deepest)))}
+    trunk = with_lively_trunk(moment_model(moment_config(vision=vision))).vision_encoder.trunk
+    trained = {name: parameter for name, parameter in trunk.named_parameters() if parameter.requires_grad}
+    assert {int(name.split("_blocks.")[1].split(".")[0]) for name in trained} == blocks
     assert not trunk.frozen
+    trunk(batch_of(2)["frames"]).square().sum().backward()
+    assert all(parameter.grad is not None and parameter.grad.any() for parameter in trained.values())
 
 
 def test_columns_are_those_of_the_statistics_asked_for() -> None:
@@ -117,6 +121,11 @@ def test_each_map_keeps_its_own_statistics_and_is_computed_no_deeper_than_wanted
     trunk = VisionTrunk(moment_config(vision=vision).vision, SPEC)  # type: ignore[arg-type]
     assert list(trunk.columns) == [("stride16", "mean"), ("stride16", "moving"), ("stride32_first", "swing_mean")]
     assert trunk.columns_of({"swing_mean"}) == [[*range(2 * 112, 2 * 112 + 192)]]
+    frames = batch_of(2)["frames"]
+    pixels = frames.flatten(0, 1).permute(0, 3, 1, 2).float()
+    own = {name: found.unflatten(0, (-1, 3)) for name, found in trunk.pictures(pixels, maps).items()}
+    wanted = torch.cat([statistic(own[name], kind) for name, kind in trunk.columns], dim=1)
+    torch.testing.assert_close(trunk(frames).flatten(0, 1), wanted)
     run = []
     for number, block in enumerate(trunk.pictures._blocks):
         block.register_forward_hook(lambda *_, number=number: run.append(number))
@@ -137,8 +146,18 @@ def test_each_map_keeps_its_own_statistics_and_is_computed_no_deeper_than_wanted
         ({"map_statistics": {"head": ("mean",)}}, "head, which is not one of maps"),
         ({"map_statistics": {"stride16": ()}}, "one at least"),
         ({"statistics": ("mean",), "task_statistics": {"clip": ("swing",)}}, "clip must be some of those"),
+        ({"statistics": ("mean", "max", "mean")}, "stride16 or a statistic of it is named twice"),
+        ({"maps": ("head", "head")}, "head or a statistic of it is named twice"),
+        ({"backbone": "auto:somewhere", "map_statistics": {"stride16": ("mean",)}}, "is for the EfficientNet-Lite"),
     ],
 )
 def test_statistics_that_no_map_keeps_are_refused(vision: dict[str, Any], says: str) -> None:
     with pytest.raises(ValueError, match=says):
         moment_config(vision=vision)
+
+
+def test_what_a_single_map_keeps_decides_how_many_pictures_a_moment_needs() -> None:
+    vision = {"maps": ("stride16", "stride32"), "statistics": ("mean",)}
+    assert moment_config(vision=vision).vision.pictures_needed == 1  # type: ignore[union-attr]
+    deep = vision | {"map_statistics": {"stride32": ("swing_mean",)}}
+    assert moment_config(vision=deep).vision.pictures_needed == 3  # type: ignore[union-attr]
