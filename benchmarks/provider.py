@@ -29,7 +29,7 @@ from contract.bundle import Bundle, read_bundle
 from contract.bundle_manifest import VISION
 from contract.model_graphs import ModelGraphs
 from service.settings import LaneSettings
-from service.stages.inference import ArmModel, provider_options
+from service.stages.inference import ArmModel, golden_rows, provider_options
 
 PROVIDERS = ("cpu", "cuda", "cuda-one-session", "cuda-tf32", "cuda-fp16")
 SERVED = PROVIDERS[:2]
@@ -92,14 +92,8 @@ def _half(graph: bytes) -> bytes:
 
 def batch_of(bundle: Bundle, size: int) -> dict[str, NDArray[Any]]:
     """The golden examples, repeated to a batch, texts at the length that a GPU is given."""
-    arrays = bundle.golden.inputs
-    picked = np.resize(np.arange(len(arrays["frames"])), size)
-    found = {name: array[picked] for name, array in arrays.items()}
-    missing = bundle.manifest.input_spec.max_text_tokens - arrays["input_ids"].shape[1]
-    fills = {"input_ids": bundle.tokenizer.pad_id, "attention_mask": 0}
-    return found | {
-        name: np.pad(found[name], ((0, 0), (0, missing)), constant_values=fill) for name, fill in fills.items()
-    }
+    picked = np.resize(np.arange(len(bundle.golden.inputs["frames"])), size)
+    return golden_rows(bundle, picked, bundle.manifest.input_spec.max_text_tokens)
 
 
 def _seconds(run: Run, feeds: Feeds) -> float:

@@ -125,7 +125,7 @@ class ArmModel:
             every_row=settings.provider == "cuda",  # a shape that is new to a session costs plans there, see below
             moments_at_once=0 if settings.provider == "cuda" else 1,
         )
-        self._graphs = {bucket: graphs for bucket in self.buckets}
+        self._graphs = dict.fromkeys(self.buckets, graphs)
         if settings.provider == "cuda":
             # A session there keeps the plans of its convolutions for the last shape alone, and makes them anew, in
             # 0.3 s, when another comes: so each batch size has a session of its own for the tower.
@@ -236,14 +236,23 @@ class ArmModel:
         return time.monotonic() - began
 
     def _golden_rows(self, picked: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
-        return {name: self._padded(name, array[picked]) for name, array in self._bundle.golden.inputs.items()}
+        return golden_rows(self._bundle, picked, self._pad_to)
 
-    def _padded(self, name: str, array: NDArray[Any]) -> NDArray[Any]:
-        if self._pad_to is None or name not in ("input_ids", "attention_mask"):
-            return array
-        fill = self._bundle.tokenizer.pad_id if name == "input_ids" else 0
-        missing = self._pad_to - array.shape[1]
-        return np.pad(array, ((0, 0), (0, missing)), constant_values=fill)
+
+def golden_rows(bundle: Bundle, picked: NDArray[np.int64], pad_to: int | None) -> dict[str, NDArray[Any]]:
+    """Golden examples as the graphs are fed.
+
+    Args:
+        bundle: whose.
+        picked: their places, in the batch's order.
+        pad_to: tokens that every text gets; None leaves them as they were recorded.
+    """
+    found = {name: array[picked] for name, array in bundle.golden.inputs.items()}
+    if pad_to is not None:
+        for name, fill in (("input_ids", bundle.tokenizer.pad_id), ("attention_mask", 0)):
+            missing = pad_to - found[name].shape[1]
+            found[name] = np.pad(found[name], ((0, 0), (0, missing)), constant_values=fill)
+    return found
 
 
 def provider_options(provider: str, *, tf32: bool = False) -> list[Any]:
