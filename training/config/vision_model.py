@@ -56,9 +56,11 @@ class VisionConfig(FrozenDocument):
 FeatureMap = Literal["stride16", "stride32_first", "stride32", "head"]
 AUTO_PREFIX: Final = "auto:"
 """Before the folder or id of a backbone that the library's AutoBackbone reads."""
-OF_THREE_PICTURES: Final = frozenset({"tremor", "swing", "swing_mean", "moving"})
+OF_THREE_PICTURES: Final = frozenset({"tremor", "swing", "swing_mean", "swing_smooth", "moving"})
 """Statistics that need the picture before and the picture after."""
-Statistic = Literal["mean", "max", "top", "motion_mean", "motion_max", "tremor", "swing", "swing_mean", "moving"]
+Statistic = Literal[
+    "mean", "max", "top", "motion_mean", "motion_max", "tremor", "swing", "swing_mean", "swing_smooth", "moving"
+]
 
 
 class MomentVisionConfig(GrowingDocument):
@@ -75,6 +77,9 @@ class MomentVisionConfig(GrowingDocument):
                               its mean over the same share. A cut within the burst is in one of the two alone, and
                               counts for little, where to ``tremor`` it looks like a fight
     swing_mean                the same over all places: whether what moves comes back, or goes on
+    swing_smooth              the same of a map of means: each of 3 x 3 places, all of them within the map. What single
+                              places flicker by cancels, and the border, where all that enters or leaves the picture
+                              passes, counts for less
     moving                    of B, its mean weighted by |A - 2B + C| over all channels: what it is that moves
     """
 

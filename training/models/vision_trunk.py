@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import AutoBackbone, AutoConfig
 
@@ -18,6 +19,7 @@ from training.models.efficientnet_lite import EfficientNetLite
 AUTO_MAP = "last"
 _TREMOR_SHARE, _APPEARANCE_SHARE = 0.1, 0.05
 """Of the places of a map."""
+_SMOOTHED_SIDE = 3
 _IMAGENET_MEAN, _IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
@@ -120,8 +122,10 @@ class VisionTrunk(nn.Module):
 def statistic(map_MPCHW: Tensor, kind: Statistic) -> Tensor:
     """(M, C): what ``MomentVisionConfig`` calls by this name, of M moments of P pictures each."""
     if kind in OF_THREE_PICTURES:
+        if kind == "swing_smooth":
+            map_MPCHW = _smoothed(map_MPCHW)
         first, middle, last = map_MPCHW[:, :-2], map_MPCHW[:, 1:-1], map_MPCHW[:, 2:]
-        if kind in ("swing", "swing_mean"):
+        if kind.startswith("swing"):
             before, after = middle - first, last - middle
             lesser_MPCHW = torch.minimum(before.abs(), after.abs())
             swing_MPCHW = torch.where(before * after < 0, lesser_MPCHW, -lesser_MPCHW)
@@ -139,6 +143,13 @@ def statistic(map_MPCHW: Tensor, kind: Statistic) -> Tensor:
         return _top(map_MPCHW, _APPEARANCE_SHARE).mean(dim=1)
     pooled_MPC = map_MPCHW.mean(dim=(-1, -2)) if kind.endswith("mean") else map_MPCHW.amax(dim=(-1, -2))
     return pooled_MPC.mean(dim=1)
+
+
+def _smoothed(map_MPCHW: Tensor) -> Tensor:
+    """(M, P, C, H - 2, W - 2): the mean of each place and its neighbours; a smaller map's mean, where it has no such
+    place."""
+    sides = [min(_SMOOTHED_SIDE, side) for side in map_MPCHW.shape[-2:]]
+    return F.avg_pool2d(map_MPCHW.flatten(0, 1), sides, stride=1).unflatten(0, map_MPCHW.shape[:2])
 
 
 def _top(map_MPCHW: Tensor, share: float) -> Tensor:

@@ -38,20 +38,20 @@ def test_what_moves_to_and_fro_is_seen_by_both_statistics() -> None:
 def test_steady_motion_is_not_taken_for_a_tremor() -> None:
     steady = burst(scene(1), scene(1) + 1.0, scene(1) + 2.0)
     assert float(statistic(steady, "tremor").max()) <= 0
-    for kind in ("swing", "swing_mean"):
+    for kind in ("swing", "swing_mean", "swing_smooth"):
         assert float(statistic(steady, kind).max()) <= -0.9
 
 
 @pytest.mark.parametrize("cut", [burst(scene(1), scene(2), scene(2)), burst(scene(1), scene(1), scene(2))])
 def test_a_cut_within_a_burst_is_a_tremor_but_no_swing(cut: Tensor) -> None:
     assert float(statistic(cut, "tremor").min()) > 0.3
-    for kind in ("swing", "swing_mean"):
+    for kind in ("swing", "swing_mean", "swing_smooth"):
         assert float(statistic(cut, kind).abs().max()) < 1e-6
 
 
 def test_a_still_burst_has_no_motion() -> None:
     still = burst(scene(1), scene(1), scene(1))
-    for kind in ("motion_mean", "motion_max", "tremor", "swing", "swing_mean"):
+    for kind in ("motion_mean", "motion_max", "tremor", "swing", "swing_mean", "swing_smooth"):
         assert float(statistic(still, kind).abs().max()) < 1e-6, kind
 
 
@@ -64,6 +64,24 @@ def test_the_mean_swing_sets_what_comes_back_against_what_goes_on() -> None:
     expected = (16 * 1.0 - 60 * 0.5) / SIDE**2
     assert float(statistic(goes_on, "swing_mean").mean()) == pytest.approx(expected, abs=1e-6)
     assert float(statistic(goes_on, "swing").min()) > 0.9  # blind to all but the places that swing most
+
+
+def test_the_smooth_swing_is_that_of_the_means_of_neighbours() -> None:
+    pictures = to_and_fro(1)
+    means = pictures.unfold(-2, 3, 1).unfold(-2, 3, 1).mean(dim=(-1, -2))
+    assert torch.allclose(statistic(pictures, "swing_smooth"), statistic(means, "swing_mean"), atol=1e-6)
+    small = pictures[..., :2, :2]  # too small to have a place with all its neighbours
+    mean = small.mean(dim=(-1, -2), keepdim=True)
+    assert torch.allclose(statistic(small, "swing_smooth"), statistic(mean, "swing_mean"), atol=1e-6)
+
+
+def test_what_flickers_from_place_to_place_is_no_smooth_swing() -> None:
+    """A checkerboard that comes and goes cancels within a neighbourhood; a figure as large as one does not."""
+    board = (torch.arange(SIDE)[:, None] + torch.arange(SIDE)) % 2 * 2.0 - 1.0
+    still = torch.zeros(1, 1, 1, SIDE, SIDE)
+    flickers = torch.cat([still, still + board, still], dim=1)
+    assert float(statistic(flickers, "swing_mean")) == pytest.approx(1.0)
+    assert float(statistic(flickers, "swing_smooth")) == pytest.approx(1 / 9)
 
 
 def test_what_moves_is_weighted_by_its_motion() -> None:
