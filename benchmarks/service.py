@@ -2,7 +2,8 @@
 
 Mixed clips in an open loop; half of the requests have tight deadlines; some of those who are refused come back as
 told. Goodput is counted in work: a verdict within its deadline is worth what its clip takes alone, so that
-nobody looks good by answering small clips only. The callers run on the same cores; what they take of them is told.
+nobody looks good by answering small clips only. The callers run on the same cores; what they take of them is told, and
+what the service takes: goodput that is lost with idle cores is lost by admission, with busy ones by wasted work.
 JSON and a table into --out, the table on stderr too.
 """
 
@@ -18,11 +19,14 @@ import tempfile
 import time
 import urllib.request
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+
+import psutil
 
 from benchmarks.clip import write_clip
 from benchmarks.document import hand_over, when_and_where
@@ -55,14 +59,21 @@ def start(root: Path, port: int, settings: Mapping[str, str] | None = None) -> s
     return subprocess.Popen([sys.executable, "-m", "service"], cwd=root, env=environment)
 
 
+class Served(NamedTuple):
+    """A running service."""
+
+    port: int
+    process: psutil.Process
+
+
 @contextmanager
-def served(root: Path, settings: Mapping[str, str] | None = None) -> Iterator[int]:
-    """The port of a service that runs from a checkout, with settings of its environment."""
+def served(root: Path, settings: Mapping[str, str] | None = None) -> Iterator[Served]:
+    """A ready service that runs from a checkout, with settings of its environment."""
     port = free_port()
     server = start(root, port, settings)
     try:
         wait_ready(port, server)
-        yield port
+        yield Served(port, psutil.Process(server.pid))
     finally:
         server.terminate()
         server.wait(60)
@@ -84,24 +95,39 @@ async def _alone(port: int, clips: Sequence[Clip], times: int) -> list[Clip]:
     return found
 
 
-class _Callers:
-    """What this process, which plays the callers, takes of the cores."""
+class _Cores:
+    """What processes take of the cores from now on.
 
-    def __init__(self) -> None:
-        self._wall_s, self._cpu_s = time.monotonic(), time.process_time()
+    Args:
+        used_s: the seconds of CPU time that they have used.
+    """
+
+    def __init__(self, used_s: Callable[[], float]) -> None:
+        self._used_s = used_s
+        self._wall_s, self._before_s = time.monotonic(), used_s()
 
     def share(self) -> float:
         """Of all cores, since the beginning."""
         cores = len(os.sched_getaffinity(0))
-        return (time.process_time() - self._cpu_s) / (time.monotonic() - self._wall_s) / cores
+        return (self._used_s() - self._before_s) / (time.monotonic() - self._wall_s) / cores
 
 
-async def _measure(port: int, clips: Sequence[Clip], options: argparse.Namespace) -> dict[str, Any]:
+def _family_s(process: psutil.Process) -> float:
+    """CPU seconds of a process and of all that it started, those included that have ended."""
+    return float(sum(sum(one.cpu_times()[:4]) for one in [process, *process.children(recursive=True)]))
+
+
+async def _measure(service: Served, clips: Sequence[Clip], options: argparse.Namespace) -> dict[str, Any]:
+    port = service.port
+
+    async def watched(answers: Awaitable[list[Answer]]) -> tuple[list[Answer], dict[str, float]]:
+        cores = {"callers": _Cores(time.process_time), "service": _Cores(partial(_family_s, service.process))}
+        found = await answers
+        return found, {who: used.share() for who, used in cores.items()}
+
     callers = 4 * len(os.sched_getaffinity(0))
     before = _restarts(port)
-    few = _Callers()
-    closed = await closed_loop(port, clips, callers, options.peak_seconds)
-    few_share = few.share()
+    closed, few = await watched(closed_loop(port, clips, callers, options.peak_seconds))
     peak = _work(closed) / max(answer.sent_s + answer.took_s for answer in closed)
     per_s = sum(answer.status == 200 for answer in closed) / options.peak_seconds
     load = Load(
@@ -111,15 +137,13 @@ async def _measure(port: int, clips: Sequence[Clip], options: argparse.Namespace
         tight_s=lambda clip: max(0.3, options.tight * clip.alone_s),
         obey_share=options.obey,
     )
-    many = _Callers()
-    answers = await open_loop(port, clips, load)
-    many_share = many.share()
+    answers, many = await watched(open_loop(port, clips, load))
     ended = {reason: count - before.get(reason, 0.0) for reason, count in _restarts(port).items()}
     return {
         "peak": peak,
         "capacity_per_s": per_s,
         **_figures(answers, peak, options.seconds),
-        "callers_share": {"peak": few_share, "load": many_share},
+        "share_of_cores": {who: {"peak": few[who], "load": many[who]} for who in few},
         "workers_ended": ended,
     }
 
@@ -159,9 +183,9 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         clips = _clips(Path(folder))
         for name, root in roots.items():
-            with served(root) as port:
-                timed = asyncio.run(_alone(port, clips, options.alone))
-                found[name] = asyncio.run(_measure(port, timed, options))
+            with served(root) as service:
+                timed = asyncio.run(_alone(service.port, clips, options.alone))
+                found[name] = asyncio.run(_measure(service, timed, options))
                 found[name]["alone_ms"] = {clip.name: 1000 * clip.alone_s for clip in timed}
     return {
         **when_and_where(),
@@ -180,9 +204,12 @@ def table(result: dict[str, Any]) -> str:
         ("peak, verdicts a second", [f"{f['capacity_per_s']:.2f}" for f in found.values()]),
         ("offered, and came back as told", [f"{f['offered']}, {f['came_back']}" for f in found.values()]),
         ("goodput over peak, by work", [f"{f['goodput_of_peak']:.3f}" for f in found.values()]),
-        (
-            "the callers' share of the cores, at the peak and beyond",
-            [f"{f['callers_share']['peak']:.3f}, {f['callers_share']['load']:.3f}" for f in found.values()],
+        *(
+            (
+                f"share of the cores of the {who}, at the peak and beyond",
+                [", ".join(f"{share:.3f}" for share in f["share_of_cores"][who].values()) for f in found.values()],
+            )
+            for who in ("callers", "service")
         ),
         ("accepted and in time", [f"{f['accepted_in_time']:.3f}" for f in found.values()]),
         ("tight ones answered in time", [f"{f['tight_in_time']:.3f}" for f in found.values()]),

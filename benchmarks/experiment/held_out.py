@@ -136,14 +136,14 @@ def run(options: argparse.Namespace, log: Path) -> dict[str, Any]:
         {"name": "student", "bundle": str(options.bundles / "cpfd-student"), "weight": 50},
     ]
     settings = {"CPFD_ARMS": json.dumps(arms), "CPFD_LOG__DIRECTORY": str(log), "CPFD_EXPERIMENT__SHADOW_RATE": "1"}
-    with served(Path.cwd(), settings) as port:
-        answered = asyncio.run(send(port, rows, manifest, options.callers))
+    with served(Path.cwd(), settings) as service:
+        answered = asyncio.run(send(service.port, rows, manifest, options.callers))
         end, before = time.monotonic() + _SHADOW_PATIENCE_S, -1
         while time.monotonic() < end and logged(log)["shadow"] != before:
             before = logged(log)["shadow"]
             time.sleep(2.0)
         labels = labels_of(answered)
-        tell(port, labels)
+        tell(service.port, labels)
         found = logged(log)
     codes = Counter("ok" if "tasks" in reply else str(reply.get("code")) for _, reply in answered)
     return {"sent": len(rows), "answers": dict(codes), "logged": dict(found), "labels": len(labels)}

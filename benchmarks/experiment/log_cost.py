@@ -103,7 +103,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         for name, *settings in options.also or ():
             given = dict(setting.split("=", 1) for setting in settings)
             variants[name] = {"CPFD_LOG__DIRECTORY": f"{disk}/{name}"} | given
-        ports = {name: services.enter_context(served(Path.cwd(), settings)) for name, settings in variants.items()}
+        ports = {name: services.enter_context(served(Path.cwd(), settings)).port for name, settings in variants.items()}
         found = asyncio.run(_measure(ports, _clips(Path(disk)), options))
     return {
         **when_and_where(),

@@ -81,8 +81,8 @@ OF_THE_BUNDLES: dict[str, Callable[[Document], bool]] = {
         not beats_every_control(report["tasks"]["restricted_object"], "cpfd")
         and round(report["tasks"]["restricted_object"]["methods"]["cpfd"]["pr_auc"]["mean"], 2) == 0.94
     ),
-    "from chance to PR-AUC 0.88": lambda report: (
-        round(report["tasks"]["violence"]["methods"]["cpfd"]["pr_auc"]["mean"], 2) == 0.88
+    "from chance to PR-AUC 0.89": lambda report: (
+        round(report["tasks"]["violence"]["methods"]["cpfd"]["pr_auc"]["mean"], 2) == 0.89
     ),
 }
 OF_FIVE_TASKS: dict[str, Callable[[Document], bool]] = {
