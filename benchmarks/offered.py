@@ -155,10 +155,11 @@ async def open_loop(port: int, clips: Sequence[Clip], load: Load) -> list[Answer
         deadline_s = load.tight_s(clip) if tight else None
         answer = await post(port, clip, body, began, deadline_s=deadline_s, tight=tight)
         found.append(answer)
-        if obeys and answer.retry_after_s is not None:
+        if not obeys or answer.retry_after_s is None:
+            return
+        if time.monotonic() - began + answer.retry_after_s < load.seconds:  # later there is no overload left
             await asyncio.sleep(answer.retry_after_s)
-            if time.monotonic() - began < load.seconds:  # later there is no overload left to be let in under
-                found.append(await post(port, clip, body, began, deadline_s=deadline_s, tight=tight, again=True))
+            found.append(await post(port, clip, body, began, deadline_s=deadline_s, tight=tight, again=True))
 
     due = began
     while True:

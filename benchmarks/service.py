@@ -20,7 +20,7 @@ import time
 import urllib.request
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -114,7 +114,11 @@ class _Cores:
 
 def _family_s(process: psutil.Process) -> float:
     """CPU seconds of a process and of all that it started, those included that have ended."""
-    return float(sum(sum(one.cpu_times()[:4]) for one in [process, *process.children(recursive=True)]))
+    used_s = 0.0
+    for one in [process, *process.children(recursive=True)]:
+        with suppress(psutil.NoSuchProcess):  # it has ended a moment ago
+            used_s += sum(one.cpu_times()[:4])
+    return used_s
 
 
 async def _measure(service: Served, clips: Sequence[Clip], options: argparse.Namespace) -> dict[str, Any]:
