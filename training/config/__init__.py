@@ -26,6 +26,7 @@ from training.config.run_config import (
 from training.config.vision_model import (
     AUTO_PREFIX,
     OF_THREE_PICTURES,
+    CloseUps,
     FeatureMap,
     MomentVisionConfig,
     Statistic,
@@ -36,6 +37,7 @@ __all__ = [
     "AUTO_PREFIX",
     "OF_THREE_PICTURES",
     "AugmentationConfig",
+    "CloseUps",
     "ConfidenceName",
     "ConfigError",
     "DistillationConfig",
