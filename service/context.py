@@ -14,7 +14,7 @@ from service.errors import DeadlineExceeded, InvalidField
 from service.experiment.plan import Assignment
 from service.experiment.watch.guardrails import Seen
 from service.metrics import NO_ARM
-from service.scheduling.policy import Priority
+from service.scheduling.policy import ASKED_FOR, Priority
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:\-]{1,128}")
 DEADLINE_HEADER = "X-Request-Timeout-Ms"
@@ -157,7 +157,8 @@ def priority_of(header: str | None) -> Priority:
     """
     if header is None:
         return Priority.INTERACTIVE
-    try:
-        return Priority(header.strip().lower())
-    except ValueError:
-        raise InvalidField(f"{PRIORITY_HEADER} must be one of {', '.join(Priority)}") from None
+    asked = header.strip().lower()
+    found = next((priority for priority in ASKED_FOR if priority == asked), None)
+    if found is None:
+        raise InvalidField(f"{PRIORITY_HEADER} must be one of {', '.join(ASKED_FOR)}")
+    return found

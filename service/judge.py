@@ -26,7 +26,8 @@ from service.experiment.content import content_digest
 from service.metrics import Metrics
 from service.scheduling.backlog import Backlog
 from service.scheduling.coalescing import Flight, Flights
-from service.scheduling.price import Price
+from service.scheduling.policy import Priority
+from service.scheduling.price import UNKNOWN, Price
 from service.scheduling.work import Work
 from service.stages.decode import Clip, DecodePool
 from service.stages.fetch import Upload
@@ -94,7 +95,8 @@ class Judge:
             return await self._work(upload, content, arm, flight, arrived)
 
         judgement, shared = await self._flights.join(
-            (content, spec.digest(), arm.bundle.digest),
+            # Work that yields is no place to wait for others: its process may have nothing but what they leave.
+            (content, spec.digest(), arm.bundle.digest, context.priority is Priority.LAST),
             upload.spool.fileno() if upload.has_video else None,
             (context.deadline, context.priority),
             context,
@@ -119,6 +121,7 @@ class Judge:
         price: Price | None = None
         if upload.has_video:
             clip = Clip(flight.descriptor, upload.digest, upload.size)
+            self._turn_away(clip, flight, arm, content, arrived)
             with progress.in_stage("price"):
                 price = await self._decode.price(clip, spec)
         model_s, margin = arm.batcher.expected_run_s(upload.has_video), arm.batcher.run_margin(upload.has_video)
@@ -138,6 +141,14 @@ class Judge:
                 )
             progress.spend("model_cpu_s", answer.cpu_s)
             return Judgement(inputs, answer.logits, video, text, unread)
+
+    def _turn_away(self, clip: Clip, flight: Flight[Judgement], arm: Arm, content: str, arrived: float) -> None:
+        """Raises Overloaded where no clip could be let in now. (Too little time even alone is told by the price.)"""
+        prices, model_s = self._decode.prices, arm.batcher.expected_run_s(with_video=True)
+        likely = Work(flight, arrived, prices.price(None, clip.size), model_s, content)
+        if prices.trusted and time.monotonic() + likely.whole_s <= flight.latest:
+            free = Price(UNKNOWN, 0.0, 0.0, 1.0, trusted=True)
+            self._backlog.turn_away(Work(flight, arrived, free, model_s, content, model_margin=1.0), likely)
 
 
 def _content(upload: Upload) -> str:

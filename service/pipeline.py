@@ -65,7 +65,7 @@ async def classify(request: Request, context: RequestContext, parts: Components)
     _read_wishes(request, context, settings.deadline)
     if parts.standing.goes_last(context.peer):
         parts.metrics.put_last.inc()
-        context.priority = Priority.BULK
+        context.priority = Priority.LAST
     wanted, shown = request.headers.get(FORCE_HEADER), request.headers.get("authorization")
     context.forced_arm = forced_arm(wanted, shown, settings.experiment.force_token, parts.monitor.plan)
     declared = declared_bytes(request, settings.body)

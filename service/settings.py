@@ -162,8 +162,8 @@ class AdmissionSettings(Section):
     max_wasted_seconds: float = Field(default=0.4, ge=0)
     """Seconds of work, lately, for callers of one address (IPv6: of one /64 network) who left before their answer or
     whose clips ended decoders. Beyond, and where it is more than what the others of that address were answered with,
-    they have the priority ``bulk`` as long as there are others. Behind a proxy, set ``connection.trusted_proxies``.
-    0: no bound."""
+    they come last as long as there are others, and decode by what those leave of the cores. Behind a proxy, set
+    ``connection.trusted_proxies``. 0: no bound."""
 
 
 class DeadlineSettings(Section):

@@ -11,7 +11,7 @@ from service.api.schemas import VERDICT_EXAMPLE, Problem
 from service.context import DEADLINE_HEADER, PRIORITY_HEADER
 from service.experiment.assigner import FORCE_HEADER
 from service.experiment.log.feedback import FeedbackItem
-from service.scheduling.policy import Priority
+from service.scheduling.policy import ASKED_FOR
 from service.settings import DeadlineSettings
 from service.stages.form import QUERY_FIELDS
 
@@ -80,7 +80,7 @@ REQUEST: dict[str, Any] = {
         {
             "name": PRIORITY_HEADER,
             "in": "header",
-            "schema": {"type": "string", "enum": [priority.value for priority in Priority], "default": "interactive"},
+            "schema": {"type": "string", "enum": [priority.value for priority in ASKED_FOR], "default": "interactive"},
             "description": "`bulk` goes after everything else, and is the first to be sent away.",
         },
         {

@@ -69,7 +69,7 @@ class Backlog:
         self._metrics = metrics
         self._clock = clock
         self._waiting: list[Work] = []
-        self._waiting_s = {False: 0.0, True: 0.0}  # of interactive and of bulk work
+        self._waiting_s = [0.0 for _ in policy.Priority]  # by rank
         self._all_model_s = 0.0
         self._running: list[Work] = []
         self._all: set[Work] = set()
@@ -106,6 +106,28 @@ class Backlog:
         finally:
             self.leave(work)
 
+    def turn_away(self, least: Work, likely: Work) -> None:
+        """Refuses a newcomer who could not be let in however little his clip's decode takes, unseen.
+
+        Most refusals under overload are such, and the look is a good part of what they cost.
+
+        Args:
+            least: his work, its decode for nothing.
+            likely: the same at a guess: what he will bring when he comes back.
+
+        Raises:
+            Overloaded: not now; ``retry_after_s`` says when.
+        """
+        if self.promises.is_due(least.who):
+            return
+        now = self._clock()
+        for work in (least, likely):
+            work.keep_core(self._shares_cores)
+        reason = "backlog" if self._full(least, now) else "late" if self._foresee(least, now)[0] else None
+        if reason is not None:
+            self._metrics.shed.labels(reason).inc()
+            raise self.overloaded(likely)
+
     def _accept(self, work: Work) -> None:
         now = self._clock()
         work.keep_core(self._shares_cores and work.price is not None)
@@ -137,7 +159,7 @@ class Backlog:
             late, harmed = self._foresee(work, now)
         if late:
             return "late"
-        if self._delays_on_lanes(work, now) or any(other.bulk == work.bulk for other in harmed):
+        if self._delays_on_lanes(work, now) or any(other.rank <= work.rank for other in harmed):
             return "others_late"
         for other in harmed:
             self._metrics.shed.labels("displaced").inc()
@@ -176,7 +198,7 @@ class Backlog:
         else:
             queue = self._waiting[at:]
             behind_s = [other.held_s for other in queue]
-            ahead_s = max(0.0, self._running_s(now) + sum(self._waiting_s.values()) - sum(behind_s))
+            ahead_s = max(0.0, self._running_s(now) + sum(self._waiting_s) - sum(behind_s))
             before = policy.waits(ahead_s, behind_s, self._workers)
             placed = policy.waits(ahead_s + work.held_s, behind_s, self._workers)
             wait_s = ahead_s / self._workers
@@ -184,7 +206,7 @@ class Backlog:
 
     def _full(self, work: Work, now: float) -> bool:
         """Whether a newcomer finds the backlog full, the turns of those who are to come back included."""
-        drain_s = self._drain_s(now, decode=work.price is not None, bulk=work.bulk) + work.held_s / self._workers
+        drain_s = self._drain_s(now, decode=work.price is not None, rank=work.rank) + work.held_s / self._workers
         limit_s = self._max_s / 2 if work.bulk else self._max_s
         return drain_s > _ALWAYS_S and drain_s + self.promises.due_s(self._max_s) > limit_s
 
@@ -199,7 +221,8 @@ class Backlog:
             wait_s = self.promises.promise(None, 0.0, drain_s)
         else:
             share_s = max(work.held_s / self._workers, self._lane_s(work) / self._lanes)
-            wait_s = self.promises.promise(work.who, share_s, drain_s)
+            # No room is kept for who comes last: what many such are told would keep the others out.
+            wait_s = self.promises.promise(None if work.yields else work.who, share_s, drain_s)
         return Overloaded(
             "too much work in flight: send the request again after the seconds in Retry-After", retry_after_s=wait_s
         )
@@ -208,7 +231,7 @@ class Backlog:
         """The work waits for a decode worker."""
         self._move(work, Stage.WAITING)
         insort(self._waiting, work, key=lambda other: other.key)
-        self._waiting_s[work.bulk] += work.held_s
+        self._waiting_s[work.rank] += work.held_s
 
     def reorder(self, work: Work) -> None:
         """Somebody joined or left: the work may be more urgent now."""
@@ -219,17 +242,30 @@ class Backlog:
 
     def next_to_start(self) -> Work | None:
         """The waiting work that may start now; it stays where it is."""
+        return self._first_to_start(yields=False) or self._first_to_start(yields=True)
+
+    def _first_to_start(self, *, yields: bool) -> Work | None:
+        """The first that may start now, of all work that yields, or of all other.
+
+        What yields waits for a process, not for a core: a single one at a time has a process to spare.
+        """
+        if yields and sum(work.set_aside for work in self._running) >= self.most_set_aside:
+            return None
+        if yields and any(work.yields and work.stage is not Stage.DECODED for work in self._running):
+            return None
         running = self._busy(self._clock())
-        return next((work for work in self._waiting if policy.may_start(work, running, self._workers)), None)
+        waiting = (work for work in self._waiting if work.yields is yields)
+        return next((work for work in waiting if yields or policy.may_start(work, running, self._workers)), None)
 
     def _busy(self, now: float) -> list[policy.Running]:
         aside = [work for work in self._running if work.set_aside][: self.most_set_aside]
         return [(work.left_s(now), work.bulk) for work in self._running if work not in aside]
 
     def begin(self, work: Work) -> None:
-        """A worker has it."""
+        """A worker has it; if it yields, as if it did not run."""
         self._move(work, Stage.RUNNING)
         work.began = self._clock()
+        work.set_aside = work.yields
         self._running.append(work)
 
     @property
@@ -243,10 +279,10 @@ class Backlog:
         Returns:
             Whether somebody may start who could not before; if not, all stays as it is.
         """
-        if work not in self._running or self.next_to_start() is not None:
+        if work not in self._running or work.set_aside or self._first_to_start(yields=False) is not None:
             return False
         work.set_aside = True
-        work.set_aside = self.next_to_start() is not None
+        work.set_aside = self._first_to_start(yields=False) is not None
         return work.set_aside
 
     def withdraw(self, work: Work) -> None:
@@ -277,9 +313,9 @@ class Backlog:
     def _move(self, work: Work, stage: Stage) -> None:
         if work.stage is Stage.WAITING:
             self._waiting.remove(work)
-            self._waiting_s[work.bulk] -= work.held_s
+            self._waiting_s[work.rank] -= work.held_s
             if not self._waiting:
-                self._waiting_s = dict.fromkeys(self._waiting_s, 0.0)
+                self._waiting_s = [0.0 for _ in self._waiting_s]
         elif work in self._running and not self._keeps(work, stage):
             self._running.remove(work)
         work.stage = stage
@@ -291,21 +327,22 @@ class Backlog:
 
     def drain_s(self) -> float:
         """Seconds until all accepted work is done: the slowest stage's, or all stages' where they share cores."""
-        return self._drain_s(self._clock(), decode=True, bulk=True)
+        return self._drain_s(self._clock(), decode=True)
 
     def stage_seconds(self) -> dict[str, float]:
         """The same for each stage."""
-        return {"decode": self._decode_s(self._clock(), bulk=True), "inference": self._model_s()}
+        return {"decode": self._decode_s(self._clock()), "inference": self._model_s()}
 
     def _stage_s(self, stage: str) -> float:
         return self.stage_seconds()[stage]
 
-    def _drain_s(self, now: float, *, decode: bool, bulk: bool) -> float:
-        decode_s = self._decode_s(now, bulk=bulk) if decode else 0.0
+    def _drain_s(self, now: float, *, decode: bool, rank: int | None = None) -> float:
+        decode_s = self._decode_s(now, rank) if decode else 0.0
         return decode_s + self._model_s() if self._shares_cores else max(self._model_s(), decode_s)
 
-    def _decode_s(self, now: float, *, bulk: bool) -> float:
-        waiting_s = self._waiting_s[False] + (self._waiting_s[True] if bulk else 0.0)
+    def _decode_s(self, now: float, rank: int | None = None) -> float:
+        """Of all work, or of that which goes before such as has this rank."""
+        waiting_s = sum(self._waiting_s if rank is None else self._waiting_s[: rank + 1])
         return (max(0.0, waiting_s) + self._running_s(now)) / self._workers
 
     def _running_s(self, now: float) -> float:
@@ -321,19 +358,19 @@ class Backlog:
 
     def _model_before_s(self, work: Work) -> float:
         """Seconds until a lane is free for it: more urgent work goes first, and what is on a lane stays there."""
-        mine = work.bulk, work.latest
-        before_s = sum(self._lane_s(other) for other in self._all if (other.bulk, other.latest) <= mine) / self._lanes
+        mine = work.rank, work.latest
+        before_s = sum(self._lane_s(other) for other in self._all if (other.rank, other.latest) <= mine) / self._lanes
         return before_s + (self._lane_s(work) if len(self._all) >= self._lanes else 0.0)
 
     def _delays_on_lanes(self, work: Work, now: float) -> bool:
         """Whether somebody less urgent could not count on being in time any more because of it."""
-        mine, more_s, before_s = (work.bulk, work.latest), self._lane_s(work) / self._lanes, 0.0
+        mine, more_s, before_s = (work.rank, work.latest), self._lane_s(work) / self._lanes, 0.0
         if not more_s or len(self._all) > _FORESEEN:
             return False
-        for other in sorted(self._all, key=lambda accepted: (accepted.bulk, accepted.latest)):
+        for other in sorted(self._all, key=lambda accepted: (accepted.rank, accepted.latest)):
             needed_s, left_s = before_s + 2 * other.model_s, other.latest - now  # itself, and what is on a lane
             before_s += self._lane_s(other) / self._lanes
-            less_urgent = other.bulk == work.bulk and (other.bulk, other.latest) > mine
+            less_urgent = other.rank == work.rank and (other.rank, other.latest) > mine
             if less_urgent and needed_s <= left_s < other.margin * (needed_s + more_s):
                 return True
         return False

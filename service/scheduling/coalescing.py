@@ -10,6 +10,7 @@ import asyncio
 import logging
 import os
 import time
+from collections import deque
 from collections.abc import Awaitable, Callable, Hashable
 from typing import Generic, TypeVar
 
@@ -48,8 +49,8 @@ class Flight(Generic[T]):
 
     @property
     def priority(self) -> Priority:
-        bulk = all(priority is Priority.BULK for _, priority in self._waiters.values() or [self._last])
-        return Priority.BULK if bulk else Priority.INTERACTIVE
+        asked = {priority for _, priority in self._waiters.values() or [self._last]}
+        return next(priority for priority in Priority if priority in asked)
 
     def board(self, deadline: float, priority: Priority) -> asyncio.Future[T]:
         """Another waits for it."""
@@ -66,15 +67,21 @@ class Flight(Generic[T]):
         return not self._waiters
 
     def land(self, task: asyncio.Task[T]) -> None:
-        """Gives everybody the outcome."""
+        """Gives everybody the outcome, one turn of the loop after another: answering a hundred at once would keep all
+        other callers waiting meanwhile."""
         if self.descriptor >= 0:
             os.close(self.descriptor)
-        error = _draining() if task.cancelled() else task.exception()
-        for waiter in self._waiters:
-            if error is None:
-                succeed(waiter, task.result())
-            elif isinstance(error, Exception):
-                fail(waiter, error)
+        self._tell(deque(self._waiters), task)
+
+    def _tell(self, waiters: deque[asyncio.Future[T]], task: asyncio.Task[T]) -> None:
+        if not waiters:
+            return
+        waiter, error = waiters.popleft(), _draining() if task.cancelled() else task.exception()
+        if error is None:
+            succeed(waiter, task.result())
+        elif isinstance(error, Exception):
+            fail(waiter, error)
+        asyncio.get_running_loop().call_soon(self._tell, waiters, task)
 
 
 class Flights(Generic[T]):

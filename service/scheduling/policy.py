@@ -1,6 +1,6 @@
 """The policy of the decode queue, as pure functions: order, waits, who becomes late, how many may run.
 
-Order: interactive before bulk; among equals by the earlier of two moments: the last at which it can start and still
+Order: by priority; among equals by the earlier of two moments: the last at which it can start and still
 be in time, and its arrival plus a few times its price. So urgent work goes first, without deadlines in the way small
 work overtakes large work that came shortly before it, and nobody is overtaken for ever.
 
@@ -21,14 +21,31 @@ PATIENCE = 4.0
 """For how many times its own price a job lets later ones overtake it."""
 _MARKEDLY = 0.9
 """Clips that are alike do not count as small beside each other."""
-Key = tuple[bool, float]
+Key = tuple[int, float]
+"""Rank of the priority, then how urgent."""
 Running = tuple[float, bool]
 """For how many seconds a job still holds its core, and whether it is bulk."""
 
 
 class Priority(StrEnum):
+    """The first goes first. Nobody asks for the last one: it is given to callers in bad standing."""
+
     INTERACTIVE = "interactive"
     BULK = "bulk"
+    LAST = "last"
+
+    @property
+    def rank(self) -> int:
+        """0 goes first."""
+        return list(Priority).index(self)
+
+    @property
+    def bulk(self) -> bool:
+        """Whether it leaves room for others: all but the first do."""
+        return self.rank > 0
+
+
+ASKED_FOR = (Priority.INTERACTIVE, Priority.BULK)
 
 
 class Place(Protocol):
@@ -60,7 +77,7 @@ class Place(Protocol):
 
 def order_key(priority: Priority, arrived: float, latest_start: float, price_s: float) -> Key:
     """What the queue is sorted by, ascending."""
-    return priority is Priority.BULK, min(latest_start, arrived + PATIENCE * price_s)
+    return priority.rank, min(latest_start, arrived + PATIENCE * price_s)
 
 
 def waits(ahead_s: float, prices_s: Sequence[float], parallel: int) -> list[float]:
@@ -100,7 +117,7 @@ def starts(running: Sequence[Running], queue: Sequence[Place], parallel: int) ->
             continue
         waiting.remove(index)
         found[index] = now
-        ends.append((now + queue[index].held_s, queue[index].key[0]))
+        ends.append((now + queue[index].held_s, queue[index].key[0] > 0))
     return found
 
 
@@ -137,7 +154,7 @@ def may_start(place: Place, running: Sequence[Running], parallel: int) -> bool:
         running: the jobs that run.
         parallel: how many may run.
     """
-    bulk = place.key[0]
+    bulk = place.key[0] > 0
     if bulk and sum(is_bulk for _, is_bulk in running) >= max(1, parallel - 1):
         return False
     if len(running) < parallel:

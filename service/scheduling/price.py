@@ -54,6 +54,11 @@ class PriceModel:
         self._all = Estimate(clock=clock)
         self._codecs: dict[str, Estimate] = {}
 
+    @property
+    def trusted(self) -> bool:
+        """Whether enough was measured, of whichever codec."""
+        return self._all.trusted
+
     def price(self, cost: DecodeCost | None, size: int) -> Price:
         """The price of a clip.
 

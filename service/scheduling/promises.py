@@ -102,6 +102,11 @@ class Promises:
         self._learn(kept=True)
         return held
 
+    def is_due(self, who: str | None) -> bool:
+        """Whether ``redeem`` would find a promise."""
+        held = self._promises.get(who) if who is not None else None
+        return held is not None and held.due - _EARLY_S <= self._clock() <= held.ends
+
     def due_s(self, within_s: float) -> float:
         """Seconds of work expected from turns that come up within so many seconds."""
         now = self._clock()

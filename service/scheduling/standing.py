@@ -1,8 +1,9 @@
 """Whose work comes last: that of peers whose callers mostly leave before the answer, or whose clips end decoders.
 
 A caller who leaves, or a clip on which the decoder hangs, takes a core for nothing, and no queue can tell beforehand.
-Who does it most of the time is remembered for a while: its requests then have the priority ``bulk``, as long as others
-want the cores too. Of a peer that is a proxy for many, the honest requests weigh against the others.
+Who does it most of the time is remembered for a while: as long as others want the cores too, its requests come after
+all others, and its decodes have what those leave. Of a peer that is a proxy for many, the honest requests weigh against
+the others.
 """
 
 from __future__ import annotations

@@ -99,8 +99,17 @@ class Work:
         return self.urgency.latest
 
     @property
-    def bulk(self) -> bool:
+    def rank(self) -> int:
         return self.key[0]
+
+    @property
+    def bulk(self) -> bool:
+        return self.rank > 0
+
+    @property
+    def yields(self) -> bool:
+        """Whether its decode has nothing but what all others leave of the cores: nobody in good standing waits."""
+        return self.rank == Priority.LAST.rank
 
     @property
     def trusted(self) -> bool:

@@ -124,6 +124,10 @@ class _Decode(Job[DecodedVideo]):
         cpu = pool.cpu_prices.of(price.codec, price.expected_s)
         self.fair_cpu_s = max(_FAIR_CPU_S if cpu.trusted else _FAIR_UNPRICED_CPU_S, _BEYOND * cpu.margin * cpu.seconds)
 
+    @property
+    def yields(self) -> bool:
+        return self.work.yields
+
     def read(self, answer: dict[str, Any], process: DecodeProcess) -> DecodedVideo | None:
         return video_in(answer, process.frames(self.spec))
 

@@ -54,7 +54,7 @@ class Answer:
 
 @dataclass(order=True)
 class _Item:
-    bulk: bool
+    rank: int
     deadline: float
     order: int
     inputs: ModelInputs = field(compare=False)
@@ -136,7 +136,7 @@ class MicroBatcher:
         Args:
             inputs: one example.
             deadline: monotonic seconds.
-            priority: bulk clips go after all others.
+            priority: the lower go after all others.
             on_start: called when a lane has it.
 
         Raises:
@@ -148,7 +148,7 @@ class MicroBatcher:
             raise _draining()
         now = time.monotonic()
         done: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-        item = _Item(priority is Priority.BULK, deadline, next(self._order), inputs, done, now, on_start)
+        item = _Item(priority.rank, deadline, next(self._order), inputs, done, now, on_start)
         heapq.heappush(self._waiting, item)
         self._show_depth()
         self._arrived.set()

@@ -56,6 +56,11 @@ class Job(ABC, Generic[T]):
     def put_back(self) -> None:
         """No worker has it any more, through no fault of its own: it waits again, where it waited before."""
 
+    @property
+    def yields(self) -> bool:
+        """Whether its process has nothing but what all others leave of the cores."""
+        return False
+
     @abstractmethod
     def give_way(self) -> bool:
         """It has had its fair share. Whether others wait, who are then let in beside it."""

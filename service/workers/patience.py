@@ -26,8 +26,8 @@ class Patience:
     to wait for a core is neither ended nor blamed.)
 
     One that is stuck or takes far more than its price steps back, if somebody who waits can then start: they have its
-    core from then on, and it has what they leave. It cannot come forward again (that takes privileges), so its process
-    serves nobody after it.
+    core from then on, and it has what they leave. So does one that yields, before it begins. It cannot come forward
+    again (that takes privileges), so its process serves nobody after it.
 
     Attributes:
         exhausted: it is stuck.
@@ -42,6 +42,11 @@ class Patience:
         self.exhausted = self.stepped_back = False
         self._sign = process.signs_of_life()
         self._began_cpu_s = self._last_cpu_s = self._sign_cpu_s = cpu_seconds(process.pid)
+
+    def step_back(self) -> None:
+        """From now on its process has what others leave."""
+        self.stepped_back = True
+        self._process.step_back()
 
     def watch(self, limit: asyncio.Timeout) -> None:
         """``limit`` ends the wait for the answer; it comes sooner if the process is stuck."""
@@ -82,8 +87,7 @@ class Patience:
         else:
             had_its_share = self.exhausted or cpu_s - self._began_cpu_s >= self._job.fair_cpu_s
             if had_its_share and not self.stepped_back and self._job.give_way():
-                self.stepped_back = True
-                self._process.step_back()
+                self.step_back()
             over = self.exhausted and self._job.in_the_way()
         self._last_cpu_s = cpu_s
         if over:

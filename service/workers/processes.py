@@ -89,6 +89,7 @@ class Workers:
         self._metrics = metrics
         self._rng = random.Random()
         self._supervisors: list[asyncio.Task[None]] = []
+        self._burials: set[asyncio.Task[None]] = set()
         self._live: dict[int, DecodeProcess] = {}
         self._idle: deque[asyncio.Future[Job[Any]]] = deque()
         self._failures: dict[int, int] = {}
@@ -145,6 +146,7 @@ class Workers:
         for supervisor in self._supervisors:
             supervisor.cancel()
         await asyncio.gather(*self._supervisors, return_exceptions=True)
+        await asyncio.gather(*self._burials, return_exceptions=True)
         await self._template.close()
         self._mending.pay_all()
 
@@ -187,7 +189,23 @@ class Workers:
         finally:
             self._live.pop(index, None)
             self._metrics.decode_workers_alive.set(len(self._live))
-            await asyncio.shield(process.end())
+            await self._bury(process)
+
+    async def _bury(self, process: DecodeProcess) -> None:
+        """Ends the process; waits for that only where too many are ending already.
+
+        One that stepped back dies by what others leave of the cores, and its successor is needed at once.
+        """
+        burial = asyncio.create_task(process.end(), name="bury")
+        self._burials.add(burial)
+        burial.add_done_callback(self._buried)
+        while len(self._burials) > self.count:
+            await asyncio.wait(self._burials, return_when=asyncio.FIRST_COMPLETED)
+
+    def _buried(self, burial: asyncio.Task[None]) -> None:
+        self._burials.discard(burial)
+        if not burial.cancelled() and burial.exception() is not None:
+            log.error("a decode worker could not be ended", exc_info=burial.exception())
 
     async def _serve(self, index: int, process: DecodeProcess, ending: Ending) -> str:
         """Hands jobs to one process until it must be replaced; says why."""
@@ -206,7 +224,7 @@ class Workers:
                 self.wake()
                 return "died_idle"
             reason = await self._run(index, process, job, ending)
-            if reason == "killed" and not job.done.done():
+            if reason in ("killed", "stepped_back") and not job.done.done():
                 job.put_back()
             self.wake()
             if reason is not None:
@@ -237,6 +255,8 @@ class Workers:
             return None
         began, kills, whole = time.monotonic(), memory_kills(), False
         patience = Patience(process, job)
+        if job.yields:
+            patience.step_back()
         try:
             async with asyncio.timeout(job.limit_s) as limit:
                 patience.watch(limit)
@@ -247,8 +267,11 @@ class Workers:
             whole = reason is None and not {"refused", "stopped"} & answer.keys()
             return "stepped_back" if reason is None and patience.stepped_back else reason
         except TimeoutError:
-            if not job.done.done() or patience.exhausted:
+            starved = job.yields and not patience.exhausted  # that others had the cores says nothing of the clip
+            if patience.exhausted or not (starved or job.done.done()):
                 self._quarantine.record(job.digest)
+            if starved:
+                return "stepped_back"
             if job.done.done():
                 return "stuck" if patience.exhausted or not patience.stepped_back else "stepped_back"
             error = DecodeTimeout("the video takes too long to decode: send a shorter or smaller rendition")

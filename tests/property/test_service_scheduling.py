@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import heapq
 from dataclasses import dataclass, replace
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from service.errors import DeadlineTooShort, Overloaded
 from service.scheduling import policy
 from service.scheduling.policy import PATIENCE, Key, Priority, order_key
+from tests.unit.service.scheduling.door import Door
 
 SECONDS = st.floats(0.01, 5.0)
 
@@ -81,7 +84,7 @@ def test_a_foreseen_start_is_one_that_the_rules_allow(
     for index, start in enumerate(found):
         beside = [(left - start, bulk) for left, bulk in running if left > start]
         beside += [
-            (begun + other.held_s - start, other.key[0])
+            (begun + other.held_s - start, other.priority.bulk)
             for at, (other, begun) in enumerate(zip(queue, found, strict=True))
             if at != index and begun + other.held_s > start and (begun < start or (begun == start and at < index))
         ]
@@ -121,10 +124,10 @@ def test_whoever_is_let_in_makes_nobody_late_who_was_in_time(
 
 
 @given(JOBS, JOBS)
-def test_bulk_goes_last_and_small_overtakes_large_that_came_shortly_before(one: Job, other: Job) -> None:
+def test_the_lower_priority_goes_last_and_small_overtakes_large_that_came_shortly_before(one: Job, other: Job) -> None:
     small, large = sorted((one, other), key=lambda job: job.held_s)
     if small.priority is not large.priority:
-        assert (small.key < large.key) is (small.priority is Priority.INTERACTIVE)
+        assert (small.key < large.key) is (small.priority.rank < large.priority.rank)
         return
     unhurried = large.latest - large.whole_s >= large.arrived + PATIENCE * large.held_s
     if unhurried and small.arrived - large.arrived < PATIENCE * (large.held_s - small.held_s) - 1e-6:
@@ -136,7 +139,7 @@ def test_a_small_clip_waits_for_a_running_one_no_longer_than_its_price(
     job: Job, running: list[float], parallel: int
 ) -> None:
     """Where one worker more is free, whoever may not start waits for about his own price at the most."""
-    bulk = job.priority is Priority.BULK
+    bulk = job.priority is not Priority.INTERACTIVE
     allowed = policy.may_start(job, [(left, False) for left in running], parallel)
     if len(running) < parallel:
         assert allowed
@@ -146,11 +149,19 @@ def test_a_small_clip_waits_for_a_running_one_no_longer_than_its_price(
         assert not allowed
 
 
-@given(JOBS, st.lists(SECONDS, max_size=9), st.integers(1, 8), st.integers(0, 9))
-def test_bulk_leaves_a_worker_where_there_are_several(job: Job, running: list[float], parallel: int, bulk: int) -> None:
+@given(
+    JOBS,
+    st.lists(SECONDS, max_size=9),
+    st.integers(1, 8),
+    st.integers(0, 9),
+    st.sampled_from([Priority.BULK, Priority.LAST]),
+)
+def test_bulk_leaves_a_worker_where_there_are_several(
+    job: Job, running: list[float], parallel: int, bulk: int, priority: Priority
+) -> None:
     bulk = min(bulk, len(running))
     beside = [(left, i < bulk) for i, left in enumerate(running)]
-    allowed = policy.may_start(replace(job, priority=Priority.BULK), beside, parallel)
+    allowed = policy.may_start(replace(job, priority=priority), beside, parallel)
     assert not (allowed and bulk >= max(1, parallel - 1))
     assert not (allowed and len(running) >= parallel)
 
@@ -159,3 +170,44 @@ def test_the_urgent_go_before_the_patient() -> None:
     patient = Job(1.0, 0.0, 30.0, 0.0, Priority.INTERACTIVE)
     urgent = Job(1.0, 0.0, 1.5, 0.1, Priority.INTERACTIVE)
     assert urgent.key < patient.key
+
+
+TAKES = st.tuples(SECONDS, st.floats(0.1, 40), st.floats(0, 0.5), st.sampled_from(list(Priority)), st.booleans())
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.lists(TAKES, max_size=12),
+    st.floats(0, 5),
+    st.floats(0.1, 20),
+    st.floats(0, 0.5),
+    st.sampled_from(list(Priority)),
+    st.integers(1, 3),
+    st.booleans(),
+)
+def test_nobody_is_turned_away_unseen_who_would_be_let_in_at_his_price(
+    takes: list[tuple[float, float, float, Priority, bool]],
+    decode_s: float,
+    within_s: float,
+    model_s: float,
+    priority: Priority,
+    workers: int,
+    shares_cores: bool,
+) -> None:
+    door = Door(workers=workers, lanes=workers, max_s=8.0, shares_cores=shares_cores)
+    for taken_s, left_s, lane_s, whose, runs in takes:
+        with contextlib.suppress(Overloaded, DeadlineTooShort):
+            door.take(
+                door.work(taken_s, left_s, model_s=lane_s, bulk=whose is Priority.BULK, last=whose is Priority.LAST)
+            )
+        if runs:
+            door.run()
+    bulk, last = priority is Priority.BULK, priority is Priority.LAST
+    least, likely, own = (
+        door.work(seconds, within_s, model_s=model_s, bulk=bulk, last=last) for seconds in (0.0, 1.0, decode_s)
+    )
+    try:
+        door.backlog.turn_away(least, likely)
+    except Overloaded:
+        with pytest.raises((Overloaded, DeadlineTooShort)):
+            door.take(own)

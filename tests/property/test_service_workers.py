@@ -35,10 +35,12 @@ KINDS: tuple[Kind, ...] = ("stays", "stays", "stays", "leaves", "crashes", "kill
 class Caller:
     arrives_ms: int
     kind: Kind
-    bulk: bool
+    priority: Priority
 
 
-CALLERS = st.lists(st.builds(Caller, st.integers(0, 8), st.sampled_from(KINDS), st.booleans()), min_size=1, max_size=14)
+CALLERS = st.lists(
+    st.builds(Caller, st.integers(0, 8), st.sampled_from(KINDS), st.sampled_from(Priority)), min_size=1, max_size=14
+)
 
 
 class Fakes:
@@ -163,7 +165,7 @@ def test_each_caller_has_exactly_one_outcome_and_it_is_his(
             "fails": {"decode_crashed"},
             "hangs": {"gave_up"},
         }[caller.kind]
-        allowed = allowed | ({"overloaded"} if caller.bulk else set())
+        allowed = allowed | ({"overloaded"} if caller.priority.bulk else set())
         assert outcome in allowed | ({"draining"} if closes_ms is not None else set()), outcomes
 
 
@@ -178,8 +180,7 @@ async def scenario(fakes: Fakes, workers: int, jobs_per_worker: int, closes_ms: 
         clip = Clip(number, f"clip {number}", 1000)
         price = await pool.price(clip, SPEC)
         now = asyncio.get_running_loop().time()
-        priority = Priority.BULK if caller.bulk else Priority.INTERACTIVE
-        work = Work(OneCaller(now + 60, priority), now, price, 0.0)
+        work = Work(OneCaller(now + 60, caller.priority), now, price, 0.0)
         with backlog.accepted(work):
             async with asyncio.timeout(0.05 if caller.kind == "hangs" else None):
                 return await pool.decode(clip, SPEC, work, lambda: None)

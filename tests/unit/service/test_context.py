@@ -39,12 +39,13 @@ def test_a_bad_or_too_short_deadline_is_refused(header: str) -> None:
         allowed_ms(header, 2000, 50, 5000)
 
 
-def test_priorities_are_two() -> None:
+def test_priorities_to_ask_for_are_two() -> None:
     assert priority_of(None) is Priority.INTERACTIVE
     assert priority_of("interactive") is Priority.INTERACTIVE
     assert priority_of(" Bulk ") is Priority.BULK
-    with pytest.raises(InvalidField):
-        priority_of("urgent")
+    for unknown in ("urgent", "last"):
+        with pytest.raises(InvalidField, match="one of interactive, bulk"):
+            priority_of(unknown)
 
 
 def test_what_a_caller_asked_for_is_no_failure_of_the_service() -> None:

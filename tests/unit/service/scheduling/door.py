@@ -31,11 +31,13 @@ class Door:
         *,
         model_s: float = 0.0,
         bulk: bool = False,
+        last: bool = False,
         who: str | None = None,
         trusted: bool = True,
         margin: float = 1.0,
     ) -> Work:
-        urgency = OneCaller(self.clock.now + within_s, Priority.BULK if bulk else Priority.INTERACTIVE)
+        priority = Priority.LAST if last else Priority.BULK if bulk else Priority.INTERACTIVE
+        urgency = OneCaller(self.clock.now + within_s, priority)
         price = Price("h264", 1.0, decode_s, margin, trusted) if decode_s is not None else None
         return Work(urgency, self.clock.now, price, model_s, who, model_margin=1.0)
 

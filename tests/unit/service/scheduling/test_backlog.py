@@ -171,6 +171,35 @@ def test_room_is_kept_for_those_whose_turn_is_due_but_never_all_of_it() -> None:
     assert door.sample("cpfd_retry_promises_total", outcome="kept") == 1
 
 
+def test_who_can_not_be_let_in_at_any_price_is_turned_away_unseen_unless_it_is_his_turn() -> None:
+    door = Door(workers=1, max_s=4.0)
+    free, likely = (door.work(seconds, 20.0, bulk=True, who="newcomer") for seconds in (0.0, 1.0))
+    door.backlog.turn_away(free, likely)  # nothing to do
+    door.take(door.work(3.0))  # more than half of the bound
+    with pytest.raises(Overloaded) as refused:
+        door.backlog.turn_away(free, likely)
+    assert door.sample("cpfd_shed_total", reason="backlog") == 1
+    assert refused.value.retry_after_s is not None
+    door.clock.now += refused.value.retry_after_s
+    assert door.backlog.promises.is_due("newcomer")
+    door.backlog.turn_away(free, likely)
+    assert door.backlog.promises.is_due("newcomer")  # it is redeemed with his price
+    assert not door.backlog.promises.is_due("somebody else")
+    door.clock.now += 6.0
+    assert not door.backlog.promises.is_due("newcomer")
+
+
+def test_who_would_be_late_with_a_clip_that_takes_nothing_is_turned_away() -> None:
+    door = Door(workers=1, max_s=100.0, shares_cores=True)
+    door.take(door.work(0.1, model_s=1.0))
+    door.run()
+    free, likely = ((door.work(seconds, left_s, model_s=1.0) for left_s in (2.2, 2.0)) for seconds in (0.0, 0.1))
+    door.backlog.turn_away(next(free), next(likely))
+    with pytest.raises(Overloaded):
+        door.backlog.turn_away(next(free), next(likely))
+    assert door.sample("cpfd_shed_total", reason="late") == 1
+
+
 def test_who_was_promised_this_turn_does_not_miss_it_for_want_of_a_worker() -> None:
     door = Door(workers=1)
     door.take(door.work(1.0))

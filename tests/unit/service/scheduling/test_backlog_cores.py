@@ -7,6 +7,7 @@ import contextlib
 import pytest
 
 from service.errors import Overloaded
+from service.scheduling.work import Work
 from tests.unit.service.scheduling.door import Door, refusal
 
 
@@ -98,6 +99,79 @@ def test_who_is_set_aside_leaves_his_place_to_those_who_wait_and_has_it_back_wit
     assert door.run() is None
     door.backlog.leave(waiting)
     assert door.run() is other
+
+
+def test_who_comes_last_has_a_process_to_spare_and_nobody_s_core() -> None:
+    door = Door(workers=1, max_s=1000.0)
+    door.backlog.most_set_aside = 2
+    urgent, last, other_last = (door.take(door.work(5.0, 100.0, last=last)) for last in (False, True, True))
+    assert door.run() is urgent
+    assert door.run() is last
+    assert door.run() is None  # one of them is enough
+    waiting = door.take(door.work(5.0, 100.0))
+    assert door.run() is None
+    door.backlog.decoded(urgent)
+    assert door.run() is waiting
+    assert not door.backlog.set_aside(last)  # it is already
+    door.backlog.decoded(waiting)
+    assert door.run() is None
+    door.backlog.leave(last)  # its worker has it still
+    assert door.run() is None
+    door.backlog.decoded(last)
+    assert door.run() is other_last
+
+
+def test_nobody_steps_back_for_who_comes_last() -> None:
+    door = Door(workers=1, max_s=1000.0)
+    door.backlog.most_set_aside = 1
+    slow = door.take(door.work(5.0, 100.0))
+    assert door.run() is slow
+    door.take(door.work(5.0, 100.0, last=True))
+    assert not door.backlog.set_aside(slow)
+    waiting = door.take(door.work(5.0, 100.0))
+    assert door.backlog.set_aside(slow)
+    assert door.run() is waiting
+    assert door.run() is None  # and where it has, no process is left to spare
+
+
+def test_who_comes_last_holds_a_core_for_the_model_as_others_do() -> None:
+    door = Door(workers=1, max_s=1000.0, shares_cores=True)
+    door.backlog.most_set_aside = 1
+    last = door.take(door.work(1.0, 100.0, model_s=1.0, last=True))
+    assert door.run() is last
+    door.backlog.decoded(last)
+    waiting = door.take(door.work(1.0, 100.0, model_s=1.0))
+    assert door.run() is None
+    door.backlog.leave(last)
+    assert door.run() is waiting
+
+
+def test_bulk_work_is_not_refused_for_the_sake_of_work_that_comes_last() -> None:
+    door = Door(workers=1, max_s=1000.0)
+    sent_away: list[Work] = []
+    door.backlog.displace = lambda work, _: sent_away.append(work)
+    door.take(door.work(5.0, 100.0))
+    assert door.run() is not None
+    last = door.take(door.work(1.0, 7.0, last=True))
+    door.take(door.work(5.0, 100.0, bulk=True))
+    assert sent_away == [last]
+
+
+def test_no_room_is_kept_for_those_who_come_last() -> None:
+    door = Door(workers=1, max_s=10.0)
+    door.take(door.work(9.0, 100.0))
+    refusal(door, door.work(4.0, 100.0, last=True, who="last"))
+    assert door.backlog.promises.due_s(100.0) == 0
+    refusal(door, door.work(4.0, 100.0, who="first"))
+    assert door.backlog.promises.due_s(100.0) > 0
+
+
+def test_what_comes_last_fills_the_backlog_for_nobody_else() -> None:
+    door = Door(workers=1, max_s=10.0)
+    assert door.take(door.work(4.0, 100.0, last=True)).rank == 2
+    bulk = door.take(door.work(4.0, 100.0, bulk=True))  # with the other there would be more than half of the bound
+    assert bulk.bulk
+    refusal(door, door.work(4.0, 100.0, last=True))
 
 
 def test_no_more_are_set_aside_than_there_are_processes_to_spare() -> None:

@@ -11,9 +11,12 @@ from pathlib import Path
 
 import pytest
 
+from service.cores import LAST
 from service.decoding import start
+from service.decoding.process import DecodeProcess
 from service.errors import DecodeCrashed, DecoderLost, DecodeTimeout, Quarantined
 from service.metrics import Metrics
+from service.scheduling.policy import Priority
 from service.stages import decode as pool_module
 from tests.unit.service.stages.decode.pools import (
     ask,
@@ -151,6 +154,87 @@ def test_clips_that_hang_keep_nobody_waiting(clip: Path, obedient: Callable[...,
                 task.cancel()
             await until(lambda: restarts(metrics, "stuck", "stepped_back", "timeout") == hanging)
             await until(lambda: pool.alive() == pool.processes)
+
+    asyncio.run(scenario())
+
+
+def test_who_is_put_last_has_what_others_leave_of_the_cores(
+    clip: Path, obedient: Callable[..., Path], handed: list[tuple[str, int]]
+) -> None:
+    async def scenario() -> None:
+        metrics = Metrics()
+        async with pool_of(metrics, wall_seconds=60) as pool:
+            starts: list[str] = []
+            goes_on = asyncio.create_task(ask(pool, obedient("patient"), "last", 50, Priority.LAST, starts))
+            await until(lambda: starts == ["last"] and handed[-1][0] == "decode")
+            pid = handed[-1][1]
+            await until(lambda: os.sched_getscheduler(pid) == os.SCHED_IDLE)
+            assert os.getpriority(os.PRIO_PROCESS, pid) == LAST
+            assert (await ask(pool, clip, "beside", 50)).codec == "h264"  # the only worker is not taken
+            assert os.sched_getscheduler(handed[-1][1]) == os.SCHED_OTHER
+            assert not goes_on.done()
+            goes_on.cancel()
+            await until(lambda: restarts(metrics, "stepped_back") == 1)
+            assert (await ask(pool, clip, "as it should", 50, Priority.LAST)).codec == "h264"
+            await until(lambda: restarts(metrics, "stepped_back") == 2)
+
+    asyncio.run(scenario())
+
+
+def test_who_starves_beside_others_is_put_back_and_not_blamed(obedient: Callable[..., Path]) -> None:
+    """The wall clock goes on while others have the cores: two such ends would have condemned a good clip for all."""
+
+    async def scenario() -> None:
+        metrics = Metrics()
+        async with pool_of(metrics, wall_seconds=0.5, quarantine_after=1) as pool:
+            starts: list[str] = []
+            starves = asyncio.create_task(ask(pool, obedient("patient"), "last", 50, Priority.LAST, starts))
+            await until(lambda: restarts(metrics, "stepped_back") == 1)
+            await until(lambda: starts == ["last", "last"])
+            assert not starves.done()
+            assert not pool._quarantine.holds("last")
+            starves.cancel()
+            await asyncio.gather(starves, return_exceptions=True)
+
+    asyncio.run(scenario())
+
+
+def test_who_hangs_is_blamed_though_it_comes_last(obedient: Callable[..., Path]) -> None:
+    async def scenario() -> None:
+        metrics = Metrics()
+        async with pool_of(metrics, wall_seconds=1.5, quarantine_after=1) as pool:
+            with pytest.raises(DecodeTimeout):
+                await ask(pool, obedient("spin"), "hangs", 50, Priority.LAST)
+            assert pool._quarantine.holds("hangs")
+
+    asyncio.run(scenario())
+
+
+def test_a_worker_that_is_slow_to_die_is_replaced_at_once(
+    clip: Path, obedient: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What stepped back dies by what others leave of the cores."""
+    end_really, may_die = DecodeProcess.end, asyncio.Event()
+
+    async def end_slowly(self: DecodeProcess) -> None:
+        await may_die.wait()
+        await end_really(self)
+
+    async def scenario() -> None:
+        metrics = Metrics()
+        async with pool_of(metrics, wall_seconds=60) as pool:
+            monkeypatch.setattr(DecodeProcess, "end", end_slowly)
+            for number in range(pool.processes):
+                assert (await ask(pool, clip, f"{number}", 50, Priority.LAST)).codec == "h264"
+                await until(lambda number=number: restarts(metrics, "stepped_back") == number + 1)
+                await until(lambda: pool.alive() == pool.processes)
+            assert len(pool._processes._burials) == pool.processes
+            assert (await ask(pool, clip, "one more", 50, Priority.LAST)).codec == "h264"
+            await until(lambda: len(pool._processes._burials) > pool.processes)
+            assert pool.alive() == pool.processes - 1  # no more than so many may be dying
+            may_die.set()
+            await until(lambda: pool.alive() == pool.processes)
+            await until(lambda: not pool._processes._burials)
 
     asyncio.run(scenario())
 
