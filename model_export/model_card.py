@@ -14,7 +14,6 @@ from contract.decision import DecisionPolicy
 from contract.frozen import FrozenDocument
 from contract.input_spec import InputSpec
 from model_export.errors import ExportError, lines_of
-from training.config import MomentVisionConfig
 from training.data.own.card_words import UNWRITTEN
 from training.evaluation.shipping import at_thresholds
 from training.fitting.checkpoint import CheckpointCard
@@ -114,7 +113,7 @@ def render_card(
         "",
         "## What it reads",
         "",
-        f"{spec.frames} frames of {spec.frame_size}x{spec.frame_size} pixels ({_sampling(spec)}{_views(card)}), and "
+        f"{spec.frames} frames of {spec.frame_size}x{spec.frame_size} pixels ({_sampling(spec)}), and "
         + ", ".join(f"`{f.name}` (first {f.max_tokens} word pieces)" for f in spec.text_fields)
         + ". Either video or text may be missing. No privileged feature is read"
         + _when_privileged(card, report),
@@ -185,17 +184,6 @@ def _sampling(spec: InputSpec) -> str:
         f"{spec.burst.moments} moments spread over the clip, {spec.burst.pictures} pictures each, "
         f"{spec.burst.step_ms:g} ms apart"
     )
-
-
-def _views(card: CheckpointCard) -> str:
-    """What the model makes of those pictures, where it does not take them as they are."""
-    vision, found = card.config.model.vision, ""
-    if isinstance(vision, MomentVisionConfig) and vision.picture_size is not None:
-        found = f", read at {vision.picture_size}x{vision.picture_size}"
-    if isinstance(vision, MomentVisionConfig) and vision.close_ups is not None:
-        whose = ", ".join(vision.close_ups.tasks)
-        found += f"; for {whose} {vision.close_ups.moments} of the moments, as large as they come"
-    return found
 
 
 def _scores(card: CheckpointCard, report: Mapping[str, Any], trial: int | None) -> list[str]:

@@ -121,9 +121,6 @@ class MomentVisionConfig(GrowingDocument):
     tied_channels: tuple[str, ...] = ()
     """Tasks that weigh all channels of a statistic alike, and look at each moment by itself: a single weight for each
     statistic of each map. For what shows in every channel at once, such as motion, on too few clips to learn more."""
-    single_moments: tuple[str, ...] = ()
-    """Tasks that look at each moment by itself, and not also at how far it lies from the clip's mean, which is another
-    thing in a clip of many scenes than in clips of one scene, where it was learnt."""
     picture_size: int | None = Field(default=None, ge=16)
     """Side in pixels to which the pictures of all moments are made smaller first; as the input has them where nothing
     is said. Close-ups stay as they are."""

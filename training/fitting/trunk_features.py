@@ -36,7 +36,7 @@ from training.models.weights.encoders import module_digest
 
 _LOG = logging.getLogger(__name__)
 _TEXT_BATCH = 64
-_OF_HEADS = {"width", "task_statistics", "task_pooling", "tied_channels", "single_moments", "bound", "dropout"}
+_OF_HEADS = {"width", "task_statistics", "task_pooling", "tied_channels", "bound", "dropout"}
 """Settings of vision that leave the trunk's output what it is."""
 _STANDARDISED_ROWS = 256
 """Clips whose statistics are standardised by, where none are kept on disk."""

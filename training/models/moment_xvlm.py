@@ -87,8 +87,8 @@ class MomentScorer(nn.Module):
 
     A score is linear in the moment's statistics and in how far each lies from the clip's mean: with some hundred clips
     anything richer learns them by heart. Tied, it is linear in each statistic's sum over its channels, and in nothing
-    else. It starts at zero. Scores of ``strongest`` tasks are bounded, averaged with their neighbours', each of which
-    counts half as much, and weigh by their own exponential.
+    else. It starts at zero. Scores of ``strongest`` tasks are bounded, averaged with the next moment's, and weigh by
+    their own exponential.
 
     Args:
         columns: those of each statistic among the F.
@@ -96,7 +96,6 @@ class MomentScorer(nn.Module):
         pooling: ``mean`` or ``strongest``.
         bound: the largest score of a ``strongest`` task's moment; 0 for none.
         tied: whether a statistic's channels share one weight.
-        single: whether a moment is looked at by itself, and not also beside the clip's mean; so it is where tied.
         among: (moments, which of them are read); the others' shares are nought. All where nothing is said.
     """
 
@@ -108,13 +107,12 @@ class MomentScorer(nn.Module):
         bound: float,
         *,
         tied: bool = False,
-        single: bool = False,
         among: tuple[int, Sequence[int]] | None = None,
     ) -> None:
         super().__init__()
         flat = [column for channels in columns for column in channels]
         self.register_buffer("columns", torch.tensor(flat), persistent=False)
-        self._strongest, self._bound, self._tied = pooling == "strongest", bound, tied
+        self._strongest, self._bound = pooling == "strongest", bound
         self._read: list[int] | None = None
         if among is not None:
             self._read = [*among[1]]
@@ -125,7 +123,7 @@ class MomentScorer(nn.Module):
             sums = [torch.full((len(channels), 1), len(channels) ** -0.5) for channels in columns]
             self.register_buffer("sums_FN", torch.block_diag(*sums), persistent=False)
         self.linear = nn.Linear(len(columns) if tied else len(flat), outputs)
-        self.deviation = None if tied or single else nn.Linear(len(flat), outputs, bias=False)
+        self.deviation = None if tied else nn.Linear(len(flat), outputs, bias=False)
         for parameter in self.parameters():
             nn.init.zeros_(parameter)
 
@@ -143,17 +141,18 @@ class MomentScorer(nn.Module):
         return self.places_LK.mean(dim=0)[:, None]
 
     def _shares(self, own_BKF: Tensor) -> Tensor:
-        scores_BKO: Tensor = self.linear(own_BKF @ self.sums_FN if self._tied else own_BKF)
-        if self.deviation is not None:
-            scores_BKO = scores_BKO + self.deviation((own_BKF - own_BKF.mean(dim=1, keepdim=True)).abs())
+        if self.deviation is None:
+            scores_BKO = self.linear(own_BKF @ self.sums_FN)
+        else:
+            apart_BKF = (own_BKF - own_BKF.mean(dim=1, keepdim=True)).abs()
+            scores_BKO = self.linear(own_BKF) + self.deviation(apart_BKF)
         if not self._strongest:
             return scores_BKO / scores_BKO.shape[1]
         if self._bound > 0:
             scores_BKO = self._bound * torch.tanh(scores_BKO / self._bound)
-        before_BKO = torch.cat([scores_BKO[:, :1], scores_BKO[:, :-1]], dim=1)
         after_BKO = torch.cat([scores_BKO[:, 1:], scores_BKO[:, -1:]], dim=1)
-        smoothed_BKO = (before_BKO + 2 * scores_BKO + after_BKO) / 4
-        return smoothed_BKO.softmax(dim=1) * smoothed_BKO
+        paired_BKO = (scores_BKO + after_BKO) / 2
+        return paired_BKO.softmax(dim=1) * paired_BKO
 
 
 class MomentXVLM(nn.Module):
@@ -360,7 +359,6 @@ def _scorer(config: MomentVisionConfig, trunk: VisionTrunk, task: TaskSpec, mome
         config.task_pooling.get(task.name, "mean"),
         config.bound,
         tied=task.name in config.tied_channels,
-        single=task.name in config.single_moments,
         among=(moments, trunk.close_moments) if close else None,
     )
 

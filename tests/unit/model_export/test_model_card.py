@@ -11,9 +11,7 @@ from contract.input_spec import BurstSpec, InputSpec, TextField
 from model_export.errors import ExportError
 from model_export.model_card import CardNotes, TaskNotes, render_card
 from model_export.served_tasks import with_unserved
-from tests.moment_model import SPEC, moment_config
 from tests.unit.model_export.conftest import Untrained
-from training.config import RunConfig
 from training.fitting.checkpoint import CheckpointCard
 
 NOTES = CardNotes(
@@ -111,22 +109,6 @@ def test_what_it_reads_follows_the_input_spec_and_the_teacher(untrained: Untrain
                 "`overlay_text` (first 4 word pieces). "
             )
             assert f"No privileged feature is read{ending}" in read
-
-
-def test_views_that_differ_from_the_input_are_told(untrained: Untrained) -> None:
-    close_ups = {"moments": 2, "statistics": ("mean",), "tasks": ("clip", "other")}
-    for vision, told in (
-        ({}, ""),
-        ({"picture_size": 24}, ", read at 24x24"),
-        (
-            {"picture_size": 24, "close_ups": close_ups},
-            ", read at 24x24; for clip, other 2 of the moments, as large as they come",
-        ),
-    ):
-        config = RunConfig(input_spec=SPEC, model=moment_config(vision=vision))
-        (read,) = part(rendered(untrained.card.model_copy(update={"config": config})), "What it reads")
-        sampling = "2 moments spread over the clip, 3 pictures each, 80 ms apart"
-        assert read.startswith(f"6 frames of 32x32 pixels ({sampling}{told}), and `title`")
 
 
 def test_a_teacher_without_privileged_features_is_not_said_to_have_read_any(untrained: Untrained) -> None:

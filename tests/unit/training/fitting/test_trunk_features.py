@@ -104,7 +104,7 @@ def test_what_the_heads_do_with_features_does_not_make_them_others(model: Moment
         )
 
     assert identity(
-        bound=1.0, dropout=0.5, task_pooling={"clip": "strongest"}, tied_channels=("clip",), single_moments=("clip",)
+        bound=1.0, dropout=0.5, task_pooling={"clip": "strongest"}, tied_channels=("clip",)
     ) == clip_identity(model, config)
     assert identity(statistics=("mean",)) != clip_identity(model, config)
     assert identity(map_statistics={"stride16": ("mean",)}) != clip_identity(model, config)
