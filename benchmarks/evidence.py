@@ -109,11 +109,8 @@ def _moved(model: MomentXVLM, clips: Iterable[NDArray[Any]], task: TaskSpec, see
     for clip_MF in clips:
         features_MF = torch.from_numpy(clip_MF).float()
         shares_M = _shares(model, features_MF, task)
-        read = np.arange(len(shares_M))
-        if task.name in model.close_tasks:  # masking another is no mask
-            read = np.asarray(model.vision_encoder.trunk.close_moments)
-        strongest, drawn = int(read[np.argmax(np.abs(shares_M[read]))]), int(rng.choice(read))
-        scores = [_shares(model, _masked(features_MF, moment, read), task).sum() for moment in (strongest, drawn)]
+        strongest, drawn = int(np.argmax(np.abs(shares_M))), int(rng.integers(len(shares_M)))
+        scores = [_shares(model, _masked(features_MF, moment), task).sum() for moment in (strongest, drawn)]
         moved.append((abs(shares_M.sum() - scores[0]), abs(shares_M.sum() - scores[1])))
     return np.asarray([m[0] for m in moved]), np.asarray([m[1] for m in moved])
 
@@ -122,9 +119,10 @@ def _shares(model: MomentXVLM, features_MF: torch.Tensor, task: TaskSpec) -> np.
     return moment_scores(model.evidence(features_MF[None])[task.name][0].numpy(), task, 1.0)
 
 
-def _masked(features_MF: torch.Tensor, moment: int, read: NDArray[np.int64]) -> torch.Tensor:
+def _masked(features_MF: torch.Tensor, moment: int) -> torch.Tensor:
+    others = torch.cat([features_MF[:moment], features_MF[moment + 1 :]]).mean(dim=0)
     masked = features_MF.clone()
-    masked[moment] = features_MF[read[read != moment]].mean(dim=0)
+    masked[moment] = others
     return masked
 
 

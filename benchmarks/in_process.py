@@ -33,7 +33,7 @@ def one_thread_graphs(bundle: Bundle) -> ModelGraphs:
         role: onnxruntime.InferenceSession(bundle.graph(role), options, providers=["CPUExecutionProvider"])
         for role in manifest.graphs
     }
-    return ModelGraphs.of(manifest, sessions)
+    return ModelGraphs(manifest.tasks, sessions, manifest.feature_shape, manifest.evidence_names)
 
 
 def measure(bundle_path: Path, clip: Path, threads: int, clips: int) -> dict[str, float]:

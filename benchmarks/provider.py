@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from benchmarks.document import hand_over, when_and_where
 from contract.bundle import Bundle, read_bundle
-from contract.bundle_manifest import REST, VISION
+from contract.bundle_manifest import VISION
 from contract.model_graphs import ModelGraphs
 from service.settings import LaneSettings
 from service.stages.inference import ArmModel, golden_rows, provider_options
@@ -51,7 +51,7 @@ def _not_served(bundle: Bundle, provider: str) -> tuple[Run, float]:
         raise ValueError("the bundle has no tower of its own")
     found = {role: bundle.graph(role) for role in manifest.graphs}
     if provider == "cuda-fp16":
-        found |= {role: _half(graph) for role, graph in found.items() if role != REST}
+        found[VISION] = _half(found[VISION])
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
     options.intra_op_num_threads = options.inter_op_num_threads = 1  # as in service
@@ -59,7 +59,9 @@ def _not_served(bundle: Bundle, provider: str) -> tuple[Run, float]:
     graphs = {}
     for size in SIZES:
         sessions = {role: onnxruntime.InferenceSession(graph, options, wanted) for role, graph in found.items()}
-        graphs[size] = ModelGraphs.of(manifest, sessions, every_row=True, moments_at_once=0)
+        graphs[size] = ModelGraphs(
+            manifest.tasks, sessions, manifest.feature_shape, manifest.evidence_names, every_row=True, moments_at_once=0
+        )
         if (got := sessions[VISION].get_providers()[0]) != "CUDAExecutionProvider":
             raise RuntimeError(f"onnxruntime runs on {got}")
         if provider == "cuda-one-session":

@@ -14,7 +14,7 @@ from contract.frozen import FrozenDocument, GrowingDocument
 from contract.input_spec import InputSpec
 from contract.replay import GoldenReplay
 
-FORMAT_VERSION = 3
+FORMAT_VERSION = 2
 MANIFEST_FILE = "bundle.json"
 MODEL_FILE = "model.onnx"
 TOKENIZER_FILE = "tokenizer.json"
@@ -24,9 +24,9 @@ MODEL_CARD_FILE = "MODEL_CARD.md"
 REFERENCE_FILE = "reference.json"
 WHOLE = "model"
 """The role of a graph that does all."""
-VISION, VISION_CLOSE, REST = "vision", "vision_close", "rest"
-"""Frames -> statistics of moments, of close-ups of some of them, and from those and the text all else."""
-VISION_FILE, VISION_CLOSE_FILE, REST_FILE = "vision.onnx", "vision_close.onnx", "rest.onnx"
+VISION, REST = "vision", "rest"
+"""Frames -> statistics of moments, and from those and the text all else."""
+VISION_FILE, REST_FILE = "vision.onnx", "rest.onnx"
 _PLAIN_FILES = (TOKENIZER_FILE, GOLDEN_FILE, MODEL_CARD_FILE)
 _OPTIONAL_FILES = (REFERENCE_FILE,)
 """What a bundle may hold; its manifest then has their digests too."""
@@ -81,9 +81,8 @@ GraphFile = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*\.onnx$")]
 class BundleManifest(FrozenDocument):
     """``bundle.json``."""
 
-    format_version: Literal[1, 2, 3] = 2
-    """2 brought ``graphs`` and ``replay``, 3 a second vision tower; a bundle that has none stays of 2, so that whoever
-    knows no 3 reads it. Bundles of 1 are served as they are."""
+    format_version: Literal[1, 2] = 2
+    """2 brought ``graphs`` and ``replay``. Bundles of 1 are served as they are."""
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")
     version: str = Field(pattern=r"^\d+\.\d+\.\d+$")
     architecture: str
@@ -98,14 +97,9 @@ class BundleManifest(FrozenDocument):
     golden_tolerance: float = Field(gt=0)
     """How far a replayed golden logit may lie from the recorded one on any execution provider."""
     graphs: dict[Role, GraphFile] = Field(default={WHOLE: MODEL_FILE}, min_length=1)
-    """Role -> the ONNX file that plays it: ``model``, or ``vision`` and ``rest``, with ``vision_close`` or without."""
+    """Role -> the ONNX file that plays it: ``model``, or ``vision`` and ``rest``."""
     feature_shape: tuple[int, int] | None = None
     """(M, F) of what ``vision`` gives and ``rest`` reads: moments, and statistics of each."""
-    close_moments: tuple[int, ...] = ()
-    """Which of the M ``vision_close`` looks at, ascending. What it gives of the nearest of them follows each moment's
-    own statistics."""
-    close_tasks: tuple[str, ...] = ()
-    """Tasks that read what ``vision_close`` gives and nothing else: their evidence is of ``close_moments`` alone."""
     evidence_names: tuple[str, ...] = ()
     """Outputs of ``rest`` that say what each moment adds to a task's logits: ``evidence_<task>``."""
     weights: dict[str, WeightsUsed] = Field(default_factory=dict)
@@ -135,13 +129,16 @@ class BundleManifest(FrozenDocument):
             if self.replay is not None or self.graphs != {WHOLE: MODEL_FILE}:
                 raise ValueError("graphs and replay came with format_version 2")
             return
-        self._check_towers()
+        if set(self.graphs) not in ({WHOLE}, {VISION, REST}):
+            raise ValueError(f"graphs: {WHOLE} alone, or {VISION} and {REST}")
+        if (VISION in self.graphs) != (self.feature_shape is not None):
+            raise ValueError(f"feature_shape: goes with a graph {VISION}")
         if not set(self.evidence_names) <= {task.evidence_name for task in self.tasks} or (
             self.evidence_names and VISION not in self.graphs
         ):
             raise ValueError(f"evidence_names: evidence_<task> of tasks, from a graph {REST}")
         if self.replay is None:
-            raise ValueError("replay: a bundle of format_version 2 or later holds a golden clip")
+            raise ValueError("replay: a bundle of format_version 2 holds a golden clip")
         if len(set(self.graphs.values())) != len(self.graphs):
             raise ValueError("graphs: one file cannot play two roles")
         if len(self.replay.frame_times_ms) != self.input_spec.frames:
@@ -152,32 +149,16 @@ class BundleManifest(FrozenDocument):
         if scored != {task.name: set(task.labels) for task in self.tasks}:
             raise ValueError("replay: must hold a score of every label of every task")
 
-    def _check_towers(self) -> None:
-        if set(self.graphs) not in ({WHOLE}, {VISION, REST}, {VISION, VISION_CLOSE, REST}):
-            raise ValueError(f"graphs: {WHOLE} alone, or {VISION} and {REST}, with {VISION_CLOSE} or without")
-        if (VISION in self.graphs) != (self.feature_shape is not None):
-            raise ValueError(f"feature_shape: goes with a graph {VISION}")
-        if not (VISION_CLOSE in self.graphs) == bool(self.close_moments) == (self.format_version == 3):
-            raise ValueError(f"close_moments: go with a graph {VISION_CLOSE} and format_version 3")
-        if not {f"evidence_{name}" for name in self.close_tasks} <= set(
-            self.evidence_names if self.close_moments else ()
-        ):
-            raise ValueError("close_tasks: tasks with evidence, in a bundle with close_moments")
-        if self.feature_shape is not None and self.close_moments:
-            ascending = sorted({*self.close_moments} & {*range(self.feature_shape[0])})
-            if [*self.close_moments] != ascending:
-                raise ValueError("close_moments: some of the M moments, ascending")
-
     @property
     def needed_files(self) -> tuple[str, ...]:
         """What the bundle holds beside its manifest and what is optional."""
         return (*self.graphs.values(), *_PLAIN_FILES, *([] if self.format_version == 1 else [CLIP_FILE]))
 
     def written(self) -> str:
-        """The document as a file; without what its format did not know, so that who wrote it reads it still."""
-        unknown = {"close_moments", "close_tasks"} if self.format_version < 3 else set()
-        if self.format_version == 1:
-            unknown |= {"graphs", "replay", "feature_shape", "evidence_names", "weights"}
+        """The document as a file; of format 1 without what that did not know, so that who wrote it reads it still."""
+        unknown = (
+            {"graphs", "replay", "feature_shape", "evidence_names", "weights"} if self.format_version == 1 else set()
+        )
         return self.model_dump_json(indent=1, exclude=unknown) + "\n"
 
     @property
@@ -187,14 +168,3 @@ class BundleManifest(FrozenDocument):
         if set(digests) == {WHOLE}:
             return digests[WHOLE]
         return hashlib.sha256(json.dumps(digests, sort_keys=True).encode()).hexdigest()
-
-    @property
-    def vision_digest(self) -> str | None:
-        """SHA-256, in hex, of what turns frames into features, which bundles of one digest share; None where nothing
-        does that alone."""
-        if VISION not in self.graphs:
-            return None
-        if not self.close_moments:
-            return self.files[self.graphs[VISION]]
-        towers = {role: self.files[self.graphs[role]] for role in (VISION, VISION_CLOSE)}
-        return hashlib.sha256(json.dumps([towers, self.close_moments], sort_keys=True).encode()).hexdigest()

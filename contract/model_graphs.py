@@ -1,8 +1,8 @@
 """The graphs of a bundle as one model: named inputs in, logits and evidence out. Knows no runtime: sessions are given.
 
-A bundle holds one graph, ``model``, or more. ``vision`` turns frames into the statistics of each moment; where there is
-a ``vision_close``, it turns some moments' frames into more. ``rest`` reads those, the text and what is present. So a
-request without a clip never pays for the vision towers, and arms whose towers have one digest share what they give.
+A bundle holds one graph, ``model``, or two. ``vision`` turns frames into the statistics of each moment; ``rest`` reads
+those, the text and what is present. So a request without a clip never pays for the vision tower, and arms whose towers
+have one digest share what it gives.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from contract.bundle_manifest import REST, VISION, VISION_CLOSE, WHOLE, BundleManifest
+from contract.bundle_manifest import REST, VISION, WHOLE
 from contract.decision import TaskKind, TaskSpec
 
 MOMENTS = "moments"
 """Input of the vision tower: (N, P, S, S, 3) uint8, the pictures of N moments."""
 FEATURES = "vision_features"
-"""Its output: (N, F); the rest reads them by clip, (B, M, F). Of two towers each gives its part of F."""
+"""Its output: (N, F); the rest reads them by clip, (B, M, F)."""
 EVIDENCE_PREFIX = "evidence:"
 """Stands before a task's name where its evidence is kept beside the logits. No task's name holds a colon."""
 
@@ -40,7 +40,7 @@ class ModelGraphs:
     Attributes:
         tasks: in the bundle's order.
         sessions: role -> graph.
-        feature_shape, evidence_names, close_moments: as ``BundleManifest``.
+        feature_shape, evidence_names: as ``BundleManifest``.
         every_row: whether a batch with a clip takes its rows without one through the vision tower too, so that it
             keeps one shape.
         moments_at_once: how many moments go through the tower together; 0 for all. On a CPU one at a time is fastest:
@@ -52,28 +52,9 @@ class ModelGraphs:
     sessions: Mapping[str, Session]
     feature_shape: tuple[int, int] | None = None
     evidence_names: tuple[str, ...] = ()
-    close_moments: tuple[int, ...] = ()
     every_row: bool = False
     moments_at_once: int = 1
     keep_features: bool = False
-
-    @classmethod
-    def of(cls, manifest: BundleManifest, sessions: Mapping[str, Session], **options: Any) -> ModelGraphs:
-        """Those of a bundle.
-
-        Args:
-            manifest: of the bundle.
-            sessions: role -> graph.
-            options: ``every_row``, ``moments_at_once``, ``keep_features``.
-        """
-        return cls(
-            manifest.tasks,
-            sessions,
-            manifest.feature_shape,
-            manifest.evidence_names,
-            manifest.close_moments,
-            **options,
-        )
 
     def run(self, feeds: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[np.float32]]:
         """Task name -> (B, K) logits, and ``evidence:<task>`` -> (B, M, K) of M moments where the bundle has it.
@@ -102,28 +83,15 @@ class ModelGraphs:
         found = np.zeros((len(frames), *self.feature_shape), np.float32)
         rows = np.arange(len(frames)) if self.every_row and present.any() else np.flatnonzero(present)
         if len(rows):
-            shown = frames[rows].reshape(len(rows), self.feature_shape[0], -1, *frames.shape[2:])
-            parts = [self._tower(VISION, shown)]
-            if self.close_moments:
-                close = self._tower(VISION_CLOSE, shown[:, list(self.close_moments)])
-                parts.append(close[:, nearest(self.feature_shape[0], self.close_moments)])
-            found[rows] = np.concatenate(parts, axis=2)
+            count = self.feature_shape[0]
+            moments = frames[rows].reshape(len(rows) * count, -1, *frames.shape[2:])
+            step = self.moments_at_once or len(moments)
+            parts = [
+                _run(self.sessions[VISION], [FEATURES], {MOMENTS: moments[first : first + step]})[0]
+                for first in range(0, len(moments), step)
+            ]
+            found[rows] = np.concatenate(parts).reshape(len(rows), *self.feature_shape)
         return found
-
-    def _tower(self, role: str, moments_BMPHWC: NDArray[Any]) -> NDArray[np.float32]:
-        """(B, M, F) of what this tower gives."""
-        flat = moments_BMPHWC.reshape(-1, *moments_BMPHWC.shape[2:])
-        step = self.moments_at_once or len(flat)
-        parts = [
-            _run(self.sessions[role], [FEATURES], {MOMENTS: flat[first : first + step]})[0]
-            for first in range(0, len(flat), step)
-        ]
-        return np.concatenate(parts).reshape(*moments_BMPHWC.shape[:2], -1)
-
-
-def nearest(moments: int, close: Sequence[int]) -> list[int]:
-    """For each of so many moments, which of the close ones is nearest; the earlier of two. ``close`` is not empty."""
-    return [min(range(len(close)), key=lambda i: abs(close[i] - moment)) for moment in range(moments)]
 
 
 def _run(session: Session, names: Sequence[str], feeds: Mapping[str, NDArray[Any]]) -> Sequence[NDArray[np.float32]]:

@@ -16,13 +16,14 @@ from training.fitting.checkpoint import CheckpointCard
 def open_written(card: CheckpointCard, exported: ExportedGraphs, directory: Path) -> ModelGraphs:
     """The graphs that an export has just written."""
     sessions = {role: _session((directory / file).read_bytes()) for role, file in exported.files.items()}
-    return ModelGraphs(card.tasks, sessions, exported.feature_shape, exported.evidence, exported.close_moments)
+    return ModelGraphs(card.tasks, sessions, exported.feature_shape, exported.evidence)
 
 
 def graphs_of(bundle: Bundle) -> ModelGraphs:
     """A bundle's graphs, verified as they are read."""
-    sessions = {role: _session(bundle.graph(role)) for role in bundle.manifest.graphs}
-    return ModelGraphs.of(bundle.manifest, sessions)
+    manifest = bundle.manifest
+    sessions = {role: _session(bundle.graph(role)) for role in manifest.graphs}
+    return ModelGraphs(manifest.tasks, sessions, manifest.feature_shape, manifest.evidence_names)
 
 
 def _session(graph: bytes) -> Any:

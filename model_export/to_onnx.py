@@ -14,16 +14,7 @@ from onnx import numpy_helper
 from torch import Tensor, nn
 from torch.export import Dim
 
-from contract.bundle_manifest import (
-    MODEL_FILE,
-    REST,
-    REST_FILE,
-    VISION,
-    VISION_CLOSE,
-    VISION_CLOSE_FILE,
-    VISION_FILE,
-    WHOLE,
-)
+from contract.bundle_manifest import MODEL_FILE, REST, REST_FILE, VISION, VISION_FILE, WHOLE
 from contract.example import INPUT_NAMES
 from contract.input_spec import InputSpec
 from contract.model_graphs import FEATURES, MOMENTS
@@ -62,13 +53,6 @@ class _Vision(nn.Module):
         return self.trunk.moments(moments)
 
 
-class _VisionClose(_Vision):
-    """The tower of close-ups."""
-
-    def forward(self, moments: Tensor) -> Tensor:
-        return self.trunk.close_ups(moments)
-
-
 class _Rest(nn.Module):
     """What reads the vision tower's output: logits in the order of the tasks, then evidence of those that have any."""
 
@@ -104,19 +88,15 @@ class ExportedGraphs:
         files: role -> file name.
         feature_shape: (M, F) between the two; None of a single graph.
         evidence: names of the outputs that hold evidence.
-        close_moments: those that the tower of close-ups looks at; none without one.
-        close_tasks: those that read its output.
     """
 
     files: dict[str, str]
     feature_shape: tuple[int, int] | None = None
     evidence: tuple[str, ...] = ()
-    close_moments: tuple[int, ...] = ()
-    close_tasks: tuple[str, ...] = ()
 
 
 def export_graphs(model: nn.Module, card: CheckpointCard, directory: Path) -> ExportedGraphs:
-    """Writes the checked graphs of a student: one, or vision towers and the rest where the student has a trunk.
+    """Writes the checked graphs of a student: one, or a vision tower and the rest where the student has a trunk.
 
     Args:
         model: in evaluation mode. The weights of a student with a trunk are rounded to fp16, in place: so they are
@@ -146,30 +126,19 @@ def export_graphs(model: nn.Module, card: CheckpointCard, directory: Path) -> Ex
         return ExportedGraphs({WHOLE: MODEL_FILE})
     round_weights(model)
     del inputs["frames"]
-    trunk = model.vision_encoder.trunk
-    shape = (spec.moments, trunk.width)
-    written = {VISION: (VISION_FILE, _tower(_Vision(model), spec))}
-    if trunk.close_moments:
-        written[VISION_CLOSE] = (VISION_CLOSE_FILE, _tower(_VisionClose(model), spec))
+    per_moment, side = spec.frames // spec.moments, spec.frame_size
+    pictures = torch.zeros((2, per_moment, side, side, 3), dtype=torch.uint8)
+    shape = (spec.moments, model.vision_encoder.trunk.width)
+    tower = _exported(_Vision(model), {MOMENTS: pictures}, {MOMENTS: {0: Dim("moments", min=1, max=16384)}}, [FEATURES])
+    check_graph(tower, [FEATURES], inputs=(MOMENTS,))
     pointed = tuple(task.evidence_name for task in card.tasks if task.name in model.moment_tasks)
     inputs = {FEATURES: torch.zeros((2, *shape))} | inputs
     rest = _exported(_Rest(model), inputs, {name: shapes.get(name, {0: batch}) for name in inputs}, [*logits, *pointed])
     check_graph(rest, [*logits, *pointed], inputs=tuple(inputs), all_read=False)
-    written[REST] = (REST_FILE, rest)
-    for file, graph in written.values():
+    for graph, file in ((tower, VISION_FILE), (rest, REST_FILE)):
         store_half(graph)
         onnx.save(graph, str(directory / file))
-    files = {role: file for role, (file, _) in written.items()}
-    return ExportedGraphs(files, shape, pointed, trunk.close_moments, model.close_tasks)
-
-
-def _tower(module: nn.Module, spec: InputSpec) -> Any:
-    """The checked graph of a vision tower: any number of moments in, their statistics out."""
-    side = spec.frame_size
-    pictures = torch.zeros((2, spec.frames // spec.moments, side, side, 3), dtype=torch.uint8)
-    tower = _exported(module, {MOMENTS: pictures}, {MOMENTS: {0: Dim("moments", min=1, max=16384)}}, [FEATURES])
-    check_graph(tower, [FEATURES], inputs=(MOMENTS,))
-    return tower
+    return ExportedGraphs({VISION: VISION_FILE, REST: REST_FILE}, shape, pointed)
 
 
 def _exported(module: nn.Module, inputs: dict[str, Tensor], shapes: dict[str, Any], outputs: list[str]) -> Any:

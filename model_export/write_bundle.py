@@ -30,7 +30,7 @@ from contract.bundle import (
     read_manifest,
     write_golden,
 )
-from contract.bundle_manifest import REST_FILE, VISION_CLOSE_FILE, VISION_FILE, WeightsUsed
+from contract.bundle_manifest import REST_FILE, VISION_FILE, WeightsUsed
 from contract.decision import DecisionPolicy
 from contract.errors import BundleError, GoldenMismatch
 from contract.example import INPUT_NAMES, collate
@@ -206,7 +206,7 @@ def _files_of(directory: Path) -> set[str]:
     try:
         return {MANIFEST_FILE, *read_manifest(directory)[0].files}
     except BundleError:
-        return {MANIFEST_FILE, MODEL_FILE, VISION_FILE, VISION_CLOSE_FILE, REST_FILE, *_FILES, REFERENCE_FILE}
+        return {MANIFEST_FILE, MODEL_FILE, VISION_FILE, REST_FILE, *_FILES, REFERENCE_FILE}
 
 
 def _manifest(work: Path, card: CheckpointCard, request: BundleRequest, measured: _Measured) -> BundleManifest:
@@ -220,7 +220,6 @@ def _manifest(work: Path, card: CheckpointCard, request: BundleRequest, measured
             }
             metrics[task.name] = {metric: value for metric, value in own.items() if value is not None}
     return BundleManifest(
-        format_version=3 if measured.graphs.close_moments else 2,
         name=request.name,
         version=request.version,
         architecture=card.config.model.name,
@@ -229,8 +228,6 @@ def _manifest(work: Path, card: CheckpointCard, request: BundleRequest, measured
         policy=measured.policy,
         graphs=measured.graphs.files,
         feature_shape=measured.graphs.feature_shape,
-        close_moments=measured.graphs.close_moments,
-        close_tasks=measured.graphs.close_tasks,
         evidence_names=measured.graphs.evidence,
         weights=measured.weights,
         opset=OPSET,

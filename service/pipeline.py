@@ -148,7 +148,7 @@ def _verdict(context: RequestContext, arm: Arm, judgement: Judgement, decisions:
 def _evidence(
     name: str, manifest: BundleManifest, video: DecodedVideo | None, logits: Mapping[str, NDArray[np.float32]]
 ) -> tuple[Moment, ...]:
-    """What each moment of the clip that the task reads added to its flag."""
+    """What each moment of the clip added to the task's flag."""
     shares_MK = logits.get(EVIDENCE_PREFIX + name)
     if video is None or shares_MK is None:
         return ()
@@ -157,8 +157,6 @@ def _evidence(
     pictures = len(video.times_ms) // len(scores)
     times_ms = video.times_ms[pictures // 2 :: pictures]
     found = [Moment(time_ms=time_ms, score=float(score)) for time_ms, score in zip(times_ms, scores, strict=True)]
-    if name in manifest.close_tasks:
-        found = [found[i] for i in manifest.close_moments]
     return tuple(sorted(found, key=lambda moment: moment.time_ms))
 
 

@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 from tqdm import tqdm
 
 from contract.errors import InputError
@@ -109,36 +108,20 @@ def moment_features(
     """(N, K, F) what the frozen trunk gives of every composed clip. Bursts that clips share are computed once."""
     times_s = {row_id: clip.times_s for row_id, clip in short.items()}
     each = spec.frames // spec.moments
-    every, close = _Bursts(short, trunk.moments), _Bursts(short, trunk.close_ups)
+    known: dict[tuple[Picture, ...], NDArray[np.float16]] = {}
     found = np.empty((len(clips), spec.moments, trunk.width), np.float16)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # a burst is too small a batch to share
     for n, clip in enumerate(tqdm(clips, desc="composed clips", disable=None)):
         pictures = picked(clip, spec, times_s)
-        bursts = [tuple(pictures[k * each : (k + 1) * each]) for k in range(spec.moments)]
-        own_KF = every.of(bursts)
-        if trunk.close_moments:
-            own_KF = trunk.joined(own_KF[None], close.of([bursts[k] for k in trunk.close_moments])[None])[0]
-        found[n] = own_KF.numpy()
+        for k in range(spec.moments):
+            burst = tuple(pictures[k * each : (k + 1) * each])
+            if burst not in known:
+                pixels = np.stack([short[row_id].pixels[i] for row_id, i in burst])
+                known[burst] = np.asarray(trunk.moments(torch.from_numpy(pixels)[None])[0].numpy(), np.float16)
+            found[n, k] = known[burst]
     torch.set_num_threads(threads)
     return found
-
-
-@dataclass(frozen=True)
-class _Bursts:
-    """What a trunk gives of bursts, each computed once."""
-
-    short: Mapping[str, ShortClip]
-    compute: Callable[[Tensor], Tensor]
-    known: dict[tuple[Picture, ...], Tensor] = field(default_factory=dict)
-
-    def of(self, bursts: Sequence[tuple[Picture, ...]]) -> Tensor:
-        """(K, F) of K bursts."""
-        for burst in bursts:
-            if burst not in self.known:
-                pixels = np.stack([self.short[row_id].pixels[i] for row_id, i in burst])
-                self.known[burst] = self.compute(torch.from_numpy(pixels)[None])[0]
-        return torch.stack([self.known[burst] for burst in bursts])
 
 
 def kept_features(

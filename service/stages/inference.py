@@ -15,7 +15,7 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from contract.bundle import Bundle
-from contract.bundle_manifest import REST
+from contract.bundle_manifest import VISION, WHOLE
 from contract.errors import BundleError
 from contract.example import ModelInputs, collate
 from contract.model_graphs import FEATURES, ModelGraphs
@@ -117,26 +117,29 @@ class ArmModel:
         self._pad_to = bundle.manifest.input_spec.max_text_tokens if settings.provider == "cuda" else None
         self.buckets = settings.effective_buckets
         sessions = {role: _session(bundle, role, settings) for role in manifest.graphs}
-        graphs = ModelGraphs.of(
-            manifest,
+        graphs = ModelGraphs(
+            manifest.tasks,
             sessions,
+            manifest.feature_shape,
+            manifest.evidence_names,
             every_row=settings.provider == "cuda",  # a shape that is new to a session costs plans there, see below
             moments_at_once=0 if settings.provider == "cuda" else 1,
         )
         self._graphs = dict.fromkeys(self.buckets, graphs)
         if settings.provider == "cuda":
             # A session there keeps the plans of its convolutions for the last shape alone, and makes them anew, in
-            # 0.3 s, when another comes: so each batch size has sessions of its own for the towers.
-            towers = [role for role in sessions if role != REST]
+            # 0.3 s, when another comes: so each batch size has a session of its own for the tower.
+            tower = VISION if VISION in sessions else WHOLE
             for bucket in self.buckets[1:]:
-                own = {role: _session(bundle, role, settings) for role in towers}
-                self._graphs[bucket] = replace(graphs, sessions={**sessions, **own})
+                own = {**sessions, tower: _session(bundle, tower, settings)}
+                self._graphs[bucket] = replace(graphs, sessions=own)
         self.provider: str = next(iter(sessions.values())).get_providers()[0]
         self.seconds: dict[int, float] = {}
         """Of a run by bucket in which every row has a clip, once it is proved."""
         self.text_seconds = 0.0
         """Of one text without a clip."""
-        self.vision_digest = manifest.vision_digest
+        self.vision_digest = manifest.files[manifest.graphs[VISION]] if VISION in manifest.graphs else None
+        """Of the file of its vision tower; None where it has none of its own."""
 
     def keep_features(self) -> None:
         """From now on what the vision tower gives stands among the outputs: another arm has the same tower."""

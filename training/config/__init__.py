@@ -26,7 +26,6 @@ from training.config.run_config import (
 from training.config.vision_model import (
     AUTO_PREFIX,
     OF_THREE_PICTURES,
-    CloseUps,
     FeatureMap,
     MomentVisionConfig,
     Statistic,
@@ -37,7 +36,6 @@ __all__ = [
     "AUTO_PREFIX",
     "OF_THREE_PICTURES",
     "AugmentationConfig",
-    "CloseUps",
     "ConfidenceName",
     "ConfigError",
     "DistillationConfig",

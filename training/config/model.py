@@ -74,15 +74,10 @@ class ModelConfig(FrozenDocument):
             raise ValueError("input_spec reads more tokens than text.max_positions")
         if isinstance(self.vision, VisionConfig):
             self.vision.check_windows(spec.frame_size)
-            return
-        if self.vision.pictures_needed > (1 if spec.burst is None else spec.burst.pictures):
+        elif self.vision.pictures_needed > (1 if spec.burst is None else spec.burst.pictures):
             raise ValueError(
                 f"vision.statistics need input_spec.burst of {self.vision.pictures_needed} pictures or more"
             )
-        if self.vision.picture_size is not None and self.vision.picture_size > spec.frame_size:
-            raise ValueError(f"vision.picture_size makes pictures smaller: at most {spec.frame_size}, the frame_size")
-        if self.vision.close_ups is not None and self.vision.close_ups.moments > spec.moments:
-            raise ValueError(f"vision.close_ups.moments: at most {spec.moments}, all that the input has")
 
 
 FusionName = Literal["gated_residual", "tokens", "concat", "film"]

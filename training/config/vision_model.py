@@ -63,18 +63,6 @@ Statistic = Literal[
 ]
 
 
-class CloseUps(FrozenDocument):
-    """A few moments whose pictures are looked at in the input's own size: for what is small and there all along, while
-    what may be over in two seconds is looked for at many moments in small pictures."""
-
-    moments: int = Field(ge=1)
-    """L: the middle ones of as many equal parts of the moments."""
-    statistics: tuple[Statistic, ...] = Field(min_length=1)
-    """What is kept of each map of them."""
-    tasks: tuple[str, ...] = Field(min_length=1)
-    """Tasks of clips whose scores read these statistics, and no others."""
-
-
 class MomentVisionConfig(GrowingDocument):
     """A pretrained image backbone on each picture, summarised moment by moment.
 
@@ -112,8 +100,8 @@ class MomentVisionConfig(GrowingDocument):
     map_statistics: dict[str, tuple[Statistic, ...]] = Field(default_factory=dict)
     """Map -> the statistics that are kept of it; ``statistics`` where nothing is said."""
     task_statistics: dict[str, tuple[Statistic, ...]] = Field(default_factory=dict)
-    """Task -> the statistics that it reads; all where nothing is said, of close-ups where it reads those. With some
-    hundred clips, what a task has no use for is what it is overfitted to."""
+    """Task -> the statistics that it reads; all where nothing is said. With some hundred clips, what a task has no use
+    for is what it is overfitted to."""
     task_pooling: dict[str, Literal["mean", "strongest"]] = Field(default_factory=dict)
     """Task -> how its moments' scores become the clip's: ``mean``, for what is to be seen all along, or ``strongest``,
     for what may be over in two seconds: an average in which moments weigh by the exponential of their score. ``mean``
@@ -121,11 +109,6 @@ class MomentVisionConfig(GrowingDocument):
     tied_channels: tuple[str, ...] = ()
     """Tasks that weigh all channels of a statistic alike, and look at each moment by itself: a single weight for each
     statistic of each map. For what shows in every channel at once, such as motion, on too few clips to learn more."""
-    picture_size: int | None = Field(default=None, ge=16)
-    """Side in pixels to which the pictures of all moments are made smaller first; as the input has them where nothing
-    is said. Close-ups stay as they are."""
-    close_ups: CloseUps | None = None
-    """Moments that are looked at a second time; none where nothing is said."""
     trainable_blocks: int = Field(default=0, ge=0)
     """How many blocks are trained: the last of those up to the last map that is wanted. With 0 the backbone is frozen,
     and what it gives is kept on disk."""
@@ -143,14 +126,12 @@ class MomentVisionConfig(GrowingDocument):
             kinds = self.statistics_of(name)
             if len(set(kinds)) < len(kinds) or self.maps.count(name) > 1:
                 raise ValueError(f"maps and statistics: {name} or a statistic of it is named twice")
-        if self.close_ups is not None and len(set(self.close_ups.statistics)) < len(self.close_ups.statistics):
-            raise ValueError("close_ups.statistics: one is named twice")
         if stray := self.map_statistics.keys() - set(self.maps):
             raise ValueError(f"map_statistics of {sorted(stray)[0]}, which is not one of maps")
         if empty := [name for name, kinds in self.map_statistics.items() if not kinds]:
             raise ValueError(f"map_statistics of {empty[0]}: name one at least, or leave the map out")
         for task, names in self.task_statistics.items():
-            if not names or not set(names) <= self._kept_for(task):
+            if not names or not set(names) <= self._kept:
                 raise ValueError(f"task_statistics of {task} must be some of those that are kept of a map")
         return self
 
@@ -158,25 +139,17 @@ class MomentVisionConfig(GrowingDocument):
         """Those that are kept of a map."""
         return self.map_statistics.get(name, self.statistics)
 
-    def reads_close_ups(self, task: str) -> bool:
-        """Whether a task's scores are of close-ups."""
-        return self.close_ups is not None and task in self.close_ups.tasks
-
     def read_by(self, task: str) -> frozenset[Statistic]:
-        """Those that a task reads, of whichever map; of close-ups, where it reads those."""
-        return frozenset(self.task_statistics.get(task, self._kept_for(task)))
+        """Those that a task reads, of whichever map."""
+        return frozenset(self.task_statistics.get(task, self._kept))
 
-    def _kept_for(self, task: str) -> set[Statistic]:
-        if self.close_ups is not None and task in self.close_ups.tasks:
-            return set(self.close_ups.statistics)
+    @property
+    def _kept(self) -> set[Statistic]:
         return {kind for name in self.maps for kind in self.statistics_of(name)}
 
     @property
     def pictures_needed(self) -> int:
         """Of each burst."""
-        kept = {kind for name in self.maps for kind in self.statistics_of(name)}
-        if self.close_ups is not None:
-            kept |= set(self.close_ups.statistics)
-        if OF_THREE_PICTURES & kept:
+        if OF_THREE_PICTURES & self._kept:
             return 3
-        return 2 if any(name.startswith("motion") for name in kept) else 1
+        return 2 if any(name.startswith("motion") for name in self._kept) else 1

@@ -96,27 +96,15 @@ class MomentScorer(nn.Module):
         pooling: ``mean`` or ``strongest``.
         bound: the largest score of a ``strongest`` task's moment; 0 for none.
         tied: whether a statistic's channels share one weight.
-        among: (moments, which of them are read); the others' shares are nought. All where nothing is said.
     """
 
     def __init__(
-        self,
-        columns: Sequence[Sequence[int]],
-        outputs: int,
-        pooling: str,
-        bound: float,
-        *,
-        tied: bool = False,
-        among: tuple[int, Sequence[int]] | None = None,
+        self, columns: Sequence[Sequence[int]], outputs: int, pooling: str, bound: float, *, tied: bool = False
     ) -> None:
         super().__init__()
         flat = [column for channels in columns for column in channels]
         self.register_buffer("columns", torch.tensor(flat), persistent=False)
         self._strongest, self._bound = pooling == "strongest", bound
-        self._read: list[int] | None = None
-        if among is not None:
-            self._read = [*among[1]]
-            self.register_buffer("places_LK", torch.eye(among[0])[self._read], persistent=False)
         if tied:
             # By the root of their number: of unrelated channels the sum then changes as much as one, of such as move
             # together more.
@@ -129,18 +117,7 @@ class MomentScorer(nn.Module):
 
     def forward(self, standard_BKF: Tensor) -> Tensor:
         """shares_BKO (B, K, O): they add up to the clip's scores."""
-        if self._read is None:
-            return self._shares(standard_BKF[:, :, self.columns])
-        shares_BKO: Tensor = self.places_LK.T @ self._shares(standard_BKF[:, self._read][:, :, self.columns])
-        return shares_BKO
-
-    def evenly(self, shares_BKO: Tensor) -> Tensor:
-        """(K, 1): what adds up to 1 in equal parts over the moments that are read."""
-        if self._read is None:
-            return shares_BKO.new_full((shares_BKO.shape[1], 1), 1 / shares_BKO.shape[1])
-        return self.places_LK.mean(dim=0)[:, None]
-
-    def _shares(self, own_BKF: Tensor) -> Tensor:
+        own_BKF = standard_BKF[:, :, self.columns]
         if self.deviation is None:
             scores_BKO = self.linear(own_BKF @ self.sums_FN)
         else:
@@ -164,7 +141,6 @@ class MomentXVLM(nn.Module):
         hidden = self.hidden = config.text.hidden_size
         self.task_names = tuple(t.name for t in tasks)
         self.moment_tasks = tuple(t.name for t in tasks if Modality.VIDEO in t.modalities)
-        self.close_tasks = tuple(name for name in self.moment_tasks if config.vision.reads_close_ups(name))
         self._read_by = {t.name: _reading(t) for t in tasks if Modality.TEXT in t.modalities}
         self._whole = tuple(name for name in (FUSED, TEXT) if name in self._read_by.values())
         pools = config.text.alone == "pooled" and TEXT in self._whole
@@ -188,7 +164,12 @@ class MomentXVLM(nn.Module):
         self.moment_heads = nn.ModuleDict({t.name: _identity_head(hidden, t.logits_width) for t in clips})
         self.scorers = nn.ModuleDict()
         for task in clips:
-            self.scorers[task.name] = _scorer(config.vision, self.vision_encoder.trunk, task, spec.moments)
+            kinds = config.vision.read_by(task.name)
+            pooling = config.vision.task_pooling.get(task.name, "mean")
+            columns = self.vision_encoder.trunk.columns_of(kinds)
+            self.scorers[task.name] = MomentScorer(
+                columns, task.logits_width, pooling, config.vision.bound, tied=task.name in config.vision.tied_channels
+            )
         self.ngrams = HashedNgrams(config.text, texts) if config.text.ngram_buckets and texts else None
         fused = (head for name, head in self.heads.items() if not (pools and self._read_by[name] == TEXT))
         for module in (self.pooled_projection, self.text_projection, *fused, self.cross_encoder):
@@ -284,10 +265,9 @@ class MomentXVLM(nn.Module):
         """
         standard_BMF, shares = self.vision_encoder(vision_features), {}
         for name in self.moment_tasks:
-            scorer, head = self.scorers[name], self.moment_heads[name]
-            own_BMO = scorer(standard_BMF)
+            own_BMO, head = self.scorers[name](standard_BMF), self.moment_heads[name]
             outputs = own_BMO.shape[2]
-            shares[name] = own_BMO @ head.weight[:, :outputs].T + scorer.evenly(own_BMO) * head.bias
+            shares[name] = own_BMO @ head.weight[:, :outputs].T + head.bias / own_BMO.shape[1]
         return shares
 
     def classifiers(self) -> dict[str, Tensor]:
@@ -348,19 +328,6 @@ class MomentXVLM(nn.Module):
             return dict(logits)
         own = self.ngrams(input_ids, attention_mask * text_present[:, None].to(attention_mask.dtype))
         return {name: value + own[name] if name in own else value for name, value in logits.items()}
-
-
-def _scorer(config: MomentVisionConfig, trunk: VisionTrunk, task: TaskSpec, moments: int) -> MomentScorer:
-    """Of a task, over the statistics and moments that it reads."""
-    close = config.reads_close_ups(task.name)
-    return MomentScorer(
-        trunk.columns_of(config.read_by(task.name), close=close),
-        task.logits_width,
-        config.task_pooling.get(task.name, "mean"),
-        config.bound,
-        tied=task.name in config.tied_channels,
-        among=(moments, trunk.close_moments) if close else None,
-    )
 
 
 def _identity_head(width: int, outputs: int) -> nn.Linear:

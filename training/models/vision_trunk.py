@@ -13,7 +13,6 @@ from torch import Tensor, nn
 from transformers import AutoBackbone, AutoConfig
 
 from contract.input_spec import InputSpec
-from contract.model_graphs import nearest
 from training.config import AUTO_PREFIX, OF_THREE_PICTURES, MomentVisionConfig, Statistic
 from training.models.efficientnet_lite import EfficientNetLite
 
@@ -49,15 +48,12 @@ class AutoPictures(nn.Module):
 class VisionTrunk(nn.Module):
     """Pictures -> K moments of F statistics each.
 
-    Where the preset has close-ups, a moment's statistics are followed by those of the nearest moment that is looked at
-    closely. Where no block is trained it stays in evaluation mode, BatchNorm included, so that it is a function of the
-    pictures alone and what it gives can be kept.
+    Where no block is trained it stays in evaluation mode, BatchNorm included, so that it is a function of the pictures
+    alone and what it gives can be kept.
 
     Attributes:
         width: F.
         columns: (map, statistic) -> where it stands among the F.
-        close_columns: the same of close-ups.
-        close_moments: (L,) which of the K moments are looked at closely, ascending; empty without close-ups.
     """
 
     def __init__(self, config: MomentVisionConfig, spec: InputSpec) -> None:
@@ -69,30 +65,19 @@ class VisionTrunk(nn.Module):
         else:
             self.pictures = EfficientNetLite(config.backbone.removeprefix("efficientnet_"))
             self._maps = config.maps
-        self._moments, self._picture_size = spec.moments, config.picture_size
-        self.close_moments: tuple[int, ...] = ()
+        self._moments = spec.moments
+        channels: dict[str, int] = self.pictures.channels
         self.columns: dict[tuple[str, Statistic], slice] = {}
-        self.close_columns: dict[tuple[str, Statistic], slice] = {}
         self.width = 0
         for name in self._maps:
             for kind in config.statistics_of(name):
-                self._add_column(self.columns, name, kind)
-        if config.close_ups is not None:
-            self.close_moments = middles(spec.moments, config.close_ups.moments)
-            for name in self._maps:
-                for kind in config.close_ups.statistics:
-                    self._add_column(self.close_columns, name, kind)
+                self.columns[name, kind] = slice(self.width, self.width + channels[name])
+                self.width += channels[name]
         self._freeze(config.trainable_blocks)
 
-    def _add_column(self, columns: dict[tuple[str, Statistic], slice], name: str, kind: Statistic) -> None:
-        channels: int = self.pictures.channels[name]
-        columns[name, kind] = slice(self.width, self.width + channels)
-        self.width += channels
-
-    def columns_of(self, kinds: Collection[Statistic], *, close: bool = False) -> list[list[int]]:
+    def columns_of(self, kinds: Collection[Statistic]) -> list[list[int]]:
         """Where the channels of the statistics of these kinds stand among the F, statistic by statistic of each map."""
-        columns = self.close_columns if close else self.columns
-        return [[*range(span.start, span.stop)] for (_, kind), span in columns.items() if kind in kinds]
+        return [[*range(span.start, span.stop)] for (_, kind), span in self.columns.items() if kind in kinds]
 
     def _freeze(self, trainable_blocks: int) -> None:
         for parameter in self.pictures.parameters():
@@ -123,51 +108,15 @@ class VisionTrunk(nn.Module):
     def forward(self, frames_BTHWC: Tensor) -> Tensor:
         """features_BKF (B, K, F) float from frames (B, T, S, S, 3) uint8 RGB."""
         batch, count = frames_BTHWC.shape[:2]
-        moments_BKPHWC = frames_BTHWC.reshape(batch, self._moments, count // self._moments, *frames_BTHWC.shape[2:])
-        every_BKF = self.moments(moments_BKPHWC.flatten(0, 1)).unflatten(0, (batch, -1))
-        if not self.close_moments:
-            return every_BKF
-        looked_at = moments_BKPHWC[:, list(self.close_moments)].flatten(0, 1)
-        return self.joined(every_BKF, self.close_ups(looked_at).unflatten(0, (batch, -1)))
+        moments_MPHWC = frames_BTHWC.reshape(batch * self._moments, count // self._moments, *frames_BTHWC.shape[2:])
+        return self.moments(moments_MPHWC).reshape(batch, self._moments, -1)
 
     def moments(self, moments_MPHWC: Tensor) -> Tensor:
-        """(M, F'): what is kept of each of M moments (M, P, S, S, 3) uint8 RGB, whosever they are; F' is F less the
-        columns of close-ups."""
-        return self._statistics(moments_MPHWC, self.columns, self._picture_size)
-
-    def close_ups(self, moments_MPHWC: Tensor) -> Tensor:
-        """(M, F''): what is kept of M moments (M, P, S, S, 3) uint8 RGB that are looked at closely."""
-        return self._statistics(moments_MPHWC, self.close_columns, None)
-
-    def joined(self, every_BKF: Tensor, close_BLF: Tensor) -> Tensor:
-        """features_BKF (B, K, F): each moment's statistics (B, K, F'), then the nearest close-up's of (B, L, F'')."""
-        return torch.cat([every_BKF, close_BLF[:, nearest(self._moments, self.close_moments)]], dim=2)
-
-    def clip(self, moments_KPHWC: Tensor) -> Tensor:
-        """features_KF (K, F) of one clip, as ``forward`` has it.
-
-        One moment at a time: its maps then stay in the processor's cache, and it takes a third of the time.
-        """
-        every_KF = torch.cat([self.moments(moment[None]) for moment in moments_KPHWC])
-        if not self.close_moments:
-            return every_KF
-        close_LF = torch.cat([self.close_ups(moments_KPHWC[k][None]) for k in self.close_moments])
-        return self.joined(every_KF[None], close_LF[None])[0]
-
-    def _statistics(
-        self, moments_MPHWC: Tensor, columns: Collection[tuple[str, Statistic]], size: int | None
-    ) -> Tensor:
+        """features_MF (M, F) float of M moments (M, P, S, S, 3) uint8 RGB, whosever they are."""
         pixels_NCHW = moments_MPHWC.flatten(0, 1).permute(0, 3, 1, 2).float()
-        if size is not None:
-            pixels_NCHW = F.interpolate(pixels_NCHW, size=(size, size), mode="bilinear", align_corners=False)
         maps = self.pictures(pixels_NCHW, self._maps)
         shaped = {name: found.reshape(*moments_MPHWC.shape[:2], *found.shape[1:]) for name, found in maps.items()}
-        return torch.cat([statistic(shaped[name], kind) for name, kind in columns], dim=1)
-
-
-def middles(count: int, parts: int) -> tuple[int, ...]:
-    """The middle one of each of so many equal parts of 0 to count - 1; the later of two."""
-    return tuple((2 * part + 1) * count // (2 * parts) for part in range(parts))
+        return torch.cat([statistic(shaped[name], kind) for name, kind in self.columns], dim=1)
 
 
 def statistic(map_MPCHW: Tensor, kind: Statistic) -> Tensor:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -24,7 +23,6 @@ from contract.bundle import (
     file_digest,
     read_bundle,
 )
-from contract.bundle_manifest import BundleManifest
 from contract.errors import BundleError
 from tests.synthetic_bundle import rewrite_manifest, write_synthetic_bundle, write_synthetic_reference
 
@@ -219,58 +217,6 @@ def test_a_bundle_may_hold_several_graphs_under_other_names(directory: Path) -> 
     (directory / "vision.onnx").write_bytes(b"altered")
     with pytest.raises(BundleError, match=r"vision\.onnx"):
         read_bundle(directory)
-
-
-def with_close_ups(manifest: dict[str, Any]) -> dict[str, Any]:
-    """The manifest as one of a bundle with two towers."""
-    graphs = {"vision": "vision.onnx", "vision_close": "vision_close.onnx", "rest": "rest.onnx"}
-    files = {name: digest for name, digest in manifest["files"].items() if name != MODEL_FILE}
-    files |= {name: hashlib.sha256(name.encode()).hexdigest() for name in graphs.values()}
-    first = manifest["tasks"][0]["name"]
-    return manifest | {
-        "format_version": 3,
-        "graphs": graphs,
-        "files": files,
-        "feature_shape": [8, 4],
-        "close_moments": [1, 5],
-        "close_tasks": [first],
-        "evidence_names": [f"evidence_{first}"],
-    }
-
-
-def test_a_bundle_with_close_ups_says_which_moments_and_whose(directory: Path) -> None:
-    plain = json.loads((directory / MANIFEST_FILE).read_text())
-    assert not {"close_moments", "close_tasks"} & set(plain)
-    document = with_close_ups(plain)
-    found = BundleManifest.model_validate(document)
-    assert found.close_moments == (1, 5)
-    assert BundleManifest.model_validate_json(found.written()) == found
-    digests = {found.vision_digest}
-    for name in ("vision.onnx", "vision_close.onnx"):
-        other = document | {"files": document["files"] | {name: "0" * 64}}
-        digests.add(BundleManifest.model_validate(other).vision_digest)
-    digests.add(BundleManifest.model_validate(document | {"close_moments": [1, 4]}).vision_digest)
-    assert len(digests) == 4
-    rest = document | {"files": document["files"] | {"rest.onnx": "0" * 64}}
-    assert BundleManifest.model_validate(rest).vision_digest == found.vision_digest
-
-
-@pytest.mark.parametrize(
-    ("change", "says"),
-    [
-        ({"close_moments": []}, "close_moments: go with"),
-        ({"format_version": 2}, "close_moments: go with"),
-        ({"close_moments": [5, 1]}, "ascending"),
-        ({"close_moments": [1, 8]}, "some of the M moments"),
-        ({"close_moments": [1, 1]}, "ascending"),
-        ({"close_tasks": ["nothing"]}, "close_tasks: tasks with evidence"),
-        ({"evidence_names": []}, "close_tasks: tasks with evidence"),
-    ],
-)
-def test_close_ups_that_do_not_fit_are_refused(directory: Path, change: dict[str, Any], says: str) -> None:
-    document = with_close_ups(json.loads((directory / MANIFEST_FILE).read_text()))
-    with pytest.raises(ValueError, match=says):
-        BundleManifest.model_validate(document | change)
 
 
 def test_weights_in_a_file_of_their_own_are_refused(directory: Path) -> None:

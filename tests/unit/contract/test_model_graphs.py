@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from contract.bundle_manifest import REST, VISION, VISION_CLOSE, WHOLE
+from contract.bundle_manifest import REST, VISION, WHOLE
 from contract.decision import TaskKind, TaskSpec
-from contract.model_graphs import FEATURES, MOMENTS, ModelGraphs, moment_scores, nearest
+from contract.model_graphs import FEATURES, MOMENTS, ModelGraphs, moment_scores
 
 BINARY = TaskSpec(name="violence", kind=TaskKind.BINARY, labels=("calm", "violent"))
 MULTICLASS = TaskSpec(name="object", kind=TaskKind.MULTICLASS, labels=("none", "drone", "gun"), flag_labels=("gun",))
@@ -95,36 +95,6 @@ def test_every_row_goes_through_the_tower_where_it_is_told_so() -> None:
     _graphs(tower, rest, every_row=True, moments_at_once=0).run(_feeds([0, 1]))
     assert [len(fed[MOMENTS]) for fed in tower.fed] == [2 * M]
     assert (rest.fed[0][FEATURES][:, :, 2:] == 1).all()
-
-
-@pytest.mark.parametrize("at_once", [0, 1])
-def test_close_ups_stand_beside_the_moments_that_they_are_nearest_to(at_once: int) -> None:
-    tower, rest = _tower(), _rest()
-    close = Stub([MOMENTS], lambda name, feeds: feeds[MOMENTS][:, :1, 0, 0, 0].astype(np.float32))
-    chosen = (0, M - 1)
-    graphs = ModelGraphs(
-        (BINARY,),
-        {VISION: tower, VISION_CLOSE: close, REST: rest},
-        (M, F + 1),
-        close_moments=chosen,
-        moments_at_once=at_once,
-    )
-    feeds = _feeds([1, 0, 1])
-    graphs.run(feeds)
-    found = rest.fed[0][FEATURES]
-    assert found.shape == (3, M, F + 1)
-    assert not found[1].any()
-    firsts = feeds["frames"][:, ::P, 0, 0, 0]
-    for row in (0, 2):
-        np.testing.assert_array_equal(found[row, :, 0], firsts[row])
-        wanted = [firsts[row, chosen[0] if moment <= (M - 1) / 2 else chosen[1]] for moment in range(M)]
-        np.testing.assert_array_equal(found[row, :, F], wanted)
-    assert sum(len(fed[MOMENTS]) for fed in close.fed) == 2 * len(chosen)
-
-
-def test_of_two_close_ups_as_near_the_earlier_is_taken() -> None:
-    assert nearest(6, (1, 3)) == [0, 0, 0, 1, 1, 1]
-    assert nearest(3, (2,)) == [0, 0, 0]
 
 
 def test_a_graph_is_fed_no_input_that_it_lacks() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,7 +15,7 @@ import torch
 from onnx import TensorProto, numpy_helper
 from torch import Tensor
 
-from contract.bundle_manifest import REST, REST_FILE, VISION, VISION_CLOSE, VISION_CLOSE_FILE, VISION_FILE
+from contract.bundle_manifest import REST, REST_FILE, VISION, VISION_FILE
 from contract.example import INPUT_NAMES
 from contract.input_spec import TextField
 from contract.model_graphs import EVIDENCE_PREFIX, FEATURES, MOMENTS, ModelGraphs
@@ -23,7 +23,7 @@ from model_export import to_onnx
 from model_export.errors import ForbiddenInputError
 from model_export.sessions import open_written
 from model_export.to_onnx import OPSET, ExportedGraphs, export_graphs, round_weights, store_half
-from tests.moment_model import SPEC, TASKS, batch_of, moment_config, moment_model, with_lively_trunk
+from tests.moment_model import SPEC, TASKS, batch_of, moment_config, moment_model
 from tests.unit.model_export.conftest import Untrained
 from tests.unit.model_export.test_graph_check import graph
 from training.config import RunConfig
@@ -114,37 +114,6 @@ def test_together_they_give_the_students_logits_and_evidence(
     for name in written.model.moment_tasks:
         mine = found[EVIDENCE_PREFIX + name][shown.numpy()]
         np.testing.assert_allclose(mine, evidence[name].numpy(), atol=1e-4)
-
-
-@pytest.mark.parametrize("moments_at_once", [0, 1])
-def test_close_ups_are_a_graph_of_their_own_and_change_nothing(
-    untrained: Untrained, tmp_path: Path, moments_at_once: int
-) -> None:
-    vision = {
-        "statistics": ("swing_smooth", "moving"),
-        "picture_size": 24,
-        "close_ups": {"moments": 1, "statistics": ("mean", "tremor"), "tasks": ("clip",)},
-    }
-    config = moment_config(vision=vision)
-    model, card = with_lively_trunk(moment_model(config)), moments_card(untrained)
-    card = card.model_copy(update={"config": card.config.model_copy(update={"model": config})})
-    exported = export_graphs(model, card, tmp_path)
-    assert exported.files == {VISION: VISION_FILE, VISION_CLOSE: VISION_CLOSE_FILE, REST: REST_FILE}
-    assert (exported.close_moments, exported.close_tasks) == ((1,), ("clip",))
-    opened = replace(open_written(card, exported, tmp_path), moments_at_once=moments_at_once)
-    batch = with_gaps(5, 6)
-    found = opened.run({name: tensor.numpy() for name, tensor in batch.items()})
-    with torch.no_grad():
-        logits = model(**batch)
-        features = model.vision_encoder.trunk(batch["frames"])
-        evidence = model.evidence(features)
-    assert float(features.std()) > 0.1
-    for task in TASKS:
-        np.testing.assert_allclose(found[task.name], logits[task.name].numpy(), atol=2e-4)
-    shown = batch["video_present"].numpy()
-    for name in model.moment_tasks:
-        np.testing.assert_allclose(found[EVIDENCE_PREFIX + name][shown], evidence[name].numpy()[shown], atol=2e-4)
-    assert not found[EVIDENCE_PREFIX + "clip"][:, 0].any()
 
 
 def test_the_weights_that_were_compared_are_the_ones_that_are_stored(written: Written) -> None:

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-import pytest
 import torch
 
 from contract.input_spec import BurstSpec, InputSpec
 from recipes.long_clips.composition import LongClip, Scene
 from recipes.long_clips.pictures import ShortClip, moment_features, moment_times_s, picked
-from tests.moment_model import SPEC, moment_config, moment_model, with_lively_trunk
+from tests.moment_model import SPEC, moment_model, with_lively_trunk
 
 BURSTS = InputSpec(
     frames=6,
@@ -51,16 +48,8 @@ def test_moments_are_named_by_their_middle_picture() -> None:
     np.testing.assert_allclose(moment_times_s(composed((0.0, 2.0, 0.0, "a")), BURSTS), [0.5, 1.5])
 
 
-CLOSER = {
-    "statistics": ("swing_smooth",),
-    "picture_size": 24,
-    "close_ups": {"moments": 1, "statistics": ("mean",), "tasks": ("clip",)},
-}
-
-
-@pytest.mark.parametrize("vision", [{}, CLOSER])
-def test_features_are_the_trunk_s_own_of_those_pictures(vision: dict[str, Any]) -> None:
-    trunk = with_lively_trunk(moment_model(moment_config(vision=vision))).vision_encoder.trunk
+def test_features_are_the_trunk_s_own_of_those_pictures() -> None:
+    trunk = with_lively_trunk(moment_model()).vision_encoder.trunk
     rng = np.random.default_rng(0)
     short = {
         name: ShortClip(tuple(times), rng.integers(0, 256, (len(times), 32, 32, 3), np.uint8))

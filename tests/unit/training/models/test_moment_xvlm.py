@@ -221,39 +221,6 @@ def test_a_task_reads_its_own_statistics_alone() -> None:
     assert not torch.allclose(before["both"], after["both"], atol=1e-4)
 
 
-CLOSER = {
-    "statistics": ("swing_smooth",),
-    "close_ups": {"moments": 1, "statistics": ("mean",), "tasks": ("clip",)},
-    "task_pooling": {"both": "strongest"},
-}
-
-
-def test_a_task_of_close_ups_reads_the_moments_that_are_looked_at_closely_and_nothing_else() -> None:
-    model = moment_model(moment_config(vision=CLOSER))
-    assert model.close_tasks == ("clip",)
-    inputs = batch_of(2)
-    del inputs["frames"]
-    features = torch.randn(2, 2, model.vision_encoder.trunk.width)
-    close = model.vision_encoder.trunk.close_columns["stride16", "mean"]
-    own, others = features.clone(), features.clone()
-    own[:, 1, close] += 1
-    others[:, 0] += 1
-    others[:, 1, : close.start] += 1
-    before, moved, same = (logits(model, inputs | {"vision_features": f}) for f in (features, own, others))
-    assert torch.equal(before["clip"], same["clip"])
-    assert not torch.allclose(before["clip"], moved["clip"], atol=1e-3)
-    assert not torch.allclose(before["both"], same["both"], atol=1e-3)
-
-
-@torch.no_grad()
-def test_evidence_of_close_ups_is_theirs_alone_and_adds_up() -> None:
-    model = moment_model(moment_config(vision=CLOSER))
-    inputs = batch_of(3)
-    evidence = model.evidence(model.vision_encoder.trunk(inputs["frames"]))["clip"]
-    assert not evidence[:, 0].any()
-    torch.testing.assert_close(evidence.sum(dim=1), logits(model, inputs)["clip"], **CLOSE)
-
-
 def test_a_single_kind_of_task_needs_no_part_of_the_other() -> None:
     inputs = batch_of(2)
     only_clips = moment_model(tasks=(CLIP,))

@@ -6,11 +6,10 @@ from typing import Any
 
 import pytest
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from tests.moment_model import SPEC, batch_of, moment_config, moment_model, with_lively_trunk
-from training.models.vision_trunk import VisionTrunk, middles, statistic
+from training.models.vision_trunk import VisionTrunk, statistic
 
 SIDE = 10
 
@@ -180,85 +179,3 @@ def test_what_a_single_map_keeps_decides_how_many_pictures_a_moment_needs() -> N
     assert moment_config(vision=vision).vision.pictures_needed == 1  # type: ignore[union-attr]
     deep = vision | {"map_statistics": {"stride32": ("swing_mean",)}}
     assert moment_config(vision=deep).vision.pictures_needed == 3  # type: ignore[union-attr]
-
-
-CLOSER: dict[str, Any] = {
-    "statistics": ("swing_smooth", "moving"),
-    "picture_size": 24,
-    "close_ups": {"moments": 1, "statistics": ("mean", "moving"), "tasks": ("clip",)},
-}
-
-
-@torch.no_grad()
-def test_motion_is_read_of_small_pictures_and_close_ups_of_the_input_s_own() -> None:
-    trunk = with_lively_trunk(moment_model(moment_config(vision=CLOSER))).vision_encoder.trunk
-    assert trunk.close_moments == (1,)
-    frames = batch_of(2)["frames"]
-    found_BKF = trunk(frames)
-    assert found_BKF.shape == (2, 2, trunk.width)
-    pixels = frames.flatten(0, 1).permute(0, 3, 1, 2).float()
-    smaller = F.interpolate(pixels, size=(24, 24), mode="bilinear", align_corners=False)
-    for columns, pictures in ((trunk.columns, smaller), (trunk.close_columns, pixels)):
-        own = trunk.pictures(pictures, ("stride16",))["stride16"].unflatten(0, (2, 2, 3))
-        if columns is trunk.close_columns:
-            own = own[:, [1, 1]]  # the only close-up stands beside every moment
-        for (_, kind), span in columns.items():
-            wanted = statistic(own.flatten(0, 1), kind).unflatten(0, (2, 2))
-            torch.testing.assert_close(found_BKF[:, :, span], wanted, atol=1e-4, rtol=1e-4)
-    assert not torch.allclose(
-        found_BKF[:, 1, trunk.columns["stride16", "moving"]], found_BKF[:, 1, trunk.close_columns["stride16", "moving"]]
-    )
-
-
-@torch.no_grad()
-@pytest.mark.parametrize("vision", [{}, CLOSER])
-def test_a_clip_taken_moment_by_moment_is_what_a_batch_has(vision: dict[str, Any]) -> None:
-    trunk = with_lively_trunk(moment_model(moment_config(vision=vision))).vision_encoder.trunk
-    frames = batch_of(2)["frames"]
-    alone = torch.stack([trunk.clip(clip.unflatten(0, (2, 3))) for clip in frames])
-    torch.testing.assert_close(trunk(frames), alone, atol=1e-4, rtol=1e-4)
-
-
-def test_close_ups_are_the_middle_ones_of_equal_parts() -> None:
-    assert middles(21, 5) == (2, 6, 10, 14, 18)
-    assert middles(16, 4) == (2, 6, 10, 14)
-    assert middles(3, 3) == (0, 1, 2)
-    assert middles(7, 1) == (3,)
-
-
-def test_columns_of_close_ups_are_told_from_the_others() -> None:
-    trunk = VisionTrunk(moment_config(vision=CLOSER).vision, SPEC)  # type: ignore[arg-type]
-    assert trunk.columns_of({"moving"}) == [[*range(112, 224)]]
-    assert trunk.columns_of({"moving"}, close=True) == [[*range(336, 448)]]
-
-
-@pytest.mark.parametrize(
-    ("vision", "says"),
-    [
-        (CLOSER | {"task_statistics": {"clip": ("swing_smooth",)}}, "clip must be some of those"),
-        (CLOSER | {"task_statistics": {"other": ("mean",)}}, "other must be some of those"),
-        (CLOSER | {"close_ups": CLOSER["close_ups"] | {"statistics": ("mean", "mean")}}, "named twice"),
-        (CLOSER | {"close_ups": CLOSER["close_ups"] | {"tasks": ()}}, "tasks"),
-    ],
-)
-def test_close_ups_that_cannot_be_read_are_refused(vision: dict[str, Any], says: str) -> None:
-    with pytest.raises(ValueError, match=says):
-        moment_config(vision=vision)
-
-
-@pytest.mark.parametrize(
-    ("vision", "says"),
-    [
-        ({"picture_size": 64}, "at most 32"),
-        ({"close_ups": CLOSER["close_ups"] | {"moments": 3}}, "at most 2"),
-        ({"statistics": ("mean",), "close_ups": CLOSER["close_ups"]}, None),
-    ],
-)
-def test_close_ups_and_sizes_are_of_what_the_input_has(vision: dict[str, Any], says: str | None) -> None:
-    config = moment_config(vision=vision)
-    if says is None:
-        config.check_input(SPEC)
-        assert config.vision.pictures_needed == 3  # type: ignore[union-attr]
-        return
-    with pytest.raises(ValueError, match=says):
-        config.check_input(SPEC)
