@@ -38,6 +38,7 @@ from service.metrics_port import MetricsPort
 from service.pipeline import Components
 from service.readiness import Readiness
 from service.scheduling.backlog import Backlog
+from service.scheduling.policy import Priority
 from service.scheduling.standing import Standing
 from service.settings import Settings, read_settings
 from service.stages.admission import Admission
@@ -115,7 +116,13 @@ class Service:
         """To be told of each request that is over."""
         self.monitor.ended(context, outcome)
         if context.peer:
-            self.standing.ended(context.peer, context.code, context.timings_ms, deadline_chosen=context.deadline_chosen)
+            self.standing.ended(
+                context.peer,
+                context.code,
+                context.timings_ms,
+                deadline_chosen=context.deadline_chosen,
+                last=context.priority is Priority.LAST,
+            )
 
     def _faults(self) -> list[str]:
         if self.failure is not None:

@@ -30,6 +30,18 @@ def available_cores(root: Path = Path("/")) -> int:
     return mask if quota is None else max(1, min(mask, math.ceil(quota)))
 
 
+def idle_time_is_free(root: Path = Path("/")) -> bool:
+    """Whether what runs while nothing else wants a core takes nothing from this process.
+
+    Under a quota that is smaller than the cores it uses up what the others then lack.
+
+    Args:
+        root: where ``proc`` and ``sys`` are.
+    """
+    quota = quota_cores(root)
+    return hasattr(os, "SCHED_IDLE") and (quota is None or quota >= len(os.sched_getaffinity(0)))
+
+
 def quota_cores(root: Path) -> float | None:
     """The smallest quota on the way from this process's control group to the top, in cores; None without one."""
     quotas = [quota for directory in _unified(root) if (quota := _quota_v2(directory)) is not None]

@@ -74,6 +74,11 @@ class Judge:
         self._metrics = metrics
         self._flights: Flights[Judgement] = Flights()
 
+    @property
+    def lowest(self) -> Priority:
+        """The priority of those who come last."""
+        return Priority.LAST if self._decode.serves_last else Priority.BULK
+
     async def judge(self, upload: Upload, context: RequestContext) -> tuple[Arm, Judgement]:
         """The arm that answers, and its judgement.
 
@@ -135,10 +140,13 @@ class Judge:
                         clip, spec, work, lambda: progress.enter("decode"), partial(progress.spend, "decode_cpu_s")
                     )
             inputs = assemble(_frames(video), text, spec)
+
+            def on_lane() -> None:
+                progress.enter("inference")
+                self._backlog.takes_lane(work)
+
             with progress.in_stage("queue"):
-                answer = await arm.batcher.submit(
-                    inputs, flight.latest, flight.priority, lambda: progress.enter("inference")
-                )
+                answer = await arm.batcher.submit(inputs, flight.latest, flight.priority, on_lane)
             progress.spend("model_cpu_s", answer.cpu_s)
             return Judgement(inputs, answer.logits, video, text, unread)
 

@@ -25,7 +25,6 @@ from service.experiment.shadow import Given, Scavenger, features_in
 from service.experiment.watch.monitor import Monitor
 from service.judge import Judge, Judgement
 from service.metrics import Metrics
-from service.scheduling.policy import Priority
 from service.scheduling.standing import Standing
 from service.settings import DeadlineSettings, Settings
 from service.stages.admission import Admission
@@ -65,7 +64,7 @@ async def classify(request: Request, context: RequestContext, parts: Components)
     _read_wishes(request, context, settings.deadline)
     if parts.standing.goes_last(context.peer):
         parts.metrics.put_last.inc()
-        context.priority = Priority.LAST
+        context.priority = parts.judge.lowest
     wanted, shown = request.headers.get(FORCE_HEADER), request.headers.get("authorization")
     context.forced_arm = forced_arm(wanted, shown, settings.experiment.force_token, parts.monitor.plan)
     declared = declared_bytes(request, settings.body)

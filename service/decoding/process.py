@@ -166,16 +166,19 @@ class DecodeProcess:
         as a decode is that takes long.)"""
         return b"" if self._slot.closed else self._slot[-TAIL_BYTES:][:SIGN_BYTES]
 
-    def step_back(self) -> None:
-        """Its threads have only what all others leave of the cores, for the rest of its life.
+    def step_back(self, *, idle: bool = False) -> None:
+        """Its threads go after all others, for the rest of its life.
 
-        Niceness alone would still be one part in twenty-four of a core beside another worker.
+        Args:
+            idle: they have nothing but what all others leave of the cores. (Niceness alone would still be one part in
+                twenty-four of a core beside another worker.)
         """
         with contextlib.suppress(OSError):  # it has ended
             for thread in Path(f"/proc/{self.pid}/task").iterdir():
                 with contextlib.suppress(OSError):  # so has this one, or it may not be touched: other bounds hold
                     os.setpriority(os.PRIO_PROCESS, int(thread.name), LAST)
-                    os.sched_setscheduler(int(thread.name), os.SCHED_IDLE, os.sched_param(0))
+                    if idle:
+                        os.sched_setscheduler(int(thread.name), os.SCHED_IDLE, os.sched_param(0))
 
     def frames(self, spec: InputSpec) -> NDArray[np.uint8]:
         """A copy of what the slot holds, (T, S, S, 3) uint8."""

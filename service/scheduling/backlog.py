@@ -30,6 +30,7 @@ _FORESEEN = 64
 """A queue of up to so many is foreseen start by start, a longer one by a bound on its waits."""
 _CLEARLY = 2.0
 """Work takes longer while other work runs: who asks for less than half of it then would not get it alone either."""
+_LAST = policy.Priority.LAST.rank
 _ALWAYS_S = 1.0
 """So little work, in seconds for each worker, is always taken: room that is kept for those who were told to come back
 must not leave the workers idle if they do not come."""
@@ -70,7 +71,7 @@ class Backlog:
         self._clock = clock
         self._waiting: list[Work] = []
         self._waiting_s = [0.0 for _ in policy.Priority]  # by rank
-        self._all_model_s = 0.0
+        self._all_model_s = {False: 0.0, True: 0.0}  # of work that yields, and of all other
         self._running: list[Work] = []
         self._all: set[Work] = set()
         self.promises = Promises(lambda kept: metrics.promises.labels("kept" if kept else "missed").inc(), clock=clock)
@@ -118,7 +119,7 @@ class Backlog:
         Raises:
             Overloaded: not now; ``retry_after_s`` says when.
         """
-        if self.promises.is_due(least.who):
+        if not least.yields and self.promises.is_due(least.who):
             return
         now = self._clock()
         for work in (least, likely):
@@ -131,7 +132,7 @@ class Backlog:
     def _accept(self, work: Work) -> None:
         now = self._clock()
         work.keep_core(self._shares_cores and work.price is not None)
-        promise = self.promises.redeem(work.who)
+        promise = None if work.yields else self.promises.redeem(work.who)
         reason = self._refusal(work, now, promised=promise is not None)
         if reason == DeadlineTooShort.code:
             needed_ms = 1000 * work.margin * work.whole_s
@@ -140,7 +141,7 @@ class Backlog:
             self._metrics.shed.labels(reason).inc()
             raise self.overloaded(work)
         self._all.add(work)
-        self._all_model_s += self._lane_s(work)
+        self._all_model_s[work.yields] += self._lane_s(work)
 
     def _refusal(self, work: Work, now: float, *, promised: bool) -> str | None:
         """Why the work is not taken, None if it is. May push bulk work out."""
@@ -169,11 +170,11 @@ class Backlog:
     def _foresee(self, work: Work, now: float) -> tuple[bool, list[Work]]:
         """Whether the work would be late, and who could not count on being in time any more because of it."""
         wait_s, harmed = self._foresee_decode(work, now) if work.price is not None else (0.0, [])
-        decoded_s, left_s = wait_s + work.decode_s, work.latest - now
+        decoded_s, left_s, lanes_s = wait_s + work.decode_s, work.latest - now, self._model_s(last=work.yields)
         if work.keeps_core:
-            decoded_s += self._model_s()  # of texts, which take turns on the same cores
+            decoded_s += lanes_s  # of texts, which take turns on the same cores
         return (
-            self._late(work, decoded_s, self._model_s(), left_s)
+            self._late(work, decoded_s, lanes_s, left_s)
             # Lanes take the most urgent first: it is worth a closer look at who is before it.
             and self._late(work, decoded_s, self._model_before_s(work), left_s)
         ), harmed
@@ -189,20 +190,28 @@ class Backlog:
 
     def _foresee_decode(self, work: Work, now: float) -> tuple[float, list[Work]]:
         """The seconds until its decode would start, and who is harmed."""
-        at = policy.position(self._waiting, work.key)
-        if len(self._waiting) <= _FORESEEN:
-            queue, running = self._waiting, self._busy(now)
-            before = policy.starts(running, queue, self._workers)
-            placed = policy.starts(running, [*queue[:at], work, *queue[at:]], self._workers)
+        line, running, parallel = self._line(last=work.yields), self._busy(now), self._workers
+        if work.yields:
+            running, parallel = self._last_running(now), 1
+        at = policy.position(line, work.key)
+        if len(line) <= _FORESEEN:
+            queue = line
+            before = policy.starts(running, queue, parallel)
+            placed = policy.starts(running, [*queue[:at], work, *queue[at:]], parallel)
             wait_s = placed.pop(at)
         else:
-            queue = self._waiting[at:]
+            queue = line[at:]
             behind_s = [other.held_s for other in queue]
-            ahead_s = max(0.0, self._running_s(now) + sum(self._waiting_s) - sum(behind_s))
-            before = policy.waits(ahead_s, behind_s, self._workers)
-            placed = policy.waits(ahead_s + work.held_s, behind_s, self._workers)
-            wait_s = ahead_s / self._workers
+            waiting_s = self._waiting_s[_LAST] if work.yields else sum(self._waiting_s[:_LAST])
+            ahead_s = max(0.0, sum(left_s for left_s, _ in running) + waiting_s - sum(behind_s))
+            before = policy.waits(ahead_s, behind_s, parallel)
+            placed = policy.waits(ahead_s + work.held_s, behind_s, parallel)
+            wait_s = ahead_s / parallel
         return wait_s, [queue[i] for i in policy.harmed(queue, before, placed, now, work.margin)]
+
+    def _line(self, *, last: bool) -> list[Work]:
+        """Who waits, first to last: of work that yields, which has a line and a process of its own, or of all other."""
+        return [work for work in self._waiting if work.yields is last]
 
     def _full(self, work: Work, now: float) -> bool:
         """Whether a newcomer finds the backlog full, the turns of those who are to come back included."""
@@ -216,10 +225,10 @@ class Backlog:
         Args:
             work: what was refused; None: a request of which nothing is known yet.
         """
-        drain_s = self.drain_s()
         if work is None:
-            wait_s = self.promises.promise(None, 0.0, drain_s)
+            wait_s = self.promises.promise(None, 0.0, self.drain_s())
         else:
+            drain_s = self._drain_s(self._clock(), decode=True, rank=max(work.rank, _LAST - 1))
             share_s = max(work.held_s / self._workers, self._lane_s(work) / self._lanes)
             # No room is kept for who comes last: what many such are told would keep the others out.
             wait_s = self.promises.promise(None if work.yields else work.who, share_s, drain_s)
@@ -241,37 +250,35 @@ class Backlog:
             self.enqueue(work)
 
     def next_to_start(self) -> Work | None:
-        """The waiting work that may start now; it stays where it is."""
-        return self._first_to_start(yields=False) or self._first_to_start(yields=True)
-
-    def _first_to_start(self, *, yields: bool) -> Work | None:
-        """The first that may start now, of all work that yields, or of all other.
-
-        What yields waits for a process, not for a core: a single one at a time has a process to spare.
-        """
-        if yields and sum(work.set_aside for work in self._running) >= self.most_set_aside:
-            return None
-        if yields and any(work.yields and work.stage is not Stage.DECODED for work in self._running):
-            return None
+        """The waiting work that may start now; it stays where it is. Of such as does not yield."""
         running = self._busy(self._clock())
-        waiting = (work for work in self._waiting if work.yields is yields)
-        return next((work for work in waiting if yields or policy.may_start(work, running, self._workers)), None)
+        line = self._line(last=False)
+        return next((work for work in line if policy.may_start(work, running, self._workers)), None)
+
+    def next_last(self) -> Work | None:
+        """The same of work that yields: one at a time, until its verdict."""
+        if any(work.yields for work in self._running):
+            return None
+        return next(iter(self._line(last=True)), None)
 
     def _busy(self, now: float) -> list[policy.Running]:
-        aside = [work for work in self._running if work.set_aside][: self.most_set_aside]
-        return [(work.left_s(now), work.bulk) for work in self._running if work not in aside]
+        aside = [work for work in self._running if work.set_aside and not work.yields][: self.most_set_aside]
+        counted = (work for work in self._running if work not in aside and not (work.yields and work.set_aside))
+        return [(work.left_s(now), work.bulk) for work in counted]
+
+    def _last_running(self, now: float) -> list[policy.Running]:
+        return [(work.left_s(now), True) for work in self._running if work.yields]
 
     def begin(self, work: Work) -> None:
-        """A worker has it; if it yields, as if it did not run."""
+        """A worker has it; if it yields, for others as if it did not run."""
         self._move(work, Stage.RUNNING)
         work.began = self._clock()
         work.set_aside = work.yields
         self._running.append(work)
 
-    @property
-    def waits(self) -> bool:
-        """Whether some work waits for a worker."""
-        return bool(self._waiting)
+    def waits(self, *, last: bool = False) -> bool:
+        """Whether work waits for a worker: such as yields, or other."""
+        return any(work.yields is last for work in self._waiting)
 
     def set_aside(self, work: Work) -> bool:
         """Others who wait may start as if the work did not run: it has had far more than its price, and steps back.
@@ -279,10 +286,10 @@ class Backlog:
         Returns:
             Whether somebody may start who could not before; if not, all stays as it is.
         """
-        if work not in self._running or work.set_aside or self._first_to_start(yields=False) is not None:
+        if work not in self._running or work.set_aside or self.next_to_start() is not None:
             return False
         work.set_aside = True
-        work.set_aside = self._first_to_start(yields=False) is not None
+        work.set_aside = self.next_to_start() is not None
         return work.set_aside
 
     def withdraw(self, work: Work) -> None:
@@ -292,19 +299,25 @@ class Backlog:
 
     def decoded(self, work: Work, *, whole: bool = True) -> None:
         """The worker is done with it; the model is not, unless the decode was broken off."""
-        work.set_aside = False
+        work.set_aside = work.yields
         if work.stage is Stage.RUNNING:
             self._move(work, Stage.DECODED if whole else Stage.ACCEPTED)
             work.began = self._clock()
         elif work in self._running:
             self._running.remove(work)
 
+    def takes_lane(self, work: Work) -> None:
+        """A lane has it: until then work that yields has held no core."""
+        work.set_aside = False
+
     def leave(self, work: Work) -> None:
         """It is done, or nobody waits for it any more: a worker that has it stops at its next packet, and has its core
         until then."""
         if work in self._all:
             self._all.remove(work)
-            self._all_model_s = self._all_model_s - self._lane_s(work) if self._all else 0.0
+            self._all_model_s[work.yields] -= self._lane_s(work)
+            if not self._all:
+                self._all_model_s = dict.fromkeys(self._all_model_s, 0.0)
         held = work.stage is Stage.DECODED and work.keeps_core
         self._move(work, Stage.GONE)
         if held:
@@ -326,7 +339,8 @@ class Backlog:
         return work.keeps_core if stage is Stage.DECODED else stage is Stage.GONE and work.stage is Stage.RUNNING
 
     def drain_s(self) -> float:
-        """Seconds until all accepted work is done: the slowest stage's, or all stages' where they share cores."""
+        """Seconds until all accepted work is done that does not yield: the slowest stage's, or all stages' where they
+        share cores."""
         return self._drain_s(self._clock(), decode=True)
 
     def stage_seconds(self) -> dict[str, float]:
@@ -336,20 +350,21 @@ class Backlog:
     def _stage_s(self, stage: str) -> float:
         return self.stage_seconds()[stage]
 
-    def _drain_s(self, now: float, *, decode: bool, rank: int | None = None) -> float:
-        decode_s = self._decode_s(now, rank) if decode else 0.0
-        return decode_s + self._model_s() if self._shares_cores else max(self._model_s(), decode_s)
+    def _drain_s(self, now: float, *, decode: bool, rank: int = _LAST - 1) -> float:
+        """Of what goes before work of this rank."""
+        decode_s, model_s = self._decode_s(now, rank) if decode else 0.0, self._model_s(last=rank == _LAST)
+        return decode_s + model_s if self._shares_cores else max(model_s, decode_s)
 
-    def _decode_s(self, now: float, rank: int | None = None) -> float:
-        """Of all work, or of that which goes before such as has this rank."""
-        waiting_s = sum(self._waiting_s if rank is None else self._waiting_s[: rank + 1])
-        return (max(0.0, waiting_s) + self._running_s(now)) / self._workers
+    def _decode_s(self, now: float, rank: int = _LAST - 1) -> float:
+        if rank == _LAST:
+            return max(0.0, self._waiting_s[_LAST]) + sum(left_s for left_s, _ in self._last_running(now))
+        running_s = sum(left_s for left_s, _ in self._busy(now))
+        return (max(0.0, sum(self._waiting_s[: rank + 1])) + running_s) / self._workers
 
-    def _running_s(self, now: float) -> float:
-        return sum(left_s for left_s, _ in self._busy(now))
-
-    def _model_s(self) -> float:
-        return max(0.0, self._all_model_s) / self._lanes
+    def _model_s(self, *, last: bool = False) -> float:
+        """Of work that does not yield; of all, for work that does."""
+        all_s = self._all_model_s[False] + (self._all_model_s[True] if last else 0.0)
+        return max(0.0, all_s) / self._lanes
 
     @staticmethod
     def _lane_s(work: Work) -> float:

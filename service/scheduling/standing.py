@@ -20,6 +20,8 @@ _OTHERS_S = 10.0
 """For so long after a request of somebody in good standing there are others who want the cores."""
 _NEW_WORKER_S = 0.3
 """What a clip that ended its worker took besides: so much CPU time starts another."""
+_MOST_LAST_S = 0.5
+"""So many seconds count of a request that came last, for it or against it."""
 _WORK = ("decode", "inference")
 
 
@@ -61,7 +63,15 @@ class Standing:
             return False
         return now - self._good_at <= _OTHERS_S
 
-    def ended(self, peer: str, code: str, timings_ms: Mapping[str, float], *, deadline_chosen: bool = False) -> None:
+    def ended(
+        self,
+        peer: str,
+        code: str,
+        timings_ms: Mapping[str, float],
+        *,
+        deadline_chosen: bool = False,
+        last: bool = False,
+    ) -> None:
         """Takes what a request came to.
 
         Args:
@@ -69,8 +79,11 @@ class Standing:
             code: ``ok`` or the problem's.
             timings_ms: stage -> what was spent there.
             deadline_chosen: whether the caller allowed less time than the service gives by itself.
+            last: whether it came last: by the clock its decode then took as long as others had the cores.
         """
         seconds = sum(timings_ms.get(stage, 0.0) for stage in _WORK) / 1000
+        if last:
+            seconds = min(seconds, _MOST_LAST_S)
         if code in (DecodeCrashed.code, DecodeTimeout.code):
             self._account(peer).wasted_s += seconds + _NEW_WORKER_S
         elif seconds and code == "ok":

@@ -10,13 +10,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from contract.input_spec import InputSpec
 from contract.video import DecodeCost
 from service.context import deadline_exceeded
-from service.cores import available_cores
+from service.cores import available_cores, idle_time_is_free
 from service.decoding.answer import DecodedVideo, cost_in, video_in
 from service.decoding.process import DecodeProcess
 from service.errors import Draining, Overloaded, Quarantined
@@ -138,7 +139,7 @@ class _Decode(Job[DecodedVideo]):
         return self._pool.let_others_in(self.work)
 
     def in_the_way(self) -> bool:
-        return self._pool.somebody_waits()
+        return self._pool.backlog.waits(last=True) if self.yields else self._pool.somebody_waits()
 
     def ended(self, seconds: float, *, whole: bool, stuck: bool = False) -> None:
         cpu_s = min(seconds, self.cpu_s)  # a worker that was taken over says what it likes
@@ -161,6 +162,9 @@ class DecodePool:
         backlog: which decode comes next.
         metrics: where it shows.
         spool: the directory of the clips' files; None: the system's temporary directory.
+
+    Attributes:
+        serves_last: whether a process is there for work that yields.
     """
 
     def __init__(
@@ -181,8 +185,18 @@ class DecodePool:
             settings.quarantine_after, settings.quarantine_entries, settings.quarantine_seconds
         )
         self.processes = self.workers + SPARE_PROCESSES
+        self.serves_last = idle_time_is_free()
+        next_last = partial(self._next_decode, backlog.next_last) if self.serves_last else None
         self._processes = Workers(
-            settings, slot_bytes, self.workers, SPARE_PROCESSES, self._next_job, self._quarantine, metrics, spool
+            settings,
+            slot_bytes,
+            self.workers,
+            SPARE_PROCESSES,
+            self._next_job,
+            next_last,
+            self._quarantine,
+            metrics,
+            spool,
         )
         self._looks: list[_Look] = []
         self._looking = 0
@@ -302,7 +316,7 @@ class DecodePool:
 
     def somebody_waits(self) -> bool:
         """Whether there is something to do, and no process for it."""
-        return not self._processes.idle() and (self.looks_wait() or self.backlog.waits)
+        return not self._processes.idle() and (self.looks_wait() or self.backlog.waits())
 
     def learn(self, price: Price, seconds: float, *, whole: bool) -> None:
         """What a decode took."""
@@ -324,7 +338,10 @@ class DecodePool:
                 self._looking += 1
                 look.counts = True
                 return look
-        while (work := self.backlog.next_to_start()) is not None:
+        return self._next_decode(self.backlog.next_to_start)
+
+    def _next_decode(self, next_work: Callable[[], Work | None]) -> _Decode | None:
+        while (work := next_work()) is not None:
             job = self._decodes[work]
             if not job.done.done() and not work.hopeless(time.monotonic()):
                 self.backlog.begin(work)

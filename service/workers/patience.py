@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import Any
 
 from service.decoding.process import DecodeProcess
@@ -12,9 +13,10 @@ from service.workers.job import Job
 _PACKET_CPU_S = 0.3
 """No packet takes so much CPU time: a look at 95,000 packets takes 0.14 s without a sign, pictures of 4K as much."""
 _LOOK_S, _SOONEST_S = 0.05, 0.01
-_LOOKS = 40
+_LOOKS, _SILENT_LOOKS = 40, 10
 """Looks in a row at which a process has made no use of its core before it counts as stopped. (Looks, not seconds: this
-process may have to wait for a core too, and must have read the answer first.)"""
+process may have to wait for a core too, and must have read the answer first.) And at which one that yields has shown no
+sign of life since its caller left: others who yield wait for it."""
 
 
 class Patience:
@@ -26,8 +28,10 @@ class Patience:
     to wait for a core is neither ended nor blamed.)
 
     One that is stuck or takes far more than its price steps back, if somebody who waits can then start: they have its
-    core from then on, and it has what they leave. So does one that yields, before it begins. It cannot come forward
-    again (that takes privileges), so its process serves nobody after it.
+    core from then on, and it has what they leave. It cannot come forward again (that takes privileges), so its process
+    serves nobody after it.
+
+    One that yields has what others leave from the beginning. Where they left it nothing, it is not to blame.
 
     Attributes:
         exhausted: it is stuck.
@@ -38,21 +42,23 @@ class Patience:
         self._process = process
         self._job = job
         self._limit: asyncio.Timeout | None = None
-        self._asleep = 0
+        self._asleep = self._silent = 0
         self.exhausted = self.stepped_back = False
+        self._began = time.monotonic()
         self._sign = process.signs_of_life()
         self._began_cpu_s = self._last_cpu_s = self._sign_cpu_s = cpu_seconds(process.pid)
-
-    def step_back(self) -> None:
-        """From now on its process has what others leave."""
-        self.stepped_back = True
-        self._process.step_back()
 
     def watch(self, limit: asyncio.Timeout) -> None:
         """``limit`` ends the wait for the answer; it comes sooner if the process is stuck."""
         self._limit = limit
         self._job.done.add_done_callback(self._left)
         self._watch_again()
+
+    def starved(self) -> bool:
+        """Whether it yields, and was left less than half of a core."""
+        took_s = self._last_cpu_s - self._began_cpu_s
+        waits = self._job.yields and not self.exhausted and runnable(self._process.pid)
+        return waits and took_s < (time.monotonic() - self._began) / 2
 
     def end(self) -> None:
         """There is an answer, or there will be none."""
@@ -77,17 +83,20 @@ class Patience:
     def _look(self) -> None:
         assert self._limit is not None
         cpu_s, sign = cpu_seconds(self._process.pid), self._process.signs_of_life()
+        self._silent += 1
         if sign != self._sign:
-            self._sign, self._sign_cpu_s = sign, cpu_s
+            self._sign, self._sign_cpu_s, self._silent = sign, cpu_s, 0
         self.exhausted = cpu_s - self._sign_cpu_s > _PACKET_CPU_S
         if self._job.done.done():
             at_work = cpu_s > self._last_cpu_s or runnable(self._process.pid)
             self._asleep = 0 if at_work else self._asleep + 1
-            over = self.exhausted or self.stepped_back or self._asleep >= _LOOKS
+            silent = self._job.yields and self._silent >= _SILENT_LOOKS
+            over = self.exhausted or self.stepped_back or silent or self._asleep >= _LOOKS
         else:
             had_its_share = self.exhausted or cpu_s - self._began_cpu_s >= self._job.fair_cpu_s
             if had_its_share and not self.stepped_back and self._job.give_way():
-                self.step_back()
+                self.stepped_back = True
+                self._process.step_back()
             over = self.exhausted and self._job.in_the_way()
         self._last_cpu_s = cpu_s
         if over:

@@ -63,6 +63,8 @@ class Workers:
         enough: so many processes do the work.
         spare: so many more are kept warm.
         next_job: takes the next job that may start now; None if there is none.
+        next_last: the same of jobs that yield; None: there are none. One process more is theirs alone, and has what all
+            others leave of the cores.
         quarantine: told of clips that end processes.
         metrics: where it shows.
         spool: the directory of the clips' files; None: the system's temporary directory.
@@ -75,6 +77,7 @@ class Workers:
         enough: int,
         spare: int,
         next_job: Callable[[], Job[Any] | None],
+        next_last: Callable[[], Job[Any] | None] | None,
         quarantine: Quarantine,
         metrics: Metrics,
         spool: Path | None = None,
@@ -84,14 +87,15 @@ class Workers:
         self._settings = settings
         self._template = Template(settings)
         self._slot_bytes = slot_bytes
-        self._next_job = next_job
+        self._next_job, self._next_last = next_job, next_last or (lambda: None)
+        self._serves_last = next_last is not None
         self._quarantine = quarantine
         self._metrics = metrics
         self._rng = random.Random()
         self._supervisors: list[asyncio.Task[None]] = []
-        self._burials: set[asyncio.Task[None]] = set()
         self._live: dict[int, DecodeProcess] = {}
         self._idle: deque[asyncio.Future[Job[Any]]] = deque()
+        self._idle_last: deque[asyncio.Future[Job[Any]]] = deque()
         self._failures: dict[int, int] = {}
         self._was_up = False
         self._none_since: float | None = None
@@ -103,11 +107,17 @@ class Workers:
 
     def start(self) -> None:
         """Starts the supervisors; processes come up behind them."""
-        self._supervisors = [asyncio.create_task(self._supervise(i), name=f"decode-{i}") for i in range(self.count)]
+        self._supervisors = [
+            asyncio.create_task(self._supervise(i), name=f"decode-{i}") for i in range(self.count + self._serves_last)
+        ]
 
     def alive(self) -> int:
-        """Processes that take jobs."""
-        return sum(process.exit_code is None for process in self._live.values())
+        """Processes that take jobs of whatever kind."""
+        return sum(process.exit_code is None for index, process in self._live.items() if not self._is_last(index))
+
+    def _is_last(self, index: int) -> bool:
+        """Whether the process is there for jobs that yield."""
+        return index == self.count
 
     def idle(self) -> bool:
         """Whether a process waits for a job."""
@@ -135,18 +145,15 @@ class Workers:
 
     def wake(self) -> None:
         """Hands out what may start now. To be called whenever a job came, or one that held others back has ended."""
-        while self._idle:
-            job = self._next_job()
-            if job is None:
-                return
-            self._idle.popleft().set_result(job)
+        for idle, next_job in ((self._idle, self._next_job), (self._idle_last, self._next_last)):
+            while idle and (job := next_job()) is not None:
+                idle.popleft().set_result(job)
 
     async def close(self) -> None:
         """Ends the processes; the jobs they had are told that the service drains."""
         for supervisor in self._supervisors:
             supervisor.cancel()
         await asyncio.gather(*self._supervisors, return_exceptions=True)
-        await asyncio.gather(*self._burials, return_exceptions=True)
         await self._template.close()
         self._mending.pay_all()
 
@@ -182,30 +189,20 @@ class Workers:
             self._failures.pop(index, None)
             self._live[index] = process
             self._mending.pay(index)
-            self._was_up, self._none_since = True, None
-            self._metrics.decode_workers_alive.set(len(self._live))
+            if self._is_last(index):
+                process.step_back(idle=True)
+            else:
+                self._was_up, self._none_since = True, None
+            self._show_alive()
             with Ending(process.pid) as ending:
                 return await self._serve(index, process, ending)
         finally:
             self._live.pop(index, None)
-            self._metrics.decode_workers_alive.set(len(self._live))
-            await self._bury(process)
+            self._show_alive()
+            await asyncio.shield(process.end())
 
-    async def _bury(self, process: DecodeProcess) -> None:
-        """Ends the process; waits for that only where too many are ending already.
-
-        One that stepped back dies by what others leave of the cores, and its successor is needed at once.
-        """
-        burial = asyncio.create_task(process.end(), name="bury")
-        self._burials.add(burial)
-        burial.add_done_callback(self._buried)
-        while len(self._burials) > self.count:
-            await asyncio.wait(self._burials, return_when=asyncio.FIRST_COMPLETED)
-
-    def _buried(self, burial: asyncio.Task[None]) -> None:
-        self._burials.discard(burial)
-        if not burial.cancelled() and burial.exception() is not None:
-            log.error("a decode worker could not be ended", exc_info=burial.exception())
+    def _show_alive(self) -> None:
+        self._metrics.decode_workers_alive.set(sum(not self._is_last(index) for index in self._live))
 
     async def _serve(self, index: int, process: DecodeProcess, ending: Ending) -> str:
         """Hands jobs to one process until it must be replaced; says why."""
@@ -213,7 +210,7 @@ class Workers:
         served = 0
         # Old processes go one at a time, while all the others are warm.
         while served < max(1, life) or self.alive() < self.count:
-            job = await self._wait_for_job(ending)
+            job = await self._wait_for_job(ending, self._idle_last if self._is_last(index) else self._idle)
             if job is None:
                 return "died_idle"
             served += 1
@@ -231,10 +228,10 @@ class Workers:
                 return reason
         return "recycled"
 
-    async def _wait_for_job(self, ending: Ending) -> Job[Any] | None:
+    async def _wait_for_job(self, ending: Ending, idle: deque[asyncio.Future[Job[Any]]]) -> Job[Any] | None:
         """The next job; None if the process died meanwhile."""
         offer: asyncio.Future[Job[Any]] = asyncio.get_running_loop().create_future()
-        self._idle.append(offer)
+        idle.append(offer)
         self.wake()
         either: set[asyncio.Future[Any]] = {offer, ending.gone}
         try:
@@ -245,7 +242,7 @@ class Workers:
             raise
         finally:
             if not offer.done():
-                self._idle.remove(offer)
+                idle.remove(offer)
         return offer.result() if offer.done() else None
 
     async def _run(self, index: int, process: DecodeProcess, job: Job[Any], ending: Ending) -> str | None:
@@ -255,8 +252,6 @@ class Workers:
             return None
         began, kills, whole = time.monotonic(), memory_kills(), False
         patience = Patience(process, job)
-        if job.yields:
-            patience.step_back()
         try:
             async with asyncio.timeout(job.limit_s) as limit:
                 patience.watch(limit)
@@ -267,11 +262,10 @@ class Workers:
             whole = reason is None and not {"refused", "stopped"} & answer.keys()
             return "stepped_back" if reason is None and patience.stepped_back else reason
         except TimeoutError:
-            starved = job.yields and not patience.exhausted  # that others had the cores says nothing of the clip
-            if patience.exhausted or not (starved or job.done.done()):
-                self._quarantine.record(job.digest)
-            if starved:
+            if patience.starved():  # that others had the cores says nothing of the clip
                 return "stepped_back"
+            if not job.done.done() or patience.exhausted:
+                self._quarantine.record(job.digest)
             if job.done.done():
                 return "stuck" if patience.exhausted or not patience.stepped_back else "stepped_back"
             error = DecodeTimeout("the video takes too long to decode: send a shorter or smaller rendition")
@@ -290,7 +284,9 @@ class Workers:
             return "failed"
         finally:
             patience.end()
-            job.ended(time.monotonic() - began, whole=whole, stuck=patience.exhausted or patience.stepped_back)
+            job.ended(
+                time.monotonic() - began, whole=whole, stuck=patience.exhausted or patience.stepped_back or job.yields
+            )
 
     def _resolve(self, index: int, process: DecodeProcess, job: Job[Any], answer: dict[str, Any]) -> str | None:
         if job.done.done() and "failed" not in answer:

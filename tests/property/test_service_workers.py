@@ -79,7 +79,7 @@ class FakeProcess:
     def signs_of_life(self) -> bytes:
         return b""
 
-    def step_back(self) -> None:
+    def step_back(self, *, idle: bool = False) -> None:
         pass
 
     def frames(self, spec: InputSpec) -> NDArray[np.uint8]:

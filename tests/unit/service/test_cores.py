@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from service import cores
-from service.cores import BEHIND_THE_LOOP, available_cores, quota_cores, step_back
+from service.cores import BEHIND_THE_LOOP, available_cores, idle_time_is_free, quota_cores, step_back
 
 
 @pytest.fixture(autouse=True)
@@ -72,6 +72,20 @@ def test_the_settings_count_them(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(settings, "available_cores", lambda: 3)
     assert settings.LaneSettings().effective_count == 3
+
+
+@pytest.mark.parametrize(("quota", "free"), [(None, True), ("max 100000", True), ("100000 100000", False)])
+def test_idle_time_is_free_where_no_quota_is_smaller_than_the_cores(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, quota: str | None, free: bool
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1})
+    group = tmp_path / "sys/fs/cgroup"
+    group.mkdir(parents=True)
+    if quota is not None:
+        (group / "cpu.max").write_text(quota)
+    assert idle_time_is_free(tmp_path) is free
+    (group / "cpu.max").write_text("200000 100000")
+    assert idle_time_is_free(tmp_path)
 
 
 def test_this_machine_has_at_least_one() -> None:

@@ -48,8 +48,8 @@ class Door:
             self.backlog.enqueue(work)
         return work
 
-    def run(self) -> Work | None:
-        work = self.backlog.next_to_start()
+    def run(self, *, last: bool = False) -> Work | None:
+        work = self.backlog.next_last() if last else self.backlog.next_to_start()
         if work is not None:
             self.backlog.begin(work)
         return work

@@ -101,77 +101,94 @@ def test_who_is_set_aside_leaves_his_place_to_those_who_wait_and_has_it_back_wit
     assert door.run() is other
 
 
-def test_who_comes_last_has_a_process_to_spare_and_nobody_s_core() -> None:
+def test_who_comes_last_has_a_line_of_his_own_and_nobody_s_core() -> None:
     door = Door(workers=1, max_s=1000.0)
-    door.backlog.most_set_aside = 2
     urgent, last, other_last = (door.take(door.work(5.0, 100.0, last=last)) for last in (False, True, True))
     assert door.run() is urgent
-    assert door.run() is last
-    assert door.run() is None  # one of them is enough
+    assert door.run(last=True) is last
+    assert door.run(last=True) is None  # one after another
     waiting = door.take(door.work(5.0, 100.0))
     assert door.run() is None
     door.backlog.decoded(urgent)
     assert door.run() is waiting
     assert not door.backlog.set_aside(last)  # it is already
-    door.backlog.decoded(waiting)
-    assert door.run() is None
+    assert door.backlog.waits(last=True)
+    assert not door.backlog.waits()
     door.backlog.leave(last)  # its worker has it still
-    assert door.run() is None
+    assert door.run(last=True) is None
     door.backlog.decoded(last)
-    assert door.run() is other_last
+    assert door.run(last=True) is other_last
+    assert not door.backlog.waits(last=True)
 
 
-def test_nobody_steps_back_for_who_comes_last() -> None:
+def test_nobody_steps_back_for_who_comes_last_nor_has_it_a_place_that_others_step_back_to() -> None:
     door = Door(workers=1, max_s=1000.0)
     door.backlog.most_set_aside = 1
     slow = door.take(door.work(5.0, 100.0))
     assert door.run() is slow
     door.take(door.work(5.0, 100.0, last=True))
     assert not door.backlog.set_aside(slow)
+    assert door.run(last=True) is not None
     waiting = door.take(door.work(5.0, 100.0))
     assert door.backlog.set_aside(slow)
     assert door.run() is waiting
-    assert door.run() is None  # and where it has, no process is left to spare
 
 
-def test_who_comes_last_holds_a_core_for_the_model_as_others_do() -> None:
+def test_of_those_who_come_last_one_at_a_time_has_a_core_and_only_while_the_model_runs() -> None:
+    """Many small ones would else be decoded one after another, and wait for the model with a core each."""
     door = Door(workers=1, max_s=1000.0, shares_cores=True)
-    door.backlog.most_set_aside = 1
-    last = door.take(door.work(1.0, 100.0, model_s=1.0, last=True))
-    assert door.run() is last
+    last, other = (door.take(door.work(1.0, 100.0, model_s=1.0, last=True)) for _ in range(2))
+    assert door.run(last=True) is last
     door.backlog.decoded(last)
+    assert door.run(last=True) is None
+    beside = door.take(door.work(1.0, 100.0, model_s=1.0))
+    assert door.run() is beside
+    door.backlog.decoded(beside)
+    door.backlog.leave(beside)
+    door.backlog.takes_lane(last)
     waiting = door.take(door.work(1.0, 100.0, model_s=1.0))
     assert door.run() is None
     door.backlog.leave(last)
     assert door.run() is waiting
+    assert door.run(last=True) is other
 
 
-def test_bulk_work_is_not_refused_for_the_sake_of_work_that_comes_last() -> None:
-    door = Door(workers=1, max_s=1000.0)
+def test_nobody_is_refused_or_told_to_wait_longer_for_the_sake_of_who_comes_last() -> None:
+    door, without = Door(workers=1, max_s=10.0), Door(workers=1, max_s=10.0)
     sent_away: list[Work] = []
     door.backlog.displace = lambda work, _: sent_away.append(work)
-    door.take(door.work(5.0, 100.0))
-    assert door.run() is not None
-    last = door.take(door.work(1.0, 7.0, last=True))
-    door.take(door.work(5.0, 100.0, bulk=True))
-    assert sent_away == [last]
+    last = door.take(door.work(4.5, 100.0, model_s=0.5, last=True))
+    assert door.backlog.drain_s() == 0
+    for one in (door, without):
+        one.take(one.work(2.0, 100.0, bulk=True))
+        one.take(one.work(3.0, 100.0, model_s=0.4))
+        assert one.run() is not None
+    waits_s = [refusal(one, one.work(6.0, 100.0, bulk=True)).retry_after_s for one in (door, without)]
+    assert waits_s[0] == waits_s[1]
+    assert door.backlog.stage_seconds() == without.backlog.stage_seconds()
+    assert sent_away == []
+    assert last.rank == 2
+    refusal(door, door.work(4.0, 100.0, last=True))  # of them half of the bound is taken
+
+
+def test_who_comes_last_is_foreseen_in_his_own_line() -> None:
+    door = Door(workers=2, max_s=1000.0)
+    for _ in range(3):
+        door.take(door.work(4.0, 100.0))
+        door.run()
+    first = door.take(door.work(1.0, 1.5, last=True))  # however long the others take
+    assert door.run(last=True) is first
+    refusal(door, door.work(1.0, 1.6, last=True))
+    door.take(door.work(1.0, 2.5, last=True))
 
 
 def test_no_room_is_kept_for_those_who_come_last() -> None:
     door = Door(workers=1, max_s=10.0)
     door.take(door.work(9.0, 100.0))
-    refusal(door, door.work(4.0, 100.0, last=True, who="last"))
+    refusal(door, door.work(6.0, 100.0, last=True, who="last"))
     assert door.backlog.promises.due_s(100.0) == 0
     refusal(door, door.work(4.0, 100.0, who="first"))
     assert door.backlog.promises.due_s(100.0) > 0
-
-
-def test_what_comes_last_fills_the_backlog_for_nobody_else() -> None:
-    door = Door(workers=1, max_s=10.0)
-    assert door.take(door.work(4.0, 100.0, last=True)).rank == 2
-    bulk = door.take(door.work(4.0, 100.0, bulk=True))  # with the other there would be more than half of the bound
-    assert bulk.bulk
-    refusal(door, door.work(4.0, 100.0, last=True))
 
 
 def test_no_more_are_set_aside_than_there_are_processes_to_spare() -> None:

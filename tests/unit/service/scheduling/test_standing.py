@@ -37,6 +37,19 @@ def test_a_little_is_forgiven_and_all_of_it_in_time() -> None:
     assert not peers.goes_last(RUDE)
 
 
+def test_by_the_clock_who_came_last_is_not_judged() -> None:
+    """His decode took as long as others had the cores."""
+    peers, _ = standing()
+    peers.goes_last(HONEST)
+    for _ in range(3):
+        peers.ended(RUDE, "client_gone", {"decode": 9000.0}, last=True)
+    assert not peers.goes_last(RUDE)
+    for _ in range(3):
+        peers.ended(RUDE, "ok", {"decode": 9000.0}, last=True)
+    peers.ended(RUDE, "client_gone", {"decode": 900.0})
+    assert peers.goes_last(RUDE)  # nor was he answered with more
+
+
 def test_of_a_proxy_the_honest_weigh_against_the_rude() -> None:
     peers, _ = standing()
     peers.ended(RUDE, "ok", {"decode": 9000.0})

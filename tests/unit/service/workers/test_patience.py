@@ -22,7 +22,7 @@ class Scene:
         cpu_s: what the process has taken.
         packets: how many it has come to.
         runs: whether it wants a core.
-        others_wait, in_the_way: what the job says.
+        others_wait, in_the_way, yields: what the job says.
     """
 
     cpu_s: float = 0.0
@@ -30,6 +30,7 @@ class Scene:
     runs: bool = True
     others_wait: bool = False
     in_the_way: bool = False
+    yields: bool = False
     happened: list[str] = field(default_factory=list)
 
     def run(self, script: Callable[[Patience, asyncio.Future[None]], None]) -> Patience:
@@ -45,6 +46,7 @@ class Scene:
                 done=done,
                 number=7,
                 fair_cpu_s=0.45,
+                yields=self.yields,
                 give_way=lambda: self.others_wait,
                 in_the_way=lambda: self.in_the_way,
             )
@@ -177,3 +179,46 @@ def test_who_is_stuck_gives_way_however_large_its_share(scene: Scene) -> None:
         assert scene.happened == ["step back"]
 
     assert scene.run(script).stepped_back
+
+
+@pytest.mark.parametrize("yields", [True, False])
+def test_who_yields_and_shows_no_sign_once_he_is_left_is_ended_soon(scene: Scene, yields: bool) -> None:
+    """Others who yield wait for the one process that is theirs, and by what it is left it may take long to be stuck."""
+    scene.yields = yields
+
+    def script(patience: Patience, done: asyncio.Future[None]) -> None:
+        leave(patience, done)
+        for _ in range(8):
+            patience._look()
+        scene.packets += 1
+        for _ in range(10):
+            patience._look()
+        assert scene.happened == ["stop 7"]
+        patience._look()
+        assert scene.happened == ["stop 7"] + ["end"] * yields
+
+    assert not scene.run(script).exhausted
+
+
+@pytest.mark.parametrize(
+    ("yields", "cpu_s", "packets", "runs", "starved"),
+    [
+        (True, 0.1, 1, True, True),
+        (True, 0.6, 1, True, False),  # it had the core
+        (True, 0.1, 1, False, False),  # it did not want it
+        (True, 0.4, 0, True, False),  # it is stuck
+        (False, 0.1, 1, True, False),
+    ],
+)
+def test_who_was_left_nothing_is_not_to_blame(
+    scene: Scene, yields: bool, cpu_s: float, packets: int, runs: bool, starved: bool
+) -> None:
+    scene.yields, scene.runs = yields, runs
+
+    def script(patience: Patience, done: asyncio.Future[None]) -> None:
+        patience._began -= 1.0
+        scene.cpu_s, scene.packets = cpu_s, packets
+        patience._look()
+        assert patience.starved() is starved
+
+    scene.run(script)

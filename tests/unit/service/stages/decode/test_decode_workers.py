@@ -13,11 +13,11 @@ import pytest
 
 from service.cores import LAST
 from service.decoding import start
-from service.decoding.process import DecodeProcess
 from service.errors import DecodeCrashed, DecoderLost, DecodeTimeout, Quarantined
 from service.metrics import Metrics
 from service.scheduling.policy import Priority
 from service.stages import decode as pool_module
+from service.workers.patience import Patience
 from tests.unit.service.stages.decode.pools import (
     ask,
     pool_for,
@@ -168,73 +168,70 @@ def test_who_is_put_last_has_what_others_leave_of_the_cores(
             goes_on = asyncio.create_task(ask(pool, obedient("patient"), "last", 50, Priority.LAST, starts))
             await until(lambda: starts == ["last"] and handed[-1][0] == "decode")
             pid = handed[-1][1]
-            await until(lambda: os.sched_getscheduler(pid) == os.SCHED_IDLE)
+            assert os.sched_getscheduler(pid) == os.SCHED_IDLE
             assert os.getpriority(os.PRIO_PROCESS, pid) == LAST
-            assert (await ask(pool, clip, "beside", 50)).codec == "h264"  # the only worker is not taken
-            assert os.sched_getscheduler(handed[-1][1]) == os.SCHED_OTHER
+            for number in range(pool.processes):  # it has a process of its own
+                assert (await ask(pool, clip, f"beside {number}", 50)).codec == "h264"
+                assert os.sched_getscheduler(handed[-1][1]) == os.SCHED_OTHER
             assert not goes_on.done()
+            waits = asyncio.create_task(ask(pool, clip, "last too", 50, Priority.LAST))
+            await until(lambda: pool.backlog.waits(last=True))
             goes_on.cancel()
-            await until(lambda: restarts(metrics, "stepped_back") == 1)
-            assert (await ask(pool, clip, "as it should", 50, Priority.LAST)).codec == "h264"
-            await until(lambda: restarts(metrics, "stepped_back") == 2)
+            assert (await waits).codec == "h264"
+            assert handed[-1] == ("decode", pid)  # stopped between two packets, it serves the next
 
     asyncio.run(scenario())
 
 
-def test_who_starves_beside_others_is_put_back_and_not_blamed(obedient: Callable[..., Path]) -> None:
-    """The wall clock goes on while others have the cores: two such ends would have condemned a good clip for all."""
-
+def test_who_hangs_and_comes_last_keeps_none_waiting_who_comes_last_too(
+    clip: Path, obedient: Callable[..., Path]
+) -> None:
     async def scenario() -> None:
         metrics = Metrics()
-        async with pool_of(metrics, wall_seconds=0.5, quarantine_after=1) as pool:
+        async with pool_of(metrics, wall_seconds=60, quarantine_after=1) as pool:
             starts: list[str] = []
-            starves = asyncio.create_task(ask(pool, obedient("patient"), "last", 50, Priority.LAST, starts))
-            await until(lambda: restarts(metrics, "stepped_back") == 1)
-            await until(lambda: starts == ["last", "last"])
-            assert not starves.done()
-            assert not pool._quarantine.holds("last")
-            starves.cancel()
-            await asyncio.gather(starves, return_exceptions=True)
-
-    asyncio.run(scenario())
-
-
-def test_who_hangs_is_blamed_though_it_comes_last(obedient: Callable[..., Path]) -> None:
-    async def scenario() -> None:
-        metrics = Metrics()
-        async with pool_of(metrics, wall_seconds=1.5, quarantine_after=1) as pool:
+            hangs = asyncio.create_task(ask(pool, obedient("spin"), "hangs", 50, Priority.LAST, starts))
+            await until(lambda: starts == ["hangs"])
+            assert (await ask(pool, clip, "waits", 50, Priority.LAST)).codec == "h264"
             with pytest.raises(DecodeTimeout):
-                await ask(pool, obedient("spin"), "hangs", 50, Priority.LAST)
+                await hangs
             assert pool._quarantine.holds("hangs")
 
     asyncio.run(scenario())
 
 
-def test_a_worker_that_is_slow_to_die_is_replaced_at_once(
+def test_who_starves_beside_others_is_put_back_and_not_blamed(
     clip: Path, obedient: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What stepped back dies by what others leave of the cores."""
-    end_really, may_die = DecodeProcess.end, asyncio.Event()
+    """The wall clock goes on while others have the cores: two such ends would have condemned a good clip for all."""
 
-    async def end_slowly(self: DecodeProcess) -> None:
-        await may_die.wait()
-        await end_really(self)
+    async def scenario(starved: bool) -> None:
+        monkeypatch.setattr(Patience, "starved", lambda self: starved)
+        metrics = Metrics()
+        async with pool_of(metrics, wall_seconds=0.5, quarantine_after=1) as pool:
+            starts: list[str] = []
+            asked = asyncio.create_task(ask(pool, obedient("patient"), "last", 50, Priority.LAST, starts))
+            await until(lambda: restarts(metrics, "stepped_back", "timeout") == 1)
+            assert pool._quarantine.holds("last") is not starved
+            if starved:
+                await until(lambda: starts == ["last", "last"])
+                assert not asked.done()
+                asked.cancel()
+            await asyncio.gather(asked, return_exceptions=True)
+
+    asyncio.run(scenario(True))
+    asyncio.run(scenario(False))
+
+
+def test_where_idle_time_is_not_free_nobody_comes_last_by_it(monkeypatch: pytest.MonkeyPatch, clip: Path) -> None:
+    """Under a quota of the control group it would use up what the others then lack."""
+    monkeypatch.setattr(pool_module, "idle_time_is_free", lambda: False)
 
     async def scenario() -> None:
-        metrics = Metrics()
-        async with pool_of(metrics, wall_seconds=60) as pool:
-            monkeypatch.setattr(DecodeProcess, "end", end_slowly)
-            for number in range(pool.processes):
-                assert (await ask(pool, clip, f"{number}", 50, Priority.LAST)).codec == "h264"
-                await until(lambda number=number: restarts(metrics, "stepped_back") == number + 1)
-                await until(lambda: pool.alive() == pool.processes)
-            assert len(pool._processes._burials) == pool.processes
-            assert (await ask(pool, clip, "one more", 50, Priority.LAST)).codec == "h264"
-            await until(lambda: len(pool._processes._burials) > pool.processes)
-            assert pool.alive() == pool.processes - 1  # no more than so many may be dying
-            may_die.set()
-            await until(lambda: pool.alive() == pool.processes)
-            await until(lambda: not pool._processes._burials)
+        async with pool_of(Metrics()) as pool:
+            assert not pool.serves_last
+            assert (await ask(pool, clip)).codec == "h264"
+            assert len(pool.pids()) == pool.processes
 
     asyncio.run(scenario())
 
@@ -318,6 +315,7 @@ def test_a_worker_that_cannot_start_is_tried_less_and_less_often_and_says_why(
 ) -> None:
     """It used to be tried ten times a second for ever."""
     monkeypatch.setattr(start, "_MODULE", "service.no_such_module")
+    monkeypatch.setattr(pool_module, "idle_time_is_free", lambda: False)
     waited: list[float] = []
 
     async def noted(seconds: float) -> None:
