@@ -102,7 +102,7 @@ class BodySettings(Section):
 class DecodeSettings(Section):
     workers: int = Field(default=0, ge=0, le=256)
     """Decodes at the same time. 0: one for each core this process may use, by its CPU mask and its control group's
-    quota. Two worker processes more are kept warm."""
+    quota. Two worker processes more are kept warm, and one for those who come last."""
     wall_seconds: float = Field(default=10.0, gt=0)
     """A decode that takes longer is killed and answered with 422 ``decode_timeout``."""
     cpu_seconds: int = Field(default=15, ge=1)

@@ -2,7 +2,7 @@
 
 Two questions are asked of a clip: what it will cost, in a fraction of a millisecond and of any process that is idle;
 and, once the backlog has said yes, its frames. Two processes more than may decode at the same time are kept warm: for
-the first question, for small clips, and for those that die or are replaced.
+the first question, for small clips, and for those that die or are replaced; and one for work that yields to all other.
 """
 
 from __future__ import annotations

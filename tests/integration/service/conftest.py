@@ -42,6 +42,10 @@ class Running:
         return [json.loads(line) for line in self.log.read_text().splitlines() if line.startswith("{")]
 
     def workers(self) -> list[int]:
+        """Process ids of its decode workers, but for the one that is there for those who come last."""
+        return [pid for pid in self.all_workers() if os.sched_getscheduler(pid) != os.SCHED_IDLE]
+
+    def all_workers(self) -> list[int]:
         """Process ids of its decode workers."""
         children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
         return [int(pid) for pid in children if _name_of(pid) == NAME]

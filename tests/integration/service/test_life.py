@@ -299,8 +299,9 @@ def test_sigterm_answers_what_is_in_flight_refuses_what_is_new_and_exits_0(start
 
 def test_workers_die_with_a_service_that_is_killed(start: Start) -> None:
     service = start()
-    workers = freeze(service)  # a stopped worker cannot notice by itself
-    assert workers
+    stopped = freeze(service)  # a stopped worker cannot notice by itself
+    workers = service.all_workers()
+    assert {*stopped} < {*workers}
     service.process.kill()
     service.process.wait()
     until(lambda: not any(alive(pid) for pid in workers))
