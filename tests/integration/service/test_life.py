@@ -46,10 +46,15 @@ def inflight(service: Running) -> float:
     return gauge(service, "cpfd_inflight_requests")
 
 
-def freeze(service: Running) -> list[int]:
-    """Stops every decode worker, so that requests stay in flight. One that still starts is waited for."""
+def settled(service: Running) -> list[int]:
+    """Every decode worker. One that still starts is waited for."""
     until(lambda: gauge(service, "cpfd_decode_workers_alive") == len(service.workers()), seconds=30)
-    pids = service.workers()
+    return service.workers()
+
+
+def freeze(service: Running) -> list[int]:
+    """Stops every decode worker, so that requests stay in flight."""
+    pids = settled(service)
     for pid in pids:
         os.kill(pid, signal.SIGSTOP)
     return pids
@@ -176,7 +181,7 @@ def test_equal_uploads_in_flight_are_decoded_once(start: Start, clip: bytes) -> 
 def test_short_deadlines_end_no_worker_and_do_not_touch_readiness(start: Start, clip: bytes) -> None:
     """60 requests at 20 ms used to end 59 workers, and two such senders to make the service not ready."""
     service = start(CPFD_DECODE__WORKERS="1", CPFD_DEADLINE__MIN_MS="1")
-    pids = service.workers()
+    pids = settled(service)
     ready = []
 
     def hurry(number: int) -> int:
