@@ -34,7 +34,7 @@ async def pool_of(metrics: Metrics, **settings: object) -> AsyncIterator[DecodeP
     pool = pool_for(metrics, **settings)
     pool.start()
     try:
-        await until(lambda: pool.alive() == pool._processes.count)
+        await until(lambda: len(pool.pids()) == pool._processes.count + pool.serves_last)
         yield pool
     finally:
         await pool.close()

@@ -280,9 +280,10 @@ def test_an_idle_worker_that_dies_is_replaced_at_once(clip: Path) -> None:
     async def scenario() -> None:
         metrics = Metrics()
         async with pool_of(metrics) as pool:
-            for pid in pool.pids():
+            pids = pool.pids()
+            for pid in pids:
                 os.kill(pid, signal.SIGKILL)
-            await until(lambda: restarts(metrics, "died_idle") == 2)
+            await until(lambda: restarts(metrics, "died_idle") == len(pids))
             assert (await ask(pool, clip)).codec == "h264"
 
     asyncio.run(scenario())
