@@ -201,7 +201,7 @@ def test_nobody_is_turned_away_unseen_who_would_be_let_in_at_his_price(
                 door.work(taken_s, left_s, model_s=lane_s, bulk=whose is Priority.BULK, last=whose is Priority.LAST)
             )
         if runs:
-            door.run()
+            door.run(last=whose is Priority.LAST)
     bulk, last = priority is Priority.BULK, priority is Priority.LAST
     least, likely, own = (
         door.work(seconds, within_s, model_s=model_s, bulk=bulk, last=last) for seconds in (0.0, 1.0, decode_s)

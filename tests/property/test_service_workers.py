@@ -23,6 +23,7 @@ from service.scheduling.backlog import Backlog
 from service.scheduling.policy import Priority
 from service.scheduling.work import OneCaller, Work
 from service.settings import DecodeSettings
+from service.stages import decode as pool_module
 from service.stages.decode import Clip, DecodePool
 from service.workers import mending, processes
 from tests.synthetic_bundle import SPEC
@@ -152,6 +153,7 @@ def test_each_caller_has_exactly_one_outcome_and_it_is_his(
         patch.setattr(processes, "DecodeProcess", fakes.process)
         patch.setattr(processes, "Ending", FakeEnding)
         patch.setattr(processes, "_REAP_S", 0.0)
+        patch.setattr(pool_module, "idle_time_is_free", lambda: True)
         patch.setattr(mending, "_PACE_S", 0.0)
         outcomes = asyncio.run(scenario(fakes, workers, jobs_per_worker, closes_ms))
     assert len(outcomes) == len(callers)
