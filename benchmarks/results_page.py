@@ -26,7 +26,7 @@ BENCHMARKS = ROOT / "docs" / "benchmarks"
 DEFAULT_BUNDLES = "2026-11-26-default-bundles"
 FIVE_TASKS = "2026-11-21-five-tasks"
 FIVE_TASKS_WITH_ENCODERS = "2026-11-26-five-tasks"
-SPEED = "2026-11-25-serve"
+SPEED = "2026-11-27-serve"
 
 HEADLINE = (
     *("teacher", "ce", "self_distillation", "self_distillation_crossfit"),
