@@ -1,7 +1,8 @@
 """``make endurance``: 10,000 requests at saturation. Memory and descriptors must not grow after the first thousand.
 
 Memory is proportional (shared pages are counted once), of the service and of its decode workers apart: workers are
-replaced on purpose, and a young one holds less. Each figure is the median of several readings.
+replaced on purpose, and a young one holds less. Each figure is the median of several readings. Run no other service
+beside it: pages of libraries and bundles are divided among all who map them, so memory seems to grow when it ends.
 """
 
 from __future__ import annotations
