@@ -7,7 +7,7 @@ PORT ?= 8000
 DATA ?= ../shared/data
 METHODS ?= ce,cpfd
 # Of the default bundles: the next one, when they are trained again.
-VERSION ?= 2.6.0
+VERSION ?= 2.7.0
 STUDENT ?= cpfd
 # Which students are exported, and where to: those that have seen every fold, or a trial's own.
 FROM ?= final

@@ -23,7 +23,7 @@ from training.report.words import overall, subject_of, task_verdict
 
 ROOT = Path(__file__).resolve().parents[1]
 BENCHMARKS = ROOT / "docs" / "benchmarks"
-DEFAULT_BUNDLES = "2026-11-26-default-bundles"
+DEFAULT_BUNDLES = "2026-11-27-default-bundles"
 FIVE_TASKS = "2026-11-21-five-tasks"
 FIVE_TASKS_WITH_ENCODERS = "2026-11-26-five-tasks"
 SPEED = "2026-11-27-serve"

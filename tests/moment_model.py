@@ -25,6 +25,14 @@ SPEC = InputSpec(
     burst=BurstSpec(moments=2, pictures=3, step_ms=80),
     text_fields=(TextField(name="title", max_tokens=8),),
 )
+LONG_BURSTS = SPEC.model_copy(update={"frames": 10, "burst": BurstSpec(moments=2, pictures=5, step_ms=80)})
+MIDDLE: dict[str, Any] = {
+    "maps": ("stride16_first", "stride16"),
+    "middle_maps": ("stride16",),
+    "statistics": ("mean", "tremor", "moving"),
+    "map_statistics": {"stride16_first": ("motion_mean", "swing_smooth")},
+}
+"""Of a vision encoder: what is to be seen and what moves, of the middle three pictures; how it moves, of all five."""
 
 
 def moment_config(*, vision: dict[str, Any] | None = None, text: dict[str, Any] | None = None) -> ModelConfig:
@@ -39,11 +47,11 @@ def moment_config(*, vision: dict[str, Any] | None = None, text: dict[str, Any] 
 
 
 def moment_model(
-    config: ModelConfig | None = None, tasks: tuple[TaskSpec, ...] = TASKS, *, seed: int = 0
+    config: ModelConfig | None = None, tasks: tuple[TaskSpec, ...] = TASKS, *, seed: int = 0, spec: InputSpec = SPEC
 ) -> MomentXVLM:
     """In evaluation mode. Nothing is left at zero, where a wrong path would not show."""
     torch.manual_seed(seed)
-    model = MomentXVLM(config or moment_config(), SPEC, tasks)
+    model = MomentXVLM(config or moment_config(), spec, tasks)
     with torch.no_grad():
         for parameter in (*model.heads.parameters(), *model.moment_heads.parameters(), *model.scorers.parameters()):
             nn.init.normal_(parameter, std=0.3)
@@ -51,7 +59,7 @@ def moment_model(
             nn.init.normal_(model.ngrams.weights.weight)
     model.eval()
     with torch.no_grad():  # random weights give statistics that hardly differ
-        features = model.vision_encoder.trunk(batch_of(8, seed=1)["frames"])
+        features = model.vision_encoder.trunk(batch_of(8, seed=1, spec=spec)["frames"])
         model.vision_encoder.standardise(features)
         model.vision_encoder.deviation_F.copy_(features.flatten(0, 1).std(dim=0).clamp(min=1e-12))
     return model
@@ -69,13 +77,13 @@ def with_lively_trunk(model: MomentXVLM) -> MomentXVLM:
     return model
 
 
-def batch_of(size: int, *, seed: int = 0, length: int = 8) -> dict[str, Tensor]:
+def batch_of(size: int, *, seed: int = 0, length: int = 8, spec: InputSpec = SPEC) -> dict[str, Tensor]:
     """Noise: frames and text in every row, texts of different lengths."""
     drawn = torch.Generator().manual_seed(seed)
     lengths = torch.randint(3, length + 1, (size,), generator=drawn)
     lengths[0] = length
     return {
-        "frames": torch.randint(0, 256, (size, *SPEC.frames_shape), generator=drawn, dtype=torch.uint8),
+        "frames": torch.randint(0, 256, (size, *spec.frames_shape), generator=drawn, dtype=torch.uint8),
         "input_ids": torch.randint(0, VOCABULARY, (size, length), generator=drawn),
         "attention_mask": (torch.arange(length)[None] < lengths[:, None]).long(),
         "video_present": torch.ones(size, dtype=torch.bool),

@@ -77,12 +77,12 @@ OF_THE_BUNDLES: dict[str, Callable[[Document], bool]] = {
     "in PR-AUC both students are better than every control on it": lambda report: all(
         beats_every_control(report["tasks"]["violence"], method) for method in ("ce", "cpfd")
     ),
-    "0.94 is not distinguishably more": lambda report: (
+    "0.93 is not distinguishably more": lambda report: (
         not beats_every_control(report["tasks"]["restricted_object"], "cpfd")
-        and round(report["tasks"]["restricted_object"]["methods"]["cpfd"]["pr_auc"]["mean"], 2) == 0.94
+        and round(report["tasks"]["restricted_object"]["methods"]["cpfd"]["pr_auc"]["mean"], 2) == 0.93
     ),
-    "from chance to PR-AUC 0.89": lambda report: (
-        round(report["tasks"]["violence"]["methods"]["cpfd"]["pr_auc"]["mean"], 2) == 0.89
+    "from chance to PR-AUC 0.88": lambda report: (
+        round(report["tasks"]["violence"]["methods"]["cpfd"]["pr_auc"]["mean"], 2) == 0.88
     ),
 }
 OF_FIVE_TASKS: dict[str, Callable[[Document], bool]] = {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Final, Literal
+from typing import ClassVar, Final, Literal, get_args
 
 from pydantic import Field, model_validator
 
@@ -53,11 +53,12 @@ class VisionConfig(FrozenDocument):
             )
 
 
-FeatureMap = Literal["stride16", "stride32_first", "stride32", "head"]
+FeatureMap = Literal["stride16_first", "stride16", "stride32_first", "stride32", "head"]
+"""In the order in which a backbone computes them."""
 AUTO_PREFIX: Final = "auto:"
 """Before the folder or id of a backbone that the library's AutoBackbone reads."""
 OF_THREE_PICTURES: Final = frozenset({"tremor", "swing", "swing_mean", "swing_smooth", "moving"})
-"""Statistics that need the picture before and the picture after."""
+"""Statistics that need the picture before and the picture after: one of each three neighbouring pictures."""
 Statistic = Literal[
     "mean", "max", "top", "motion_mean", "motion_max", "tremor", "swing", "swing_mean", "swing_smooth", "moving"
 ]
@@ -81,6 +82,9 @@ class MomentVisionConfig(GrowingDocument):
                               places flicker by cancels, and the border, where all that enters or leaves the picture
                               passes, counts for less
     moving                    of B, its mean weighted by |A - 2B + C| over all channels: what it is that moves
+
+    A moment of P pictures has those of three pictures P - 2 times, once for each three neighbours; of ``middle_maps``
+    once.
     """
 
     first_fields: ClassVar = frozenset({"backbone", "width"})
@@ -90,9 +94,12 @@ class MomentVisionConfig(GrowingDocument):
     width: int = Field(ge=8)
     """D: of what the heads read; must be the text's ``hidden_size``."""
     maps: tuple[FeatureMap, ...] = Field(default=("stride16",), min_length=1)
-    """Of EfficientNet-Lite: which feature maps are summarised. ``stride32_first`` lies behind the first of the two
-    stages of stride 32, ``head`` behind the last convolution. Blocks behind the last map that is wanted are not
-    computed."""
+    """Of EfficientNet-Lite: which feature maps are summarised. ``stride16_first`` and ``stride32_first`` lie behind the
+    first of the two stages of their stride, ``head`` behind the last convolution. Blocks behind the last map that is
+    wanted are not computed."""
+    middle_maps: tuple[FeatureMap, ...] = ()
+    """Those of ``maps`` that are computed of each moment's middle three pictures alone: the deepest ones, for what is
+    to be seen and what it is that moves, where a longer burst is for how it moves."""
     statistics: tuple[Statistic, ...] = Field(
         default=("mean", "max", "top", "motion_mean", "tremor", "moving"), min_length=1
     )
@@ -130,10 +137,23 @@ class MomentVisionConfig(GrowingDocument):
             raise ValueError(f"map_statistics of {sorted(stray)[0]}, which is not one of maps")
         if empty := [name for name, kinds in self.map_statistics.items() if not kinds]:
             raise ValueError(f"map_statistics of {empty[0]}: name one at least, or leave the map out")
+        self._check_middle_maps()
         for task, names in self.task_statistics.items():
             if not names or not set(names) <= self._kept:
                 raise ValueError(f"task_statistics of {task} must be some of those that are kept of a map")
         return self
+
+    def _check_middle_maps(self) -> None:
+        if not self.middle_maps:
+            return
+        if self.backbone.startswith(AUTO_PREFIX):
+            raise ValueError("middle_maps is for the EfficientNet-Lite backbones: any other's last map is read")
+        depth = get_args(FeatureMap).index
+        of_all = [name for name in self.maps if name not in self.middle_maps]
+        if not of_all or not set(self.middle_maps) < set(self.maps):
+            raise ValueError("middle_maps must be some of maps, and not all of them")
+        if max(map(depth, of_all)) > min(map(depth, self.middle_maps)):
+            raise ValueError("middle_maps must lie behind all other maps: what is left out cannot come back")
 
     def statistics_of(self, name: str) -> tuple[Statistic, ...]:
         """Those that are kept of a map."""
@@ -150,6 +170,6 @@ class MomentVisionConfig(GrowingDocument):
     @property
     def pictures_needed(self) -> int:
         """Of each burst."""
-        if OF_THREE_PICTURES & self._kept:
+        if self.middle_maps or OF_THREE_PICTURES & self._kept:
             return 3
         return 2 if any(name.startswith("motion") for name in self._kept) else 1

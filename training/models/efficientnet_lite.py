@@ -8,7 +8,7 @@ rest goes to the right and below, so strided convolutions look at other pixels t
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Final
 
 import torch.nn.functional as F
@@ -33,12 +33,15 @@ _STAGES: Final = (
     (4, 5, 2, 6, 192),
     (1, 3, 1, 6, 320),
 )
+_MIDDLE: Final = 3
+"""Pictures: as few as show what moves to and fro."""
 _STEM_CHANNELS: Final = 32
 _HEAD_CHANNELS: Final = 1280
 _NORM_EPSILON: Final = 1e-3
-_MAP_STAGES: Final = {"stride16": 4, "stride32_first": 5, "stride32": 6}
-"""Map -> the stage that ends with it: the last of a sixteenth of the picture's side, and the two of a thirty-second."""
+_MAP_STAGES: Final = {"stride16_first": 3, "stride16": 4, "stride32_first": 5, "stride32": 6}
+"""Map -> the stage that ends with it: the two of a sixteenth of the picture's side, and the two of a thirty-second."""
 MAPS: Final = (*_MAP_STAGES, "head")
+"""Each lies behind those before it."""
 MEAN: Final = 127.0
 STD: Final = 128.0
 """Of pixels in 0..255, the same for every channel."""
@@ -81,7 +84,7 @@ class InvertedResidual(nn.Module):
 
 
 class EfficientNetLite(nn.Module):
-    """Pictures -> feature maps: of stride 16, two of stride 32, and behind the last convolution.
+    """Pictures -> feature maps: two of stride 16, two of stride 32, and behind the last convolution.
 
     Args:
         variant: a name in ``VARIANTS``.
@@ -113,18 +116,27 @@ class EfficientNetLite(nn.Module):
         """How many of the blocks the maps of these names need: the first so many are computed."""
         return max(self._ends.get(name, len(self._blocks)) for name in names)
 
-    def forward(self, pixels_NCHW: Tensor, names: Sequence[str] = MAPS) -> dict[str, Tensor]:
+    def forward(
+        self, pixels_NCHW: Tensor, names: Sequence[str] = MAPS, *, of_middle: Collection[str] = (), each: int = 1
+    ) -> dict[str, Tensor]:
         """The maps asked for: (N, C, H / 16, W / 16) or (N, C, H / 32, W / 32), sides rounded up.
 
         Args:
             pixels_NCHW: (N, 3, H, W) float RGB in 0..255.
             names: of ``MAPS``.
+            of_middle: those of ``names`` that are computed of the middle three of each so many pictures alone
+                (3 N / each). They lie behind all others.
+            each: how many pictures belong together; three or more.
         """
         x = F.relu6(self._bn0(self._conv_stem((pixels_NCHW - MEAN) / STD)))
         maps: dict[str, Tensor] = {}
+        of_all = self.needed([name for name in names if name not in of_middle]) if of_middle else None
         for number, block in enumerate(self._blocks[: self.needed(names)], start=1):
             x = block(x)
             maps |= {name: x for name, end in self._ends.items() if end == number}
+            if number == of_all:
+                first = (each - _MIDDLE) // 2
+                x = x.unflatten(0, (-1, each))[:, first : first + _MIDDLE].flatten(0, 1)
         if "head" in names:
             maps["head"] = F.relu6(self._bn1(self._conv_head(x)))
         return {name: maps[name] for name in names}

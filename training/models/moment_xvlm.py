@@ -87,11 +87,11 @@ class MomentScorer(nn.Module):
 
     A score is linear in the moment's statistics and in how far each lies from the clip's mean: with some hundred clips
     anything richer learns them by heart. Tied, it is linear in each statistic's sum over its channels, and in nothing
-    else. It starts at zero. Scores of ``strongest`` tasks are bounded, averaged with the next moment's, and weigh by
-    their own exponential.
+    else. It starts at zero. A moment that has a statistic J times is scored as often, and has the mean. Scores of
+    ``strongest`` tasks are bounded before that, and moments weigh by the exponential of theirs.
 
     Args:
-        columns: those of each statistic among the F.
+        columns: those of each statistic among the F: J times its channels, or once.
         outputs: O.
         pooling: ``mean`` or ``strongest``.
         bound: the largest score of a ``strongest`` task's moment; 0 for none.
@@ -99,37 +99,44 @@ class MomentScorer(nn.Module):
     """
 
     def __init__(
-        self, columns: Sequence[Sequence[int]], outputs: int, pooling: str, bound: float, *, tied: bool = False
+        self,
+        columns: Sequence[Sequence[Sequence[int]]],
+        outputs: int,
+        pooling: str,
+        bound: float,
+        *,
+        tied: bool = False,
     ) -> None:
         super().__init__()
-        flat = [column for channels in columns for column in channels]
-        self.register_buffer("columns", torch.tensor(flat), persistent=False)
+        often = max(len(times) for times in columns)
+        grid_JF = [[column for times in columns for column in times[min(j, len(times) - 1)]] for j in range(often)]
+        self.register_buffer("columns_JF", torch.tensor(grid_JF), persistent=False)
+        sizes = [len(times[0]) for times in columns]
         self._strongest, self._bound = pooling == "strongest", bound
         if tied:
             # By the root of their number: of unrelated channels the sum then changes as much as one, of such as move
             # together more.
-            sums = [torch.full((len(channels), 1), len(channels) ** -0.5) for channels in columns]
+            sums = [torch.full((size, 1), size**-0.5) for size in sizes]
             self.register_buffer("sums_FN", torch.block_diag(*sums), persistent=False)
-        self.linear = nn.Linear(len(columns) if tied else len(flat), outputs)
-        self.deviation = None if tied else nn.Linear(len(flat), outputs, bias=False)
+        self.linear = nn.Linear(len(columns) if tied else sum(sizes), outputs)
+        self.deviation = None if tied else nn.Linear(sum(sizes), outputs, bias=False)
         for parameter in self.parameters():
             nn.init.zeros_(parameter)
 
     def forward(self, standard_BKF: Tensor) -> Tensor:
         """shares_BKO (B, K, O): they add up to the clip's scores."""
-        own_BKF = standard_BKF[:, :, self.columns]
+        own_BKJF = standard_BKF[:, :, self.columns_JF]
         if self.deviation is None:
-            scores_BKO = self.linear(own_BKF @ self.sums_FN)
+            scores_BKJO = self.linear(own_BKJF @ self.sums_FN)
         else:
-            apart_BKF = (own_BKF - own_BKF.mean(dim=1, keepdim=True)).abs()
-            scores_BKO = self.linear(own_BKF) + self.deviation(apart_BKF)
+            apart_BKJF = (own_BKJF - own_BKJF.mean(dim=(1, 2), keepdim=True)).abs()
+            scores_BKJO = self.linear(own_BKJF) + self.deviation(apart_BKJF)
+        if self._strongest and self._bound > 0:
+            scores_BKJO = self._bound * torch.tanh(scores_BKJO / self._bound)
+        scores_BKO = scores_BKJO.mean(dim=2)
         if not self._strongest:
             return scores_BKO / scores_BKO.shape[1]
-        if self._bound > 0:
-            scores_BKO = self._bound * torch.tanh(scores_BKO / self._bound)
-        after_BKO = torch.cat([scores_BKO[:, 1:], scores_BKO[:, -1:]], dim=1)
-        paired_BKO = (scores_BKO + after_BKO) / 2
-        return paired_BKO.softmax(dim=1) * paired_BKO
+        return scores_BKO.softmax(dim=1) * scores_BKO
 
 
 class MomentXVLM(nn.Module):

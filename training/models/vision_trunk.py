@@ -53,7 +53,7 @@ class VisionTrunk(nn.Module):
 
     Attributes:
         width: F.
-        columns: (map, statistic) -> where it stands among the F.
+        columns: (map, statistic) -> where it stands among the F: its channels, as often as the moment has it.
     """
 
     def __init__(self, config: MomentVisionConfig, spec: InputSpec) -> None:
@@ -66,18 +66,22 @@ class VisionTrunk(nn.Module):
             self.pictures = EfficientNetLite(config.backbone.removeprefix("efficientnet_"))
             self._maps = config.maps
         self._moments = spec.moments
+        self._middle_maps = config.middle_maps
         channels: dict[str, int] = self.pictures.channels
-        self.columns: dict[tuple[str, Statistic], slice] = {}
+        self.columns: dict[tuple[str, Statistic], list[range]] = {}
         self.width = 0
         for name in self._maps:
             for kind in config.statistics_of(name):
-                self.columns[name, kind] = slice(self.width, self.width + channels[name])
-                self.width += channels[name]
+                often = kind in OF_THREE_PICTURES and name not in config.middle_maps
+                times = spec.frames // spec.moments - 2 if often else 1
+                starts = range(self.width, self.width + times * channels[name], channels[name])
+                self.columns[name, kind] = [range(start, start + channels[name]) for start in starts]
+                self.width = starts.stop
         self._freeze(config.trainable_blocks)
 
-    def columns_of(self, kinds: Collection[Statistic]) -> list[list[int]]:
-        """Where the channels of the statistics of these kinds stand among the F, statistic by statistic of each map."""
-        return [[*range(span.start, span.stop)] for (_, kind), span in self.columns.items() if kind in kinds]
+    def columns_of(self, kinds: Collection[Statistic]) -> list[list[range]]:
+        """Where the statistics of these kinds stand among the F: statistic by statistic of each map, time by time."""
+        return [times for (_, kind), times in self.columns.items() if kind in kinds]
 
     def _freeze(self, trainable_blocks: int) -> None:
         for parameter in self.pictures.parameters():
@@ -114,13 +118,20 @@ class VisionTrunk(nn.Module):
     def moments(self, moments_MPHWC: Tensor) -> Tensor:
         """features_MF (M, F) float of M moments (M, P, S, S, 3) uint8 RGB, whosever they are."""
         pixels_NCHW = moments_MPHWC.flatten(0, 1).permute(0, 3, 1, 2).float()
-        maps = self.pictures(pixels_NCHW, self._maps)
-        shaped = {name: found.reshape(*moments_MPHWC.shape[:2], *found.shape[1:]) for name, found in maps.items()}
-        return torch.cat([statistic(shaped[name], kind) for name, kind in self.columns], dim=1)
+        if self._middle_maps:
+            each = moments_MPHWC.shape[1]
+            maps = self.pictures(pixels_NCHW, self._maps, of_middle=self._middle_maps, each=each)
+        else:
+            maps = self.pictures(pixels_NCHW, self._maps)
+        shaped = {name: found.unflatten(0, (moments_MPHWC.shape[0], -1)) for name, found in maps.items()}
+        return torch.cat([statistic(shaped[name], kind).flatten(1) for name, kind in self.columns], dim=1)
 
 
 def statistic(map_MPCHW: Tensor, kind: Statistic) -> Tensor:
-    """(M, C): what ``MomentVisionConfig`` calls by this name, of M moments of P pictures each."""
+    """(M, J, C): what ``MomentVisionConfig`` calls by this name, of M moments of P pictures each.
+
+    J is P - 2 of what takes three pictures, and 1 of all else.
+    """
     if kind in OF_THREE_PICTURES:
         if kind == "swing_smooth":
             map_MPCHW = _smoothed(map_MPCHW)
@@ -129,20 +140,19 @@ def statistic(map_MPCHW: Tensor, kind: Statistic) -> Tensor:
             before, after = middle - first, last - middle
             lesser_MPCHW = torch.minimum(before.abs(), after.abs())
             swing_MPCHW = torch.where(before * after < 0, lesser_MPCHW, -lesser_MPCHW)
-            pooled_MPC = _top(swing_MPCHW, _TREMOR_SHARE) if kind == "swing" else swing_MPCHW.mean(dim=(-1, -2))
-            return pooled_MPC.mean(dim=1)
+            return _top(swing_MPCHW, _TREMOR_SHARE) if kind == "swing" else swing_MPCHW.mean(dim=(-1, -2))
         second_MPCHW = (first - 2 * middle + last).abs()
         if kind == "tremor":
-            return _top(second_MPCHW - (last - first).abs() / 2, _TREMOR_SHARE).mean(dim=1)
+            return _top(second_MPCHW - (last - first).abs() / 2, _TREMOR_SHARE)
         weight_MP1S = second_MPCHW.mean(dim=2, keepdim=True).flatten(3)
         summed_MPC = (middle.flatten(3) * weight_MP1S).sum(dim=-1)
-        return (summed_MPC / weight_MP1S.sum(dim=-1).clamp(min=1e-6)).mean(dim=1)
+        return summed_MPC / weight_MP1S.sum(dim=-1).clamp(min=1e-6)
     if kind.startswith("motion"):
         map_MPCHW = (map_MPCHW[:, 1:] - map_MPCHW[:, :-1]).abs()
     if kind == "top":
-        return _top(map_MPCHW, _APPEARANCE_SHARE).mean(dim=1)
+        return _top(map_MPCHW, _APPEARANCE_SHARE).mean(dim=1, keepdim=True)
     pooled_MPC = map_MPCHW.mean(dim=(-1, -2)) if kind.endswith("mean") else map_MPCHW.amax(dim=(-1, -2))
-    return pooled_MPC.mean(dim=1)
+    return pooled_MPC.mean(dim=1, keepdim=True)
 
 
 def _smoothed(map_MPCHW: Tensor) -> Tensor:

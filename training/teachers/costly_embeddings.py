@@ -90,7 +90,7 @@ def read_encoder(config: RunConfig, manifest: Manifest, given: CostlyInput) -> C
         raise PretrainedError("the preset names no pretrained backbone (vision.backbone, pretrained.vision)")
     alone = pretrained.model_copy(update={"text": None})
     require_sources(alone)
-    changes = {"maps": given.maps, "statistics": _STATISTICS, "trainable_blocks": 0}
+    changes = {"maps": given.maps, "middle_maps": (), "statistics": _STATISTICS, "trainable_blocks": 0}
     changed = vision.model_copy(update=changes | {"map_statistics": {}, "task_statistics": {}, "task_pooling": {}})
     model_config = config.model.model_copy(update={"vision": changed})
     pair = InputSpec(frames=2, sampling="bursts", burst=BurstSpec(moments=1, pictures=2, step_ms=40))

@@ -17,13 +17,22 @@ from torch import Tensor
 
 from contract.bundle_manifest import REST, REST_FILE, VISION, VISION_FILE
 from contract.example import INPUT_NAMES
-from contract.input_spec import TextField
+from contract.input_spec import InputSpec, TextField
 from contract.model_graphs import EVIDENCE_PREFIX, FEATURES, MOMENTS, ModelGraphs
 from model_export import to_onnx
 from model_export.errors import ForbiddenInputError
 from model_export.sessions import open_written
 from model_export.to_onnx import OPSET, ExportedGraphs, export_graphs, round_weights, store_half
-from tests.moment_model import SPEC, TASKS, batch_of, moment_config, moment_model
+from tests.moment_model import (
+    LONG_BURSTS,
+    MIDDLE,
+    SPEC,
+    TASKS,
+    batch_of,
+    moment_config,
+    moment_model,
+    with_lively_trunk,
+)
 from tests.unit.model_export.conftest import Untrained
 from tests.unit.model_export.test_graph_check import graph
 from training.config import RunConfig
@@ -52,9 +61,9 @@ class Written:
         return onnx.load(str(self.directory / self.graphs.files[role]))
 
 
-def moments_card(untrained: Untrained) -> CheckpointCard:
-    longer = SPEC.model_copy(update={"text_fields": (TextField(name="title", max_tokens=12),)})
-    config = RunConfig(input_spec=longer, model=moment_config())
+def moments_card(untrained: Untrained, spec: InputSpec = SPEC, vision: dict[str, Any] | None = None) -> CheckpointCard:
+    longer = spec.model_copy(update={"text_fields": (TextField(name="title", max_tokens=12),)})
+    config = RunConfig(input_spec=longer, model=moment_config(vision=vision))
     return untrained.card.model_copy(update={"config": config, "tasks": TASKS})
 
 
@@ -114,6 +123,19 @@ def test_together_they_give_the_students_logits_and_evidence(
     for name in written.model.moment_tasks:
         mine = found[EVIDENCE_PREFIX + name][shown.numpy()]
         np.testing.assert_allclose(mine, evidence[name].numpy(), atol=1e-4)
+
+
+def test_bursts_of_five_whose_deep_maps_are_of_the_middle_three(untrained: Untrained, tmp_path: Path) -> None:
+    card = moments_card(untrained, LONG_BURSTS, MIDDLE)
+    model = with_lively_trunk(moment_model(card.config.model, spec=LONG_BURSTS))
+    opened = open_written(card, export_graphs(model, card, tmp_path), tmp_path)
+    for size in (1, 3):
+        batch = batch_of(size, spec=LONG_BURSTS)
+        found = opened.run({name: tensor.numpy() for name, tensor in batch.items()})
+        with torch.no_grad():
+            logits = model(**batch)
+        for task in TASKS:
+            np.testing.assert_allclose(found[task.name], logits[task.name].numpy(), atol=1e-3)
 
 
 def test_the_weights_that_were_compared_are_the_ones_that_are_stored(written: Written) -> None:

@@ -101,7 +101,7 @@ def test_evidence_adds_up_to_the_logits_of_a_task_of_clips(pooling: str, bound: 
 
 def scorer(pooling: str, bound: float = 0.0) -> MomentScorer:
     """Scores a moment by its only statistic."""
-    made = MomentScorer([[1]], 1, pooling, bound)
+    made = MomentScorer([[[1]]], 1, pooling, bound)
     with torch.no_grad():
         made.linear.weight.fill_(1.0)
     return made
@@ -127,6 +127,18 @@ def test_one_odd_moment_is_bounded() -> None:
     assert scorer("strongest", bound=2.0)(moments(0.0, 100.0, 0.0)).sum() <= 2.0
 
 
+def test_what_a_moment_has_several_times_is_bounded_each_time_and_averaged() -> None:
+    """Two statistics: one that the moment has twice, and one that it has once."""
+    made = MomentScorer([[[0], [1]], [[2]]], 1, "strongest", 2.0)
+    with torch.no_grad():
+        made.linear.weight.copy_(torch.tensor([[1.0, 10.0]]))
+    one_moment = torch.tensor([[[100.0, -100.0, 0.0]]])
+    torch.testing.assert_close(made(one_moment).sum(), torch.tensor(0.0))
+    both = torch.tensor([[[0.5, 0.25, 0.02]]])
+    expected = (2 * torch.tanh(torch.tensor([0.35, 0.225]))).mean()
+    torch.testing.assert_close(made(both).sum(), expected)
+
+
 def test_how_far_a_moment_lies_from_the_clips_mean_can_count() -> None:
     made = scorer("mean")
     with torch.no_grad():
@@ -137,7 +149,7 @@ def test_how_far_a_moment_lies_from_the_clips_mean_can_count() -> None:
 
 
 def test_tied_channels_share_the_weight_of_their_statistic() -> None:
-    made = MomentScorer([[0, 1, 2, 3], [4]], 1, "mean", 0.0, tied=True)
+    made = MomentScorer([[[0, 1, 2, 3]], [[4]]], 1, "mean", 0.0, tied=True)
     assert {name: tuple(p.shape) for name, p in made.named_parameters()} == {
         "linear.weight": (1, 2),
         "linear.bias": (1,),
@@ -212,7 +224,7 @@ def test_a_task_reads_its_own_statistics_alone() -> None:
     model = moment_model(moment_config(vision={"task_statistics": {"clip": ("tremor",)}}))
     features = torch.randn(2, 2, model.vision_encoder.trunk.width)
     changed = features.clone()
-    untouched = {i for channels in model.vision_encoder.trunk.columns_of(["tremor"]) for i in channels}
+    untouched = {i for (channels,) in model.vision_encoder.trunk.columns_of(["tremor"]) for i in channels}
     changed[:, :, [i for i in range(features.shape[-1]) if i not in untouched]] += 5
     inputs = batch_of(2)
     del inputs["frames"]

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.moment_model import SPEC, batch_of, moment_config, moment_model, with_lively_trunk
+from tests.moment_model import LONG_BURSTS, MIDDLE, SPEC, batch_of, moment_config, moment_model, with_lively_trunk
 from training.models.vision_trunk import VisionTrunk, statistic
 
 SIDE = 10
@@ -87,7 +87,7 @@ def test_what_flickers_from_place_to_place_is_no_smooth_swing() -> None:
 def test_what_moves_is_weighted_by_its_motion() -> None:
     pictures = to_and_fro(1)
     pictures[:, 1, 0, :4, :4] = 7.0
-    assert float(statistic(pictures, "moving")[0, 0]) == pytest.approx(7.0, abs=1e-3)
+    assert float(statistic(pictures, "moving")[0, 0, 0]) == pytest.approx(7.0, abs=1e-3)
 
 
 @torch.no_grad()
@@ -128,8 +128,8 @@ def test_blocks_that_are_trained_are_the_last_that_are_computed(deepest: str, bl
 def test_columns_are_those_of_the_statistics_asked_for() -> None:
     trunk = VisionTrunk(moment_config(vision={"statistics": ("mean", "swing", "moving")}).vision, SPEC)  # type: ignore[arg-type]
     each = trunk.width // 3
-    assert trunk.columns_of({"swing"}) == [[*range(each, 2 * each)]]
-    assert trunk.columns_of({"mean", "moving"}) == [[*range(each)], [*range(2 * each, 3 * each)]]
+    assert trunk.columns_of({"swing"}) == [[range(each, 2 * each)]]
+    assert trunk.columns_of({"mean", "moving"}) == [[range(each)], [range(2 * each, 3 * each)]]
 
 
 @torch.no_grad()
@@ -138,11 +138,11 @@ def test_each_map_keeps_its_own_statistics_and_is_computed_no_deeper_than_wanted
     vision = {"maps": maps, "statistics": ("mean", "moving"), "map_statistics": kept}
     trunk = VisionTrunk(moment_config(vision=vision).vision, SPEC)  # type: ignore[arg-type]
     assert list(trunk.columns) == [("stride16", "mean"), ("stride16", "moving"), ("stride32_first", "swing_mean")]
-    assert trunk.columns_of({"swing_mean"}) == [[*range(2 * 112, 2 * 112 + 192)]]
+    assert trunk.columns_of({"swing_mean"}) == [[range(2 * 112, 2 * 112 + 192)]]
     frames = batch_of(2)["frames"]
     pixels = frames.flatten(0, 1).permute(0, 3, 1, 2).float()
     own = {name: found.unflatten(0, (-1, 3)) for name, found in trunk.pictures(pixels, maps).items()}
-    wanted = torch.cat([statistic(own[name], kind) for name, kind in trunk.columns], dim=1)
+    wanted = torch.cat([statistic(own[name], kind)[:, 0] for name, kind in trunk.columns], dim=1)
     torch.testing.assert_close(trunk(frames).flatten(0, 1), wanted)
     run = []
     for number, block in enumerate(trunk.pictures._blocks):
@@ -156,6 +156,57 @@ def test_each_map_keeps_its_own_statistics_and_is_computed_no_deeper_than_wanted
     }
     for name in ("stride32", "head"):
         torch.testing.assert_close(trunk.pictures(pictures, (*maps, name))["stride32_first"], found["stride32_first"])
+
+
+@torch.no_grad()
+def test_what_takes_three_pictures_is_kept_of_each_three_neighbours() -> None:
+    statistics = ("motion_mean", "tremor", "swing_smooth", "moving")
+    config = moment_config(vision={"statistics": statistics})
+    model = with_lively_trunk(moment_model(config, spec=LONG_BURSTS))
+    long, short = model.vision_encoder.trunk, VisionTrunk(config.vision, SPEC)  # type: ignore[arg-type]
+    short.eval().load_state_dict(long.state_dict())
+    burst = batch_of(1, spec=LONG_BURSTS)["frames"][0, :5]
+    found, alone = long.moments(burst[None])[0], [short.moments(burst[i : i + 3][None])[0] for i in range(3)]
+    for kind in statistics[1:]:
+        (times,), (once,) = long.columns_of({kind}), short.columns_of({kind})
+        assert len(times) == 3
+        for own, three in zip(times, alone, strict=True):
+            torch.testing.assert_close(found[[*own]], three[[*once[0]]], atol=1e-4, rtol=1e-4)
+    ((mean,),) = long.columns_of({"motion_mean"})
+    assert len(mean) == 112
+    assert long.width == 112 * (1 + 3 * 3)
+
+
+@torch.no_grad()
+def test_deep_maps_can_be_those_of_the_middle_pictures_alone() -> None:
+    model = with_lively_trunk(moment_model(moment_config(vision=MIDDLE), spec=LONG_BURSTS))
+    trunk = model.vision_encoder.trunk
+    frames = batch_of(2, spec=LONG_BURSTS)["frames"]
+    bursts = frames.unflatten(1, (-1, 5))
+    pixels = bursts.flatten(0, 2).permute(0, 3, 1, 2).float()
+    whole = {name: found.unflatten(0, (-1, 5)) for name, found in trunk.pictures(pixels, MIDDLE["maps"]).items()}
+    read = {"stride16_first": whole["stride16_first"], "stride16": whole["stride16"][:, 1:4]}
+    wanted = torch.cat([statistic(read[name], kind).flatten(1) for name, kind in trunk.columns], dim=1)
+    run: list[int] = []
+    trunk.pictures._blocks[7].register_forward_hook(lambda _, __, found: run.append(len(found)))
+    trunk.pictures._blocks[8].register_forward_hook(lambda _, __, found: run.append(len(found)))
+    torch.testing.assert_close(trunk(frames).flatten(0, 1), wanted, atol=1e-4, rtol=1e-4)
+    assert run == [2 * 2 * 5, 2 * 2 * 3]
+    assert [len(trunk.columns[key]) for key in trunk.columns] == [1, 3, 1, 1, 1]
+
+
+@pytest.mark.parametrize(
+    ("vision", "says"),
+    [
+        ({"middle_maps": ("stride16", "stride16_first")}, "not all of them"),
+        ({"middle_maps": ("stride32",)}, "some of maps"),
+        ({"middle_maps": ("stride16_first",), "map_statistics": {}}, "must lie behind all other maps"),
+        ({"backbone": "auto:somewhere", "map_statistics": {}}, "middle_maps is for the EfficientNet-Lite"),
+    ],
+)
+def test_middle_maps_that_cannot_be_are_refused(vision: dict[str, Any], says: str) -> None:
+    with pytest.raises(ValueError, match=says):
+        moment_config(vision=MIDDLE | vision)
 
 
 @pytest.mark.parametrize(
