@@ -66,15 +66,20 @@ def moment_model(
 
 
 def with_lively_trunk(model: MomentXVLM) -> MomentXVLM:
-    """The model with a trunk whose random weights keep the size of what they read, as trained ones do.
+    """The model with a lively trunk."""
+    make_lively(model.vision_encoder.trunk)
+    return model
+
+
+def make_lively(backbone: nn.Module) -> None:
+    """Draws weights that keep the size of what they read, as trained ones do.
 
     Else what it gives is so small that any tolerance would swallow it.
     """
     torch.manual_seed(11)
-    for module in model.vision_encoder.trunk.modules():
+    for module in backbone.modules():
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight)
-    return model
 
 
 def batch_of(size: int, *, seed: int = 0, length: int = 8, spec: InputSpec = SPEC) -> dict[str, Tensor]:

@@ -150,7 +150,7 @@ class MomentVisionConfig(GrowingDocument):
             raise ValueError("middle_maps is for the EfficientNet-Lite backbones: any other's last map is read")
         depth = get_args(FeatureMap).index
         of_all = [name for name in self.maps if name not in self.middle_maps]
-        if not of_all or not set(self.middle_maps) < set(self.maps):
+        if not set(self.middle_maps) < set(self.maps):
             raise ValueError("middle_maps must be some of maps, and not all of them")
         if max(map(depth, of_all)) > min(map(depth, self.middle_maps)):
             raise ValueError("middle_maps must lie behind all other maps: what is left out cannot come back")

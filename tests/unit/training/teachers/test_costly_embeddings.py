@@ -12,7 +12,7 @@ import yaml
 from typer.testing import CliRunner
 
 from contract.bundle import file_digest
-from tests.moment_model import CLIP, SPEC, moment_config
+from tests.moment_model import CLIP, SPEC, make_lively, moment_config
 from tests.synthetic_bundle import write_clip
 from training import __main__ as commands
 from training.config import PretrainedConfig, RunConfig, WeightSource
@@ -30,11 +30,15 @@ GIVEN = CostlyInput(frames=4, frame_size=48)
 def preset(tmp_path_factory: pytest.TempPathFactory) -> RunConfig:
     torch.manual_seed(3)
     path = tmp_path_factory.mktemp("weights") / "lite0.pth"
-    torch.save(EfficientNetLite("lite0").state_dict(), path)
+    backbone = EfficientNetLite("lite0")
+    make_lively(backbone)
+    torch.save(backbone.state_dict(), path)
     source = WeightSource(source=str(path), licence="MIT")
     text = WeightSource(source="nowhere", licence="MIT")  # is not read
     pretrained = PretrainedConfig(kind="encoders", vision=source, text=text)
-    return RunConfig(input_spec=SPEC, model=moment_config(), pretrained=pretrained)
+    # What the preset computes of some pictures alone, the embedding has of all.
+    vision = {"maps": ("stride16", "stride32"), "middle_maps": ("stride32",), "statistics": ("mean",)}
+    return RunConfig(input_spec=SPEC, model=moment_config(vision=vision), pretrained=pretrained)
 
 
 @pytest.fixture
